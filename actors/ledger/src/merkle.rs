@@ -515,6 +515,9 @@ mod tests {
         assert_eq!(inclusion_proof(0, u64::MAX, &naive), Err(ProofError::Size(u64::MAX)));
         assert_eq!(consistency_proof(5, 4, &naive), Err(ProofError::Shrinks { old: 5, new: 4 }));
         assert_eq!(verify_inclusion(0, 0, &root, &[], &root), Err(ProofError::NoSuchLeaf { index: 0, size: 0 }));
+        let too_large = MAX_SIZE + 1;
+        assert_eq!(verify_inclusion(0, too_large, &root, &[root; 63], &root), Err(ProofError::Size(too_large)));
+        assert_eq!(verify_consistency(0, &EMPTY_ROOT, too_large, &root, &[]), Err(ProofError::Size(too_large)));
         let cases = [
             // old, old root, new, new root, outcome
             (0, EMPTY_ROOT, 4, root, Ok(())),
