@@ -1,1 +1,3 @@
 //! Package `actors`.
+
+pub mod token;
