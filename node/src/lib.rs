@@ -1,1 +1,3 @@
 //! Package `voucher-node`.
+
+pub mod qr;

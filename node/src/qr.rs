@@ -1,0 +1,447 @@
+//! QR pictures: tokens drawn as SVG or PNG, and the texts in somebody's photo; it knows nothing of what the texts mean.
+//!
+//! A drawn code is alphanumeric, level M, with a quiet zone of four modules, nothing in its middle, and a whole number of
+//! dots to a module.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use image::imageops::{self, FilterType};
+use image::{GrayImage, ImageFormat, ImageReader, Limits, Luma};
+use qrcode::bits::Bits;
+use qrcode::{Color, EcLevel, QrCode, Version};
+use rxing::common::{GlobalHistogramBinarizer, HybridBinarizer};
+use rxing::qrcode::QRCodeReader;
+use rxing::{BarcodeFormat, BinaryBitmap, DecodeHints, Luma8LuminanceSource, RXingResult, Reader as _};
+
+/// Longest text drawn, in characters: version 10 at level M.
+pub const MAX_TEXT_CHARS: usize = 311;
+
+/// Largest version drawn.
+pub const MAX_VERSION: i16 = 10;
+
+/// Longest caption in characters; it stands on one line.
+pub const MAX_CAPTION_CHARS: usize = 60;
+
+/// Width of the quiet zone on each side, in modules (ISO/IEC 18004).
+pub const QUIET_MODULES: u32 = 4;
+
+/// Most dots to a module's side in a PNG.
+pub const MAX_DOTS_PER_MODULE: u32 = 32;
+
+/// Largest photo read, in bytes of its file.
+pub const MAX_PHOTO_BYTES: usize = 8 * 1024 * 1024;
+
+/// Widest and highest photo read, in pixels.
+pub const MAX_PHOTO_PIXELS: u32 = 6000;
+
+/// Most memory that reading a photo may take, in bytes.
+pub const MAX_PHOTO_ALLOC_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Most codes read out of one photo.
+pub const MAX_CODES: usize = 4;
+
+/// Longest sides to which a photo is brought for a try, in pixels, in order: what phones send, small codes, blurred ones.
+const TRY_PIXELS: [u32; 3] = [1200, 2400, 500];
+
+/// Dots to a module in an SVG's natural size.
+const SVG_DOTS_PER_MODULE: u32 = 8;
+
+/// Height of the caption's line under the quiet zone, in modules.
+const CAPTION_MODULES: u32 = 4;
+
+/// Why there is no picture, or no text in one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QrError {
+    /// The text is empty, longer than [`MAX_TEXT_CHARS`], or has a character that alphanumeric mode does not.
+    #[error("a QR text has 1 to {MAX_TEXT_CHARS} characters of 0-9, A-Z, space and $%*+-./:")]
+    Text,
+    /// The caption is longer than [`MAX_CAPTION_CHARS`] or has a control character.
+    #[error("a caption is one line of at most {MAX_CAPTION_CHARS} characters")]
+    Caption,
+    /// Dots to a module outside 1 to [`MAX_DOTS_PER_MODULE`].
+    #[error("a module has 1 to {MAX_DOTS_PER_MODULE} dots")]
+    Dots,
+    /// The file is larger than [`MAX_PHOTO_BYTES`].
+    #[error("the picture has more than {MAX_PHOTO_BYTES} bytes")]
+    TooManyBytes,
+    /// The picture is wider, higher or takes more memory than allowed.
+    #[error("the picture is larger than {MAX_PHOTO_PIXELS} pixels a side or {MAX_PHOTO_ALLOC_BYTES} bytes of memory")]
+    TooManyPixels,
+    /// Neither PNG nor JPEG nor WebP.
+    #[error("not a PNG, JPEG or WebP picture")]
+    Format,
+    /// The picture is cut short or damaged.
+    #[error("the picture cannot be read")]
+    Damaged,
+    /// There is no code that can be read.
+    #[error("no QR code found: hold the camera still, closer, and without glare")]
+    NoCode,
+}
+
+/// Draws a text as an SVG element without XML prolog, fit to stand inside a page.
+///
+/// The caption, plain text, stands on one line under the code; an empty one takes no room.
+///
+/// # Errors
+///
+/// [`QrError::Text`], [`QrError::Caption`].
+pub fn svg(text: &str, caption: &str) -> Result<String, QrError> {
+    if caption.chars().count() > MAX_CAPTION_CHARS || caption.chars().any(char::is_control) {
+        return Err(QrError::Caption);
+    }
+    let (modules, dark) = modules(text)?;
+    let side = modules + 2 * QUIET_MODULES;
+    let height = side + if caption.is_empty() { 0 } else { CAPTION_MODULES };
+    let mut path = String::new();
+    for (x, y) in dark {
+        // Writing into a String does not fail.
+        let _ = write!(path, "M{} {}h1v1h-1z", x + QUIET_MODULES, y + QUIET_MODULES);
+    }
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}\" height=\"{}\" viewBox=\"0 0 {side} {height}\" \
+         shape-rendering=\"crispEdges\" role=\"img\"><rect width=\"{side}\" height=\"{height}\" fill=\"#fff\"/>\
+         <path d=\"{path}\" fill=\"#000\"/>",
+        side * SVG_DOTS_PER_MODULE,
+        height * SVG_DOTS_PER_MODULE,
+    );
+    if !caption.is_empty() {
+        // Wide characters take a whole em, so the longest caption stays within the width if each has its share of it.
+        let share = f64::from(side) * 0.9 / caption.chars().count() as f64;
+        let _ = write!(
+            svg,
+            "<text x=\"{}\" y=\"{}\" font-family=\"sans-serif\" font-size=\"{:.2}\" text-anchor=\"middle\">{}</text>",
+            f64::from(side) / 2.0,
+            height - CAPTION_MODULES / 2,
+            share.min(2.0),
+            escape(caption),
+        );
+    }
+    svg.push_str("</svg>");
+    Ok(svg)
+}
+
+/// Draws a text as a PNG in grey, without caption: the node has no font; the page sets the line under it.
+///
+/// # Errors
+///
+/// [`QrError::Text`], [`QrError::Dots`].
+///
+/// # Panics
+///
+/// Never: a picture in memory is always written.
+pub fn png(text: &str, dots_per_module: u32) -> Result<Vec<u8>, QrError> {
+    if !(1..=MAX_DOTS_PER_MODULE).contains(&dots_per_module) {
+        return Err(QrError::Dots);
+    }
+    let mut bytes = Cursor::new(Vec::new());
+    picture(text, dots_per_module)?.write_to(&mut bytes, ImageFormat::Png).expect("memory takes every picture");
+    Ok(bytes.into_inner())
+}
+
+/// Reads the QR codes of a photo (PNG, JPEG or WebP): their texts, at most [`MAX_CODES`], each once.
+///
+/// Takes up to some seconds for a large picture without a code: call it off the threads that answer requests.
+///
+/// # Errors
+///
+/// The [`QrError`] that says what to do better; [`QrError::NoCode`] rather than an empty list.
+pub fn decode(bytes: &[u8]) -> Result<Vec<String>, QrError> {
+    if bytes.len() > MAX_PHOTO_BYTES {
+        return Err(QrError::TooManyBytes);
+    }
+    let photo = shielded(|| read_photo(bytes)).unwrap_or(Err(QrError::Damaged))?;
+    for longest in TRY_PIXELS {
+        let mut scaled = shrink(&photo, longest);
+        let mut texts = Vec::new();
+        while texts.len() < MAX_CODES {
+            let Some(found) = read_code(&scaled) else { break };
+            if !texts.iter().any(|text| text == found.getText()) {
+                texts.push(found.getText().to_owned());
+            }
+            paint_over(&mut scaled, &found);
+        }
+        if !texts.is_empty() {
+            return Ok(texts);
+        }
+    }
+    Err(QrError::NoCode)
+}
+
+/// Side of the code in modules, and the places of its dark modules.
+fn modules(text: &str) -> Result<(u32, impl Iterator<Item = (u32, u32)>), QrError> {
+    let alphanumeric = |byte: u8| matches!(byte, b'0'..=b'9' | b'A'..=b'Z') || b" $%*+-./:".contains(&byte);
+    if text.is_empty() || text.len() > MAX_TEXT_CHARS || !text.bytes().all(alphanumeric) {
+        return Err(QrError::Text);
+    }
+    let code = (1..=MAX_VERSION).find_map(|version| code(text, Version::Normal(version))).ok_or(QrError::Text)?;
+    let side = code.width();
+    let dark = code.into_colors().into_iter().enumerate().filter(|(_, color)| *color == Color::Dark);
+    // Version 10 has 57 modules a side.
+    let place = move |(index, _)| ((index % side) as u32, (index / side) as u32);
+    Ok((side as u32, dark.map(place)))
+}
+
+/// The text in one alphanumeric segment, if this version holds it.
+fn code(text: &str, version: Version) -> Option<QrCode> {
+    let mut bits = Bits::new(version);
+    bits.push_alphanumeric_data(text.as_bytes()).ok()?;
+    bits.push_terminator(EcLevel::M).ok()?;
+    QrCode::with_bits(bits, EcLevel::M).ok()
+}
+
+fn picture(text: &str, dots: u32) -> Result<GrayImage, QrError> {
+    let (modules, dark) = modules(text)?;
+    let side = (modules + 2 * QUIET_MODULES) * dots;
+    let mut picture = GrayImage::from_pixel(side, side, Luma([255]));
+    for (x, y) in dark {
+        for (dx, dy) in (0..dots).flat_map(|dx| (0..dots).map(move |dy| (dx, dy))) {
+            picture.put_pixel((x + QUIET_MODULES) * dots + dx, (y + QUIET_MODULES) * dots + dy, Luma([0]));
+        }
+    }
+    Ok(picture)
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+}
+
+/// Runs a decoder that others wrote: a panic in it is an answer of `None`, since what it reads comes from outside.
+fn shielded<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
+}
+
+fn read_photo(bytes: &[u8]) -> Result<GrayImage, QrError> {
+    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|_| QrError::Format)?;
+    if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)) {
+        return Err(QrError::Format);
+    }
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_PHOTO_PIXELS);
+    limits.max_image_height = Some(MAX_PHOTO_PIXELS);
+    limits.max_alloc = Some(MAX_PHOTO_ALLOC_BYTES);
+    reader.limits(limits);
+    let photo = reader.decode().map_err(|error| match error {
+        image::ImageError::Limits(_) => QrError::TooManyPixels,
+        _ => QrError::Damaged,
+    })?;
+    Ok(photo.into_luma8())
+}
+
+/// The photo with its longest side at most so many pixels; never enlarged.
+fn shrink(photo: &GrayImage, longest: u32) -> GrayImage {
+    let now = photo.width().max(photo.height());
+    if now <= longest {
+        return photo.clone();
+    }
+    let part =
+        |side: u32| u32::try_from(u64::from(side) * u64::from(longest) / u64::from(now)).unwrap_or(longest).max(1);
+    imageops::resize(photo, part(photo.width()), part(photo.height()), FilterType::Triangle)
+}
+
+/// One code of the picture, if there is any, by local thresholds (uneven light) or by one for all (noise).
+fn read_code(picture: &GrayImage) -> Option<RXingResult> {
+    let hints = DecodeHints {
+        PossibleFormats: Some(HashSet::from([BarcodeFormat::QR_CODE])),
+        TryHarder: Some(true),
+        ..DecodeHints::default()
+    };
+    let source = || Luma8LuminanceSource::new(picture.as_raw().clone(), picture.width(), picture.height());
+    let local = || {
+        let mut bitmap = BinaryBitmap::new(HybridBinarizer::new(source().ok()?));
+        QRCodeReader.decode_with_hints(&mut bitmap, &hints).ok()
+    };
+    let global = || {
+        let mut bitmap = BinaryBitmap::new(GlobalHistogramBinarizer::new(source().ok()?));
+        QRCodeReader.decode_with_hints(&mut bitmap, &hints).ok()
+    };
+    shielded(local).flatten().or_else(|| shielded(global).flatten())
+}
+
+/// Paints the square around a found code's finder patterns, so that the next try finds another.
+fn paint_over(picture: &mut GrayImage, found: &RXingResult) {
+    let reach = |along: fn(&rxing::Point) -> f32| {
+        let places = found.getPoints().iter().map(along);
+        let (low, high) = places.fold((f32::MAX, f32::MIN), |(low, high), at| (low.min(at), high.max(at)));
+        // The points are the middles of the patterns, at most a quarter of their distance inside the edge.
+        let margin = (high - low).max(4.0) / 4.0;
+        (low - margin, high + margin)
+    };
+    let ((left, right), (top, bottom)) = (reach(|point| point.x), reach(|point| point.y));
+    for (x, y, pixel) in picture.enumerate_pixels_mut() {
+        if (left..=right).contains(&(x as f32)) && (top..=bottom).contains(&(y as f32)) {
+            *pixel = Luma([255]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As long as a personal QR can be: 262 characters of a token's alphabet.
+    fn personal() -> String {
+        format!(
+            "VP1:{}",
+            &"6BF+70790T9WJWG.FKY*4GO0.O1CV2 O5 N2FBBRW1*70HS8WY04AC*WIFN0AHCD8KD97TK0F90".repeat(4)[..258]
+        )
+    }
+
+    fn voucher() -> String {
+        format!(
+            "VQ1:{}",
+            &"NCFOXN%TS3DH3ZSUZK+.V0ETD%65NL-AH-R6IOOK.IR9B+9G4G50PHZF0AT4V22F/8X*G3M9JUPY0BX/KR96R".repeat(4)[..306]
+        )
+    }
+
+    fn to_file(picture: &GrayImage, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    fn second_opinion(picture: &GrayImage) -> Vec<String> {
+        let (width, height) = (picture.width() as usize, picture.height() as usize);
+        let mut prepared = rqrr::PreparedImage::prepare_from_greyscale(width, height, |x, y| {
+            picture.get_pixel(x as u32, y as u32).0[0]
+        });
+        prepared.detect_grids().iter().map(|grid| grid.decode().unwrap().1).collect()
+    }
+
+    /// A photo of a picture: turned on a grey table, out of focus, unevenly lit and with noise.
+    fn photo(of: &GrayImage, degrees: f32, blur: f32, noise: u32) -> GrayImage {
+        let (sin, cos) = degrees.to_radians().sin_cos();
+        let size = (of.width() * 3 / 2) as f32;
+        let mut random = 7_u32;
+        let sharp = GrayImage::from_fn(size as u32, size as u32, |x, y| {
+            let (x, y) = (x as f32 - size / 2.0, y as f32 - size / 2.0);
+            let half = of.width() as f32 / 2.0;
+            let (u, v) = (x * cos + y * sin + half, y * cos - x * sin + half);
+            let inside = (0.0..2.0 * half).contains(&u) && (0.0..2.0 * half).contains(&v);
+            if inside { *of.get_pixel(u as u32, v as u32) } else { Luma([200]) }
+        });
+        let mut blurred = imageops::blur(&sharp, blur);
+        for (x, _, pixel) in blurred.enumerate_pixels_mut() {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let light = 140 + 100 * x / size as u32;
+            pixel.0[0] = (u32::from(pixel.0[0]) * light / 255 + (random >> 16) % noise).min(255) as u8;
+        }
+        blurred
+    }
+
+    #[test]
+    fn the_longest_tokens_fit_their_versions() {
+        for (text, version) in [(personal(), 9), (voucher(), 10), ("0".repeat(MAX_TEXT_CHARS), 10), ("A".into(), 1)] {
+            let (side, _) = modules(&text).unwrap();
+            assert_eq!(side, 17 + 4 * version, "{} characters", text.len());
+        }
+    }
+
+    #[test]
+    fn two_decoders_read_what_is_drawn() {
+        for text in [personal(), voucher(), "VC1:0".to_owned()] {
+            for dots in [3, 4, 8] {
+                assert_eq!(decode(&png(&text, dots).unwrap()), Ok(vec![text.clone()]), "{dots} dots");
+                assert_eq!(second_opinion(&picture(&text, dots).unwrap()), [text.clone()], "{dots} dots");
+            }
+        }
+    }
+
+    #[test]
+    fn a_photo_is_read_though_turned_blurred_and_noisy() {
+        let text = personal();
+        let drawn = picture(&text, 6).unwrap();
+        for (degrees, blur, noise) in [(0.0, 0.5, 10), (17.0, 1.2, 30), (45.0, 1.5, 20), (181.0, 1.0, 40)] {
+            let shot = photo(&drawn, degrees, blur, noise);
+            for format in [ImageFormat::Jpeg, ImageFormat::WebP] {
+                assert_eq!(decode(&to_file(&shot, format)), Ok(vec![text.clone()]), "{degrees} degrees, {format:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn two_codes_in_one_photo_are_both_read() {
+        let (left, right) = (picture(&personal(), 5).unwrap(), picture(&voucher(), 5).unwrap());
+        let mut both = GrayImage::from_pixel(left.width() + right.width(), right.height(), Luma([255]));
+        imageops::replace(&mut both, &left, 0, 0);
+        imageops::replace(&mut both, &right, i64::from(left.width()), 0);
+        let mut texts = decode(&to_file(&both, ImageFormat::Png)).unwrap();
+        texts.sort();
+        assert_eq!(texts, [personal(), voucher()]);
+    }
+
+    #[test]
+    fn an_svg_is_the_same_modules_and_an_escaped_line() {
+        let svg = svg("VC1:0", "Card <1> & \"2\"").unwrap();
+        assert!(svg.starts_with("<svg ") && svg.ends_with("Card &lt;1&gt; &amp; &quot;2&quot;</text></svg>"), "{svg}");
+        assert!(svg.contains("viewBox=\"0 0 29 33\""), "{svg}");
+        // Drawn again from the path, it is the picture.
+        let mut drawn = GrayImage::from_pixel(29, 29, Luma([255]));
+        let path = svg.split("d=\"").nth(1).unwrap().split('"').next().unwrap();
+        for place in path.split_terminator("h1v1h-1z") {
+            let (x, y) = place[1..].split_once(' ').unwrap();
+            drawn.put_pixel(x.parse().unwrap(), y.parse().unwrap(), Luma([0]));
+        }
+        assert_eq!(drawn, picture("VC1:0", 1).unwrap());
+    }
+
+    #[test]
+    fn what_cannot_be_drawn_is_refused() {
+        for text in ["", "lower case", "ä", "A\n", &"A".repeat(MAX_TEXT_CHARS + 1)] {
+            assert_eq!(svg(text, ""), Err(QrError::Text), "{text}");
+            assert_eq!(png(text, 4), Err(QrError::Text), "{text}");
+        }
+        for caption in ["two\nlines", &"x".repeat(MAX_CAPTION_CHARS + 1)] {
+            assert_eq!(svg("A", caption), Err(QrError::Caption));
+        }
+        for dots in [0, MAX_DOTS_PER_MODULE + 1, u32::MAX] {
+            assert_eq!(png("A", dots), Err(QrError::Dots));
+        }
+    }
+
+    #[test]
+    fn what_is_no_photo_of_a_code_is_refused() {
+        let good = png(&personal(), 4).unwrap();
+        let mut flipped = good.clone();
+        flipped[good.len() / 2] ^= 0xff;
+        let table: Vec<(&str, Vec<u8>, QrError)> = vec![
+            ("empty", vec![], QrError::Format),
+            ("garbage", (0..=255).collect(), QrError::Format),
+            ("a GIF", b"GIF89a\x01\0\x01\0\0\0\0".to_vec(), QrError::Format),
+            ("cut short", good[..good.len() / 2].to_vec(), QrError::Damaged),
+            ("a header alone", good[..8].to_vec(), QrError::Damaged),
+            ("damaged", flipped, QrError::Damaged),
+            ("60,000 pixels a side", bomb(60_000, 60_000), QrError::TooManyPixels),
+            ("too much memory", bomb(6000, 6000), QrError::TooManyPixels),
+            ("no width", bomb(0, 10), QrError::Damaged),
+            ("white", to_file(&GrayImage::from_pixel(300, 200, Luma([255])), ImageFormat::Png), QrError::NoCode),
+            ("one pixel", to_file(&GrayImage::new(1, 1), ImageFormat::Png), QrError::NoCode),
+            ("too many bytes", vec![0x89; MAX_PHOTO_BYTES + 1], QrError::TooManyBytes),
+        ];
+        for (name, bytes, why) in table {
+            assert_eq!(decode(&bytes), Err(why), "{name}");
+        }
+    }
+
+    /// A PNG in 16-bit colour that claims a size and holds a few bytes.
+    fn bomb(width: u32, height: u32) -> Vec<u8> {
+        let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
+        let header = [&width.to_be_bytes()[..], &height.to_be_bytes(), &[16, 2, 0, 0, 0]].concat();
+        for (kind, data) in [(b"IHDR", &header[..]), (b"IDAT", &[0x78, 0x9c, 3, 0, 0, 0, 0, 1]), (b"IEND", &[])] {
+            png.extend((data.len() as u32).to_be_bytes());
+            let body = [&kind[..], data].concat();
+            png.extend(&body);
+            png.extend(crc32(&body).to_be_bytes());
+        }
+        png
+    }
+
+    /// The checksum of a PNG chunk.
+    fn crc32(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(u32::MAX, |crc, byte| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & 0_u32.wrapping_sub(crc & 1)))
+        })
+    }
+}
