@@ -344,7 +344,7 @@ mod tests {
         for text in [personal(), voucher(), "VC1:0".to_owned()] {
             for dots in [3, 4, 8] {
                 assert_eq!(decode(&png(&text, dots).unwrap()), Ok(vec![text.clone()]), "{dots} dots");
-                assert_eq!(second_opinion(&picture(&text, dots).unwrap()), [text.clone()], "{dots} dots");
+                assert_eq!(second_opinion(&picture(&text, dots).unwrap()).concat(), text, "{dots} dots");
             }
         }
     }
