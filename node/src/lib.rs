@@ -1,3 +1,4 @@
 //! Package `voucher-node`.
 
+pub mod import;
 pub mod qr;
