@@ -1,0 +1,261 @@
+//! The replica: what this node knows, folded from its own log and its mirrors of all others. Pure over a transaction.
+//!
+//! Own and peers' records go through one function, [`apply`]. The order in which logs arrive does not matter: a
+//! voucher's state is folded from the set of its records, and what waits for a record is folded again when it comes.
+
+mod figures;
+mod names;
+mod presentation;
+mod registrar;
+mod voucher;
+
+use std::sync::Arc;
+
+use chrono::FixedOffset;
+use domain::ids::{Digest, InstitutionId, RecordName, VoucherId};
+use domain::member::{Registry, Role};
+use domain::policy::{Programme, ProgrammeEvent};
+use domain::reasons::Reason;
+use domain::record::{Body, Record};
+use domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::keys;
+use crate::kv::{Space, Tx};
+
+pub use figures::{counters, statistics_rows};
+pub use presentation::{claims, holder_key, of_token, public_key, verifies};
+pub use registrar::{check_entry, possession_message, signature_bytes, signature_of};
+pub use voucher::{NoteEntry, VoucherDoc, postpone, refold};
+
+/// What never changes while a node runs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// This institution.
+    pub me: InstitutionId,
+    /// Its roles.
+    pub roles: Vec<Role>,
+    /// The trust anchor.
+    pub registrar: InstitutionId,
+    /// The time zone by which days are counted.
+    pub offset: FixedOffset,
+}
+
+/// How far a log is folded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// The index of the next record.
+    pub next: u64,
+    /// The time of the last one.
+    pub last_at: Timestamp,
+    /// The fold stopped: the next record has a format that this node does not know.
+    pub upgrade_needed: bool,
+}
+
+/// What a repeated request is answered with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repeated {
+    /// Digest of the request.
+    pub request: Digest,
+    /// When it was answered.
+    pub at: Timestamp,
+    /// The records that it made.
+    pub records: Vec<RecordName>,
+}
+
+/// A transaction and the registry it sees: all that the fold works on.
+pub struct Work<'a> {
+    /// Rows.
+    pub tx: Tx<'a>,
+    /// Members and parameters; replaced as a whole on change.
+    pub registry: Arc<Registry>,
+    /// What never changes.
+    pub settings: &'a Settings,
+}
+
+/// Why a record that stands in a log is of no use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Broken {
+    /// Its bytes are not canonical, or it names another place than it stands in.
+    Unreadable,
+    /// Its time is before that of the record before it.
+    ClockWentBack,
+    /// It breaks a rule.
+    Rule(Reason),
+}
+
+/// Applies one record of a log, which must be the next one. The one way in.
+///
+/// Returns the record, or none where its bytes are of no use.
+pub fn apply(work: &mut Work<'_>, institution: InstitutionId, index: u64, bytes: &Arc<[u8]>) -> Option<Record> {
+    let key = keys::cursor(institution);
+    let mut cursor: Cursor = work.tx.load(&key).unwrap_or_default();
+    if cursor.next != index || cursor.upgrade_needed {
+        return None;
+    }
+    let name = RecordName { institution, index, id: Digest(ledger::merkle::leaf_hash(bytes).0) };
+    work.tx.stage_entry(institution, index, bytes.clone());
+    let record = match ledger::record::decode_record::<Record>(bytes) {
+        Ok(record) => record,
+        Err(ledger::record::DecodeError::UnknownVersion(_)) => {
+            cursor.upgrade_needed = true;
+            work.tx.store(key, &cursor);
+            return None;
+        }
+        Err(_) => {
+            cursor.next += 1;
+            work.tx.store(key, &cursor);
+            report(work, name, &Broken::Unreadable);
+            voucher::wake(work, name);
+            return None;
+        }
+    };
+    let in_place = record.institution == institution && record.index == index;
+    let backwards = record.at < cursor.last_at;
+    cursor.next += 1;
+    cursor.last_at = cursor.last_at.max(record.at);
+    work.tx.store(key, &cursor);
+    if !in_place || backwards {
+        report(work, name, if in_place { &Broken::ClockWentBack } else { &Broken::Unreadable });
+        voucher::wake(work, name);
+        return None;
+    }
+    if let Some(idempotency) = record.idempotency.filter(|_| institution == work.settings.me) {
+        let key = keys::idempotency(idempotency.key);
+        let mut repeated: Repeated =
+            work.tx.load(&key).unwrap_or(Repeated { request: idempotency.request, at: record.at, records: Vec::new() });
+        repeated.records.push(name);
+        work.tx.store(key, &repeated);
+    }
+    match &record.body {
+        Body::Chain(chain) => voucher::apply_chain(work, name, &record, chain),
+        Body::Note(note) => voucher::apply_note(work, name, &record, note),
+        Body::Registrar(event) => {
+            if let Err(reason) = registrar::apply(work, name, record.at, event) {
+                report(work, name, &Broken::Rule(reason));
+            }
+        }
+        Body::Programme(event) => {
+            if let Err(reason) = apply_programme(work, name, &record, event) {
+                report(work, name, &Broken::Rule(reason));
+            }
+        }
+        Body::Statistics(published) => work.tx.store(keys::published(institution, index), published),
+        Body::Finding(finding) => work.tx.store(keys::finding(institution, index), finding),
+        Body::Heartbeat | Body::OperatorInsisted(_) => {}
+    }
+    voucher::wake(work, name);
+    Some(record)
+}
+
+fn report(work: &mut Work<'_>, name: RecordName, broken: &Broken) {
+    work.tx.store(keys::broken(name.institution, name.index), &(name, broken));
+}
+
+fn apply_programme(
+    work: &mut Work<'_>,
+    name: RecordName,
+    record: &Record,
+    event: &ProgrammeEvent,
+) -> Result<(), Reason> {
+    if record.role != Role::Issuer {
+        return Err(Reason::WrongRole);
+    }
+    let (ProgrammeEvent::Published(policy) | ProgrammeEvent::Changed { policy, .. }) = event;
+    policy.check().map_err(|_| Reason::Malformed)?;
+    let short = keys::programme_name(name.institution, policy.programme.as_str());
+    let programme = match event {
+        ProgrammeEvent::Published(policy) => {
+            if work.tx.get(Space::State, &short).is_some() {
+                return Err(Reason::ProgrammeExists);
+            }
+            work.tx.store(short, &name);
+            Programme { name, history: vec![(record.at, policy.clone())] }
+        }
+        ProgrammeEvent::Changed { programme, policy } => {
+            let known: Option<RecordName> = work.tx.load(&short);
+            let mut old: Programme = work.tx.load(&keys::programme(programme)).ok_or(Reason::ProgrammeUnknown)?;
+            if old.name != *programme || programme.institution != name.institution || known != Some(*programme) {
+                return Err(Reason::ProgrammeUnknown);
+            }
+            old.history.push((record.at, policy.clone()));
+            old
+        }
+    };
+    work.tx.store(keys::programme(&programme.name), &programme);
+    Ok(())
+}
+
+impl Work<'_> {
+    /// How far a log is folded.
+    #[must_use]
+    pub fn cursor(&self, institution: InstitutionId) -> Cursor {
+        self.tx.load(&keys::cursor(institution)).unwrap_or_default()
+    }
+
+    /// A voucher's records and state.
+    #[must_use]
+    pub fn voucher(&self, id: VoucherId) -> Option<VoucherDoc> {
+        self.tx.load(&keys::voucher(id))
+    }
+
+    /// The enrolment that a record made.
+    #[must_use]
+    pub fn enrolment(&self, name: &RecordName) -> Option<domain::holder::Enrolment> {
+        self.tx.load(&keys::enrolment(name)).filter(|e: &domain::holder::Enrolment| e.name == *name)
+    }
+
+    /// The programme that a record published.
+    #[must_use]
+    pub fn programme(&self, name: &RecordName) -> Option<Programme> {
+        self.tx.load(&keys::programme(name)).filter(|p: &Programme| p.name == *name)
+    }
+
+    /// The programme of that short name.
+    #[must_use]
+    pub fn programme_named(&self, issuer: InstitutionId, short: &str) -> Option<Programme> {
+        let name: RecordName = self.tx.load(&keys::programme_name(issuer, short))?;
+        self.programme(&name)
+    }
+
+    /// All programmes of all issuers.
+    #[must_use]
+    pub fn programmes(&self) -> Vec<Programme> {
+        let names = self.tx.prefix(Space::State, &[keys::PROGRAMME_NAME], 10_000);
+        names.iter().filter_map(|(_, name)| self.programme(&crate::kv::read(name))).collect()
+    }
+
+    /// The newest registrar position that is folded here: what a new record is judged by.
+    #[must_use]
+    pub fn registrar_position(&self) -> Option<RecordName> {
+        let index = self.cursor(self.settings.registrar).next.checked_sub(1)?;
+        self.name_at(self.settings.registrar, index)
+    }
+
+    /// The name of the record at a position that is folded here.
+    #[must_use]
+    pub fn name_at(&self, institution: InstitutionId, index: u64) -> Option<RecordName> {
+        let bytes = self.tx.entry(institution, index)?;
+        Some(RecordName { institution, index, id: Digest(ledger::merkle::leaf_hash(&bytes).0) })
+    }
+
+    /// Vouchers that this institution has to do with at a stage: at most `limit` after `after`.
+    #[must_use]
+    pub fn mine(&self, stage: domain::lifecycle::Stage, after: Option<VoucherId>, limit: usize) -> Vec<VoucherId> {
+        let prefix = keys::mine_at(stage);
+        let mut from = after.map_or_else(|| prefix.clone(), |id| keys::mine(stage, id));
+        if after.is_some() {
+            from.push(0);
+        }
+        let rows = self.tx.range(Space::State, &from, &crate::kv::after_prefix(&prefix), limit);
+        rows.iter().filter_map(|(key, _)| keys::Parts(&key[2..]).voucher()).collect()
+    }
+
+    /// The vouchers of an enrolment.
+    #[must_use]
+    pub fn of_enrolment(&self, enrolment: &RecordName) -> Vec<VoucherId> {
+        let prefix = keys::of_enrolment_all(enrolment);
+        let rows = self.tx.prefix(Space::State, &prefix, 10_000);
+        rows.iter().filter_map(|(key, _)| keys::Parts(&key[prefix.len()..]).voucher()).collect()
+    }
+}

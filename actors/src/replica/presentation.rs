@@ -1,0 +1,81 @@
+//! Presentations: from the COSE message in a record to what the rules ask about it.
+
+use domain::holder::HolderKey;
+use domain::ids::{Digest, InstitutionId, VoucherId};
+use domain::record::{Claims, Consent, MAX_PRESENTATION_BYTES};
+
+use crate::token::vp1::{self, Step};
+use crate::token::{PublicKey, VoucherName};
+
+fn institution(text: &str) -> Option<InstitutionId> {
+    text.parse().ok()
+}
+
+fn voucher(name: &VoucherName) -> Option<VoucherId> {
+    Some(VoucherId { issuer: institution(&name.issuer)?, uuid: name.id })
+}
+
+/// What a presentation says; none where it cannot be read.
+#[must_use]
+pub fn claims(cose: &[u8]) -> Option<Claims> {
+    if cose.len() > MAX_PRESENTATION_BYTES {
+        return None;
+    }
+    let token = vp1::Unverified::from_cose(cose).ok()?;
+    of_token(&token.claims)
+}
+
+/// What a token says, in the words of the rules.
+#[must_use]
+pub fn of_token(claims: &vp1::Claims) -> Option<Claims> {
+    let consent = match &claims.step {
+        Step::Register { .. } => Consent::Register,
+        Step::Identify => Consent::Identify,
+        Step::Receive { community, programme } => {
+            Consent::Receive { aud: institution(community)?, programme: programme.clone() }
+        }
+        Step::Arrive { audience, voucher: v } => Consent::Arrive { aud: institution(audience)?, voucher: voucher(v)? },
+        Step::Complete { audience, voucher: v } => {
+            Consent::Complete { aud: institution(audience)?, voucher: voucher(v)? }
+        }
+        Step::Cancel { audience, voucher: v } => Consent::Cancel { aud: institution(audience)?, voucher: voucher(v)? },
+        Step::Wallet { audience, request } => {
+            Consent::Wallet { aud: institution(audience)?, request: Digest(*request) }
+        }
+    };
+    Some(Claims { kid: claims.kid, iat_secs: claims.iat, cti: claims.cti, consent })
+}
+
+/// Whether a presentation verifies under a key. Strict, single; the same everywhere.
+#[must_use]
+pub fn verifies(cose: &[u8], key: &HolderKey) -> bool {
+    let Ok(token) = vp1::Unverified::from_cose(cose) else { return false };
+    public_key(key).is_some_and(|key| token.verify(&key))
+}
+
+/// The key as the tokens know it; none if it cannot be one.
+#[must_use]
+pub fn public_key(key: &HolderKey) -> Option<PublicKey> {
+    match key {
+        HolderKey::Ed25519(bytes) => PublicKey::ed25519(*bytes).ok(),
+        HolderKey::Es256 { odd, x } => {
+            let mut point = [0; 33];
+            point[0] = if *odd { 3 } else { 2 };
+            point[1..].copy_from_slice(x);
+            PublicKey::es256(point).ok()
+        }
+    }
+}
+
+/// The key as records hold it.
+#[must_use]
+pub fn holder_key(key: &PublicKey) -> HolderKey {
+    match key {
+        PublicKey::Ed25519(bytes) => HolderKey::Ed25519(*bytes),
+        PublicKey::Es256(point) => {
+            let mut x = [0; 32];
+            x.copy_from_slice(&point[1..]);
+            HolderKey::Es256 { odd: point[0] == 3, x }
+        }
+    }
+}

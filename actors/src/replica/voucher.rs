@@ -1,0 +1,507 @@
+//! A voucher's document: its records, what is folded from them, and what follows: figures, lists, alarms.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use domain::custody::{self, Folded, Link, MAX_LINKS_PER_AUTHOR, Names, Tree, Verdict, View};
+use domain::duty::{self, Due, Notes};
+use domain::holder::{Enrolment, HolderKey};
+use domain::ids::{InstitutionId, RecordName, VoucherId};
+use domain::lifecycle::{Stage, Step, Voucher};
+use domain::member::{Registry, Role};
+use domain::policy::Programme;
+use domain::reasons::Reason;
+use domain::record::{ChainRecord, Consent, Note, NoteRecord, Presentation, Record, Witnessed};
+use domain::statistics::{self, Standing};
+use domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Broken, Work, figures, names, presentation};
+use crate::keys;
+use crate::kv::{Space, Tx};
+
+/// Most notes about one voucher that are kept; later ones stand in the logs alone.
+const MAX_NOTES: usize = 512;
+
+/// A note as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoteEntry {
+    /// Its name.
+    pub name: RecordName,
+    /// Its time.
+    pub at: Timestamp,
+    /// The role in which it was written.
+    pub role: Role,
+    /// The head that its author knew.
+    pub about: RecordName,
+    /// What it says.
+    pub note: Note,
+    /// Whether its presentation holds, where it has one.
+    pub proved: bool,
+}
+
+/// A step of the path as the figures need it; institutions by their place in the document's list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Waypoint {
+    link: u16,
+    stage: Stage,
+    custodian: Option<u16>,
+    community: Option<u16>,
+    hospital: Option<u16>,
+}
+
+/// A voucher's records and state.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoucherDoc {
+    /// Its chain records, in the order in which they came.
+    pub links: Vec<Link>,
+    /// Keys under which presentations are known to verify, by place in `links`.
+    signed: Vec<(u16, HolderKey)>,
+    /// Records about it outside the chain.
+    pub notes: Vec<NoteEntry>,
+    /// The state after the last record that counts, and that record's place in `links`.
+    pub head: Option<(u16, Voucher)>,
+    /// A fork touches its path.
+    pub contested: bool,
+    path: Vec<Waypoint>,
+    institutions: Vec<InstitutionId>,
+    /// What this institution owes about it.
+    pub alarms: Vec<Due>,
+}
+
+impl VoucherDoc {
+    /// The state, once a record counts.
+    #[must_use]
+    pub fn state(&self) -> Option<&Voucher> {
+        self.head.as_ref().map(|(_, v)| v)
+    }
+
+    /// The last record that counts.
+    #[must_use]
+    pub fn head_name(&self) -> Option<RecordName> {
+        let (i, _) = self.head.as_ref()?;
+        self.links.get(usize::from(*i)).map(|l| l.name)
+    }
+
+    /// The records that count, in order.
+    pub fn path(&self) -> impl Iterator<Item = &Link> {
+        self.path.iter().filter_map(|w| self.links.get(usize::from(w.link)))
+    }
+
+    /// The newest record on the path that `wanted` picks.
+    pub fn last_on_path(&self, wanted: impl Fn(&Step) -> bool) -> Option<&Link> {
+        self.path().filter(|l| wanted(&l.step)).last()
+    }
+
+    /// Whether a record of this institution about the voucher waits for what it names.
+    #[must_use]
+    pub fn own_waits(&self, me: InstitutionId) -> bool {
+        self.links.iter().any(|l| l.name.institution == me && l.names == Names::Waiting)
+    }
+
+    /// What is known of it beside its chain.
+    #[must_use]
+    pub fn notes_state(&self) -> Notes {
+        let Some(voucher) = self.state() else { return Notes::default() };
+        let mut notes = Notes::default();
+        let head = self.head_name();
+        let booked = self.last_on_path(|s| matches!(s, Step::Booked { .. })).map(|l| l.name);
+        let of_booking: Vec<RecordName> = self.path().skip_while(|l| Some(l.name) != booked).map(|l| l.name).collect();
+        for entry in &self.notes {
+            let author = entry.name.institution;
+            let by_module = voucher.voucher_module == Some(author);
+            let by_hospital = voucher.hospital() == Some(author);
+            let stands = of_booking.contains(&entry.about);
+            match &entry.note {
+                Note::VoidRequested { .. } if author == voucher.issuer => notes.void_requested = true,
+                Note::CancelRequested { .. } | Note::MoveRequested { .. } if by_module && stands && entry.proved => {
+                    notes.release_requested = true;
+                }
+                Note::UsePresented { .. } if by_module && stands => notes.use_presented = true,
+                Note::UseDisputed { .. } if by_module && entry.proved => notes.disputed = true,
+                Note::NoShow if by_hospital && stands => notes.no_show = true,
+                Note::QrRetired if voucher.community == Some(author) => notes.qr_retired = true,
+                Note::QrRestored if voucher.community == Some(author) => notes.qr_retired = false,
+                Note::RecordRemoved if by_module && Some(entry.about) == head => notes.record_removed = true,
+                _ => {}
+            }
+        }
+        notes
+    }
+
+    fn place(&mut self, id: InstitutionId) -> u16 {
+        let found = self.institutions.iter().position(|i| *i == id);
+        let at = found.unwrap_or_else(|| {
+            self.institutions.push(id);
+            self.institutions.len() - 1
+        });
+        u16::try_from(at).unwrap_or(u16::MAX)
+    }
+
+    fn standings(&self) -> Vec<(&Link, Standing)> {
+        let who = |at: Option<u16>| at.and_then(|i| self.institutions.get(usize::from(i)).copied());
+        let programme = self.links.iter().find_map(|l| match &l.step {
+            Step::Generated { programme, .. } => Some(*programme),
+            _ => None,
+        });
+        let Some(programme) = programme else { return Vec::new() };
+        self.path
+            .iter()
+            .filter_map(|w| {
+                let standing = Standing {
+                    programme,
+                    stage: w.stage,
+                    custodian: who(w.custodian),
+                    community: who(w.community),
+                    hospital: who(w.hospital),
+                };
+                self.links.get(usize::from(w.link)).map(|link| (link, standing))
+            })
+            .collect()
+    }
+}
+
+/// The rules' view of everything outside a voucher's tree.
+struct DocView<'a, 'b> {
+    tx: &'a Tx<'b>,
+    registry: &'a Registry,
+    signed: RefCell<Vec<(RecordName, HolderKey)>>,
+}
+
+impl View for DocView<'_, '_> {
+    fn registry(&self) -> &Registry {
+        self.registry
+    }
+    fn enrolment(&self, name: &RecordName) -> Option<Arc<Enrolment>> {
+        let found: Enrolment = self.tx.load(&keys::enrolment(name))?;
+        (found.name == *name).then(|| Arc::new(found))
+    }
+    fn programme(&self, name: &RecordName) -> Option<Arc<Programme>> {
+        let found: Programme = self.tx.load(&keys::programme(name))?;
+        (found.name == *name).then(|| Arc::new(found))
+    }
+    fn is_signed(&self, record: &RecordName, presented: &Presentation, key: &HolderKey) -> bool {
+        if self.signed.borrow().iter().any(|(name, k)| name == record && k == key) {
+            return true;
+        }
+        let good = presentation::verifies(&presented.cose, key);
+        if good {
+            self.signed.borrow_mut().push((*record, *key));
+        }
+        good
+    }
+    fn forked_at(&self, institution: InstitutionId) -> Option<u64> {
+        self.tx.load(&keys::forked(institution))
+    }
+}
+
+/// Applies a record of a voucher's chain.
+pub(super) fn apply_chain(work: &mut Work<'_>, name: RecordName, record: &Record, chain: &ChainRecord) {
+    let mut doc = work.voucher(chain.voucher).unwrap_or_default();
+    let of_author = doc.links.iter().filter(|l| l.name.institution == name.institution).count();
+    if of_author >= MAX_LINKS_PER_AUTHOR {
+        super::report(work, name, &Broken::Rule(Reason::Superseded));
+        return;
+    }
+    let (names, missing) = names::resolve(work, name, chain);
+    for missing in missing {
+        let key = keys::waiting(missing.institution, missing.index, chain.voucher);
+        work.tx.put(Space::State, key, Vec::new());
+    }
+    let claims = custody::presentation_of(&chain.step).and_then(|p| presentation::claims(&p.cose));
+    let first_use = claims.as_ref().is_none_or(|c| first_use(work, name, c.kid, c.cti));
+    let link = Link {
+        name,
+        at: record.at,
+        role: record.role,
+        operator: record.operator,
+        prev: chain.prev,
+        registrar: chain.registrar,
+        step: chain.step.clone(),
+        names,
+        claims,
+        first_use,
+    };
+    let enrolled = match &link.step {
+        Step::Issued { enrolment, .. } | Step::HandedOver { enrolment } => Some(*enrolment),
+        _ => None,
+    };
+    if let Some(enrolment) = enrolled {
+        work.tx.put(Space::State, keys::of_enrolment(&enrolment, chain.voucher), Vec::new());
+    }
+    doc.links.push(link);
+    fold_again(work, chain.voucher, doc, Some(name));
+}
+
+fn first_use(work: &mut Work<'_>, name: RecordName, kid: [u8; 8], cti: [u8; 8]) -> bool {
+    let key = keys::presentation(name.institution, kid, cti);
+    match work.tx.load::<u64>(&key) {
+        Some(first) => first == name.index,
+        None => {
+            work.tx.store(key, &name.index);
+            true
+        }
+    }
+}
+
+/// Applies a record about a voucher.
+pub(super) fn apply_note(work: &mut Work<'_>, name: RecordName, record: &Record, note: &NoteRecord) {
+    let Some(mut doc) = work.voucher(note.voucher) else {
+        // The voucher is not known here yet: the note is taken up when the record it is about comes.
+        let key = keys::waiting_note(note.about.institution, note.about.index, name);
+        work.tx.put(Space::State, key, Vec::new());
+        return;
+    };
+    if doc.notes.len() >= MAX_NOTES || doc.notes.iter().any(|n| n.name == name) {
+        return;
+    }
+    if !work.registry.author_counts(name.institution, record.role, name.index, domain::member::Horizon::ALL) {
+        super::report(work, name, &Broken::Rule(Reason::NotInGoodStanding));
+        return;
+    }
+    let proved = match &note.note {
+        Note::CancelRequested { witnessed }
+        | Note::MoveRequested { witnessed, .. }
+        | Note::UseDisputed { witnessed }
+        | Note::HelpRequested { witnessed, .. } => prove(work, &doc, name, record.at, note.voucher, witnessed),
+        _ => true,
+    };
+    if !proved {
+        super::report(work, name, &Broken::Rule(Reason::PresentationForged));
+    }
+    doc.notes.push(NoteEntry {
+        name,
+        at: record.at,
+        role: record.role,
+        about: note.about,
+        note: note.note.clone(),
+        proved,
+    });
+    settle_document(work, note.voucher, doc);
+}
+
+/// Whether a presentation outside the chain holds: fresh, first, for this author and voucher, under the holder's key.
+fn prove(
+    work: &mut Work<'_>,
+    doc: &VoucherDoc,
+    name: RecordName,
+    at: Timestamp,
+    voucher: VoucherId,
+    witnessed: &Witnessed,
+) -> bool {
+    let Some(claims) = presentation::claims(&witnessed.presentation.cose) else { return false };
+    let first = first_use(work, name, claims.kid, claims.cti);
+    let same = match claims.consent {
+        Consent::Cancel { aud, voucher: v } => aud == name.institution && v == voucher,
+        _ => false,
+    };
+    let iat = Timestamp::from_millis(claims.iat_secs.saturating_mul(1_000));
+    let enrolment = doc.state().and_then(|v| v.enrolment).and_then(|e| work.enrolment(&e));
+    let Some(enrolment) = enrolment else { return false };
+    let Some(now) = enrolment.at(witnessed.registrar.index) else { return false };
+    let key = match witnessed.presentation.assisted {
+        Some(_) => now.card.map(|(_, key)| HolderKey::Ed25519(key)),
+        None => now.key,
+    };
+    first
+        && same
+        && now.blocked.is_none()
+        && claims.is_for(enrolment.id)
+        && iat.distance(at) <= custody::PRESENTATION_WINDOW
+        && key.is_some_and(|key| presentation::verifies(&witnessed.presentation.cose, &key))
+}
+
+/// Folds a voucher again: something that it depends on has changed.
+pub fn refold(work: &mut Work<'_>, voucher: VoucherId) {
+    if let Some(doc) = work.voucher(voucher) {
+        fold_again(work, voucher, doc, None);
+    }
+}
+
+fn fold_again(work: &mut Work<'_>, id: VoucherId, mut doc: VoucherDoc, new: Option<RecordName>) {
+    let signed = doc.signed.iter().filter_map(|(i, k)| doc.links.get(usize::from(*i)).map(|l| (l.name, *k)));
+    let view = DocView { tx: &work.tx, registry: &work.registry, signed: RefCell::new(signed.collect()) };
+    let quick = new.and_then(|_| quick_step(id, &doc, &view));
+    let (path, verdicts, contested) = match quick {
+        Some(after) => (None, Vec::new(), Some(after)),
+        None => {
+            let Folded { path, verdicts, contested } = custody::fold(id, &doc.links, &view);
+            doc.contested = contested;
+            (Some(path), verdicts, None)
+        }
+    };
+    doc.signed = view
+        .signed
+        .into_inner()
+        .into_iter()
+        .filter_map(|(name, key)| {
+            let at = doc.links.iter().position(|l| l.name == name)?;
+            Some((u16::try_from(at).ok()?, key))
+        })
+        .collect();
+
+    let old = doc.clone();
+    if let Some(after) = contested {
+        let at = u16::try_from(doc.links.len() - 1).unwrap_or(u16::MAX);
+        let waypoint = waypoint(&mut doc, at, &after);
+        doc.path.push(waypoint);
+        doc.head = Some((at, after));
+    } else if let Some(path) = path {
+        doc.path = Vec::with_capacity(path.len());
+        doc.head = None;
+        let last = path.len().saturating_sub(1);
+        for (n, (i, state)) in path.into_iter().enumerate() {
+            let at = u16::try_from(i).unwrap_or(u16::MAX);
+            let waypoint = waypoint(&mut doc, at, &state);
+            doc.path.push(waypoint);
+            if n == last {
+                doc.head = Some((at, state));
+            }
+        }
+    }
+    let changes = statistics::difference(&old.standings(), &doc.standings(), work.settings.offset);
+    figures::add(work, changes);
+    for (link, verdict) in doc.links.iter().zip(&verdicts) {
+        let key = keys::broken(link.name.institution, link.name.index);
+        match verdict {
+            Verdict::Broken(reason) => work.tx.store(key, &(link.name, Broken::Rule(*reason))),
+            Verdict::Superseded => work.tx.store(key, &(link.name, Broken::Rule(Reason::Superseded))),
+            Verdict::Counts | Verdict::Waits => {
+                if Some(link.name) != new && work.tx.get(Space::State, &key).is_some() {
+                    work.tx.delete(Space::State, key);
+                }
+            }
+        }
+    }
+    move_in_lists(work, id, old.state(), doc.state());
+    settle_document(work, id, doc);
+}
+
+fn waypoint(doc: &mut VoucherDoc, link: u16, state: &Voucher) -> Waypoint {
+    Waypoint {
+        link,
+        stage: state.stage,
+        custodian: state.custodian.map(|id| doc.place(id)),
+        community: state.community.map(|id| doc.place(id)),
+        hospital: state.hospital().map(|id| doc.place(id)),
+    }
+}
+
+/// The common case: all records so far are on one path and the new one continues it.
+fn quick_step(id: VoucherId, doc: &VoucherDoc, view: &DocView<'_, '_>) -> Option<Voucher> {
+    let (new, before) = doc.links.split_last()?;
+    let (head, state) = doc.head.as_ref()?;
+    let linear = doc.path.len() == before.len() && usize::from(*head) + 1 == before.len();
+    let plain = linear && new.prev == doc.head_name() && !custody::is_settlement(new) && !doc.contested;
+    if !plain || !matches!(new.names, Names::Held(_)) || view.forked_at(new.name.institution).is_some() {
+        return None;
+    }
+    let tree = Tree::new(id, &doc.links, view);
+    tree.judge(doc.links.len() - 1, Some(state)).ok()
+}
+
+/// Keeps this institution's lists of vouchers by stage.
+fn move_in_lists(work: &mut Work<'_>, id: VoucherId, old: Option<&Voucher>, new: Option<&Voucher>) {
+    let me = work.settings.me;
+    let concerns = |v: &Voucher| {
+        v.custodian == Some(me)
+            || v.issuer == me
+            || v.community == Some(me)
+            || v.voucher_module == Some(me)
+            || v.hospital() == Some(me)
+    };
+    let was = old.filter(|v| concerns(v)).map(|v| v.stage);
+    let is = new.filter(|v| concerns(v)).map(|v| v.stage);
+    if was != is {
+        if let Some(stage) = was {
+            work.tx.delete(Space::State, keys::mine(stage, id));
+        }
+        if let Some(stage) = is {
+            work.tx.put(Space::State, keys::mine(stage, id), Vec::new());
+        }
+    }
+}
+
+/// Sets the alarms that follow from the state, and stores the document.
+fn settle_document(work: &mut Work<'_>, id: VoucherId, mut doc: VoucherDoc) {
+    let parameters = work.registry.parameters_at(u64::MAX);
+    let due = doc
+        .state()
+        .map_or_else(Vec::new, |voucher| duty::duties(work.settings.me, voucher, doc.notes_state(), &parameters));
+    set_alarms(work, id, &mut doc, due);
+    work.tx.store(keys::voucher(id), &doc);
+}
+
+fn set_alarms(work: &mut Work<'_>, id: VoucherId, doc: &mut VoucherDoc, due: Vec<Due>) {
+    for gone in doc.alarms.iter().filter(|d| !due.contains(d)) {
+        work.tx.delete(Space::State, keys::alarm(gone.blocker, gone.at, id, gone.duty as u8));
+    }
+    for new in due.iter().filter(|d| !doc.alarms.contains(d)) {
+        work.tx.put(Space::State, keys::alarm(new.blocker, new.at, id, new.duty as u8), Vec::new());
+    }
+    doc.alarms = due;
+}
+
+/// Moves one alarm to another time, or takes it away: it was looked at, and the voucher's state did not change.
+pub fn postpone(work: &mut Work<'_>, id: VoucherId, alarm: Due, until: Option<Due>) {
+    let Some(mut doc) = work.voucher(id) else {
+        work.tx.delete(Space::State, keys::alarm(alarm.blocker, alarm.at, id, alarm.duty as u8));
+        return;
+    };
+    let mut due = doc.alarms.clone();
+    due.retain(|d| *d != alarm);
+    due.extend(until);
+    work.tx.delete(Space::State, keys::alarm(alarm.blocker, alarm.at, id, alarm.duty as u8));
+    set_alarms(work, id, &mut doc, due);
+    work.tx.store(keys::voucher(id), &doc);
+}
+
+/// A record has come: whatever waited for it is judged again.
+pub(super) fn wake(work: &mut Work<'_>, name: RecordName) {
+    let prefix = keys::waiting_for(name.institution, name.index);
+    let waiting = work.tx.prefix(Space::State, &prefix, usize::MAX);
+    for (key, _) in waiting {
+        work.tx.delete(Space::State, key.clone());
+        let Some(id) = keys::Parts(&key[prefix.len()..]).voucher() else { continue };
+        let Some(mut doc) = work.voucher(id) else { continue };
+        for i in 0..doc.links.len() {
+            if doc.links[i].names != Names::Waiting {
+                continue;
+            }
+            let link = &doc.links[i];
+            let chain =
+                ChainRecord { voucher: id, prev: link.prev, registrar: link.registrar, step: link.step.clone() };
+            let (names, missing) = names::resolve(work, link.name, &chain);
+            doc.links[i].names = names;
+            for missing in missing {
+                work.tx.put(Space::State, keys::waiting(missing.institution, missing.index, id), Vec::new());
+            }
+        }
+        fold_again(work, id, doc, None);
+    }
+    let prefix = keys::waiting_notes_for(name.institution, name.index);
+    for (key, _) in work.tx.prefix(Space::State, &prefix, usize::MAX) {
+        work.tx.delete(Space::State, key.clone());
+        let mut parts = keys::Parts(&key[prefix.len()..]);
+        let (Some(author), Some(index)) = (parts.institution(), parts.number()) else { continue };
+        let Some(bytes) = work.tx.entry(author, index) else { continue };
+        let Ok(record) = ledger::record::decode_record::<Record>(&bytes) else { continue };
+        if let (domain::record::Body::Note(note), Some(name)) = (&record.body, work.name_at(author, index)) {
+            apply_note(work, name, &record, note);
+        }
+    }
+}
+
+/// A line was drawn in a log, or a key changed: every voucher that it wrote about from there on is judged again.
+pub(super) fn judge_log_again(work: &mut Work<'_>, institution: InstitutionId, from: u64) {
+    let mut seen = std::collections::BTreeSet::new();
+    for index in from..work.cursor(institution).next {
+        let Some(bytes) = work.tx.entry(institution, index) else { continue };
+        if let Ok(Record { body: domain::record::Body::Chain(chain), .. }) = ledger::record::decode_record(&bytes) {
+            seen.insert(chain.voucher);
+        }
+    }
+    for voucher in seen {
+        refold(work, voucher);
+    }
+}

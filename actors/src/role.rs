@@ -1,0 +1,268 @@
+//! One shape for all five roles: the rules of a role, and the one actix actor that runs them.
+//!
+//! A role never calls a role. It decides by what the replica knows, writes records, and others read them, also on the
+//! same node. What it does by itself (its duties) takes the same path as a person's request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context, Handler, Message, ResponseFuture};
+use domain::duty::{self, Due, Duty};
+use domain::ids::VoucherId;
+use domain::member::Role;
+use domain::reasons::Reason;
+use domain::record::Body;
+use domain::time::{Millis, Timestamp};
+
+use crate::keys::{self, Key};
+use crate::kv::Space;
+use crate::replica::{self, VoucherDoc, Work};
+use crate::writer::{Act, Desk, Done, Refused, Writer};
+
+/// Commands that wait in a role's mailbox; more are answered with `busy`.
+pub const MAILBOX: usize = 1_024;
+
+/// How often a role looks at its duties when nothing calls it.
+pub const TICK: Duration = Duration::from_millis(200);
+
+/// Duties done in one go before commands get their turn.
+pub const DUTIES_AT_ONCE: usize = 64;
+
+/// How long a duty rests that could not be done.
+pub const REST: Millis = Millis::secs(2);
+
+/// What a role does about a duty.
+#[derive(Debug)]
+pub enum Reaction<C> {
+    /// Decide this command.
+    Do(C),
+    /// Look again then.
+    Later(Due),
+    /// Nothing is to be done.
+    Nothing,
+}
+
+/// The rules of a role: pure over the replica and a command.
+pub trait Rules: Sized + Send + Unpin + 'static {
+    /// Which role.
+    const ROLE: Role;
+    /// What it can be asked.
+    type Command: Send + 'static;
+    /// What it answers.
+    type Answer: Send + 'static;
+
+    /// Decides a command, and writes what follows. Nothing is written if it refuses.
+    ///
+    /// # Errors
+    ///
+    /// The rule that says no.
+    fn decide(desk: &mut Desk<'_>, command: Self::Command) -> Result<Self::Answer, Refused>;
+
+    /// What a duty asks it to do.
+    fn react(work: &Work<'_>, id: VoucherId, doc: &VoucherDoc, due: Due, now: Timestamp) -> Reaction<Self::Command>;
+
+    /// What it does by itself as time passes, beside duties about vouchers: at most one command a tick.
+    fn tick(_work: &Work<'_>, _now: Timestamp) -> Option<Self::Command> {
+        None
+    }
+}
+
+/// A command to a role, with who asks.
+pub struct Ask<R: Rules> {
+    /// Who acts, by which request.
+    pub act: Act,
+    /// What is asked.
+    pub command: R::Command,
+}
+
+impl<R: Rules> Message for Ask<R> {
+    type Result = Result<Done<R::Answer>, Refused>;
+}
+
+/// Something was committed, or time has passed: look at the duties.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct LookAround;
+
+/// The actor that runs a role.
+pub struct RoleActor<R: Rules> {
+    writer: Arc<Writer>,
+    looking: bool,
+    rules: std::marker::PhantomData<fn() -> R>,
+}
+
+impl<R: Rules> RoleActor<R> {
+    /// An actor of a role over the node's writer.
+    #[must_use]
+    pub fn new(writer: Arc<Writer>) -> Self {
+        Self { writer, looking: false, rules: std::marker::PhantomData }
+    }
+}
+
+impl<R: Rules> Actor for RoleActor<R> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        ctx.run_interval(TICK, |actor, ctx| actor.look(ctx));
+    }
+}
+
+impl<R: Rules> Handler<Ask<R>> for RoleActor<R> {
+    type Result = ResponseFuture<Result<Done<R::Answer>, Refused>>;
+
+    fn handle(&mut self, ask: Ask<R>, _ctx: &mut Self::Context) -> Self::Result {
+        // Decided here and now, in the order of the mailbox; answered when it is on disk.
+        let writer = self.writer.clone();
+        let decided = writer.decide(ask.act, |desk| R::decide(desk, ask.command));
+        let covers = writer.ledger().last_ticket();
+        Box::pin(async move {
+            // A refusal too depends on what is accepted and not yet durable.
+            writer.durable(decided.as_ref().map_or(covers, |d| d.ticket)).await;
+            decided
+        })
+    }
+}
+
+impl<R: Rules> Handler<LookAround> for RoleActor<R> {
+    type Result = ();
+
+    fn handle(&mut self, _: LookAround, ctx: &mut Self::Context) {
+        self.looking = false;
+        self.look(ctx);
+    }
+}
+
+impl<R: Rules> RoleActor<R> {
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        let now = self.writer.now();
+        if let Some(command) = self.writer.read(|work| R::tick(work, now)).answer {
+            self.act(command);
+        }
+        let due = due_duties::<R>(&self.writer, now, DUTIES_AT_ONCE);
+        let more = due.len() >= DUTIES_AT_ONCE;
+        for (id, due) in due {
+            do_duty::<R>(&self.writer, id, due, now);
+        }
+        if more && !self.looking {
+            self.looking = true;
+            // Behind whatever waits in the mailbox, so that people's requests come in between.
+            ctx.notify(LookAround);
+        }
+    }
+
+    fn act(&self, command: R::Command) {
+        if let Err(refused) = self.writer.decide(Act::default(), |desk| R::decide(desk, command)) {
+            tracing::debug!(role = R::ROLE.as_str(), reason = %refused, "a tick's command was refused");
+        }
+    }
+}
+
+/// The duties of a role that are due: those whose blocker's log, or whose own clock, has reached their time.
+#[must_use]
+pub fn due_duties<R: Rules>(writer: &Writer, now: Timestamp, limit: usize) -> Vec<(VoucherId, Due)> {
+    writer.read(|work| due_in::<R>(work, now, limit)).answer
+}
+
+/// The same over a replica.
+#[must_use]
+pub fn due_in<R: Rules>(work: &Work<'_>, now: Timestamp, limit: usize) -> Vec<(VoucherId, Due)> {
+    let me = work.settings.me;
+    let mut found = Vec::new();
+    let others = work.registry.members.keys().copied().filter(|id| *id != me);
+    for blocker in others.chain(std::iter::once(me)) {
+        let reached = if blocker == me { now } else { work.cursor(blocker).last_at };
+        let from = Key::new(keys::ALARM).institution(blocker).done();
+        let to = Key::new(keys::ALARM).institution(blocker).time(reached + Millis(1)).done();
+        for (key, _) in work.tx.range(Space::State, &from, &to, 8 * limit) {
+            let Some((id, due)) = read_alarm(&key) else { continue };
+            let Some(doc) = work.voucher(id) else { continue };
+            let stage = doc.state().map(|v| v.stage);
+            let mine = stage.is_some_and(|stage| duty::role_of(due.duty, stage) == R::ROLE)
+                || (due.duty == Duty::Heartbeat && work.settings.roles.first() == Some(&R::ROLE));
+            if mine && found.len() < limit {
+                found.push((id, due));
+            }
+        }
+    }
+    found.sort_by_key(|(_, due)| due.at);
+    found.dedup();
+    found
+}
+
+fn read_alarm(key: &[u8]) -> Option<(VoucherId, Due)> {
+    let mut parts = keys::Parts(key.get(1..)?);
+    let blocker = parts.institution()?;
+    let at = Timestamp::from_millis(i64::try_from(parts.number()?).ok()?);
+    let id = parts.voucher()?;
+    let duty = DUTIES.into_iter().find(|d| Some(&(*d as u8)) == parts.0.first())?;
+    Some((id, Due { blocker, at, duty }))
+}
+
+const DUTIES: [Duty; 14] = [
+    Duty::Encode,
+    Duty::Return,
+    Duty::Answer,
+    Duty::Release,
+    Duty::Claim,
+    Duty::Settle,
+    Duty::Lapse,
+    Duty::VoidExpired,
+    Duty::VoidHeld,
+    Duty::Reclaim,
+    Duty::RetireQr,
+    Duty::RestoreQr,
+    Duty::RemoveRecord,
+    Duty::Heartbeat,
+];
+
+/// What doing a duty comes to.
+///
+/// # Errors
+///
+/// Why it cannot be done now.
+pub fn duty_step<R: Rules>(desk: &mut Desk<'_>, id: VoucherId, due: Due, now: Timestamp) -> Result<(), Refused> {
+    let Some(doc) = desk.work.voucher(id).filter(|d| d.alarms.contains(&due)) else {
+        replica::postpone(&mut desk.work, id, due, None);
+        return Ok(());
+    };
+    if due.duty == Duty::Heartbeat {
+        // One record covers every limit up to its time.
+        if desk.work.cursor(desk.me()).last_at < due.at {
+            desk.write(R::ROLE, Body::Heartbeat)?;
+        }
+        replica::postpone(&mut desk.work, id, due, None);
+        return Ok(());
+    }
+    match R::react(&desk.work, id, &doc, due, now) {
+        Reaction::Do(command) => R::decide(desk, command).map(drop),
+        Reaction::Later(until) => {
+            replica::postpone(&mut desk.work, id, due, Some(until));
+            Ok(())
+        }
+        Reaction::Nothing => {
+            replica::postpone(&mut desk.work, id, due, None);
+            Ok(())
+        }
+    }
+}
+
+/// Does one duty, or puts it off. Doing it twice is impossible: the record goes onto the head or nowhere.
+pub fn do_duty<R: Rules>(writer: &Writer, id: VoucherId, due: Due, now: Timestamp) {
+    let me = writer.settings().me;
+    let result = writer.decide(Act::default(), |desk| duty_step::<R>(desk, id, due, now));
+    let Err(refused) = result else { return };
+    let reason = refused.reason();
+    tracing::debug!(voucher = %id, duty = ?due.duty, %reason, "a duty could not be done now");
+    if matches!(reason, Reason::Busy | Reason::DiskLow | Reason::NotReady | Reason::Closing) {
+        return; // the whole node waits: the duty stays where it is
+    }
+    let later = Due { blocker: me, at: now + REST, duty: due.duty };
+    let rested = writer.decide(Act::default(), |desk| {
+        replica::postpone(&mut desk.work, id, due, Some(later));
+        Ok(())
+    });
+    if let Err(refused) = rested {
+        tracing::debug!(voucher = %id, reason = %refused, "a duty could not be put off");
+    }
+}

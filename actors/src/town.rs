@@ -1,0 +1,265 @@
+//! A federation in memory, for tests: institutions with real rules, replicas and keys, without disk, network, actors.
+//!
+//! What one writes reaches the others when the test says so ([`Town::spread`]), in full or up to a size.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::FixedOffset;
+use domain::holder::RegistrarEvent;
+use domain::ids::{InstitutionId, Operator, RecordName, VoucherId};
+use domain::member::{MemberEntry, Purpose, Registry, Role};
+use domain::record::Body;
+use domain::time::{Millis, Timestamp};
+use ledger::key::PrivateKey;
+
+use crate::kv::{Base, Memory, Tx};
+use crate::outbox::{self, Letter};
+use crate::replica::{self, Settings, VoucherDoc, Work};
+use crate::role::{Reaction, Rules};
+use crate::writer::{self, Act, Desk, Draft, Refused};
+
+/// The time at which every town begins: Monday, 2 March 2026, 00:00 UTC.
+pub const DAWN: Timestamp = Timestamp::from_millis(1_772_409_600_000);
+
+/// One institution.
+struct House {
+    settings: Settings,
+    memory: Memory,
+    registry: Arc<Registry>,
+    log: Vec<Arc<[u8]>>,
+}
+
+/// A federation in memory.
+pub struct Town {
+    houses: BTreeMap<InstitutionId, House>,
+    /// The town's clock.
+    pub now: Timestamp,
+}
+
+/// An institution's id in a test.
+#[must_use]
+pub fn id(text: &str) -> InstitutionId {
+    text.parse().expect("a test names institutions well")
+}
+
+/// The seed of an institution's key for a purpose, the same in every run.
+#[must_use]
+pub fn seed(institution: InstitutionId, purpose: Purpose) -> [u8; 32] {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(format!("town/{institution}/{}", purpose as u8)).into()
+}
+
+/// A member's entry with keys and proofs.
+#[must_use]
+pub fn entry(institution: InstitutionId, roles: &[Role]) -> MemberEntry {
+    let origin = format!("town/{institution}");
+    let keys = [Purpose::Log, Purpose::Node, Purpose::Witness].map(|p| PrivateKey::from_seed(&seed(institution, p)));
+    let mut proofs = Vec::new();
+    for (key, purpose) in keys.iter().zip([Purpose::Log, Purpose::Node, Purpose::Witness]) {
+        proofs.push(replica::signature_of(&key.sign(&replica::possession_message(institution, purpose, &origin))));
+    }
+    MemberEntry {
+        institution,
+        roles: roles.to_vec(),
+        url: format!("http://{institution}.test"),
+        origin,
+        keys: keys.each_ref().map(|k| *k.public().as_bytes()),
+        proofs: [proofs[0], proofs[1], proofs[2]],
+    }
+}
+
+impl Default for Town {
+    /// The demo's federation: `health` (issuer, registrar), `xuanwu` (community, voucher module), `qinhuai`
+    /// (community), `gulou` and `zhongda` (hospitals), `audit` (auditor).
+    fn default() -> Self {
+        Self::new(&[
+            ("health", &[Role::Issuer]),
+            ("xuanwu", &[Role::Community, Role::Voucher]),
+            ("qinhuai", &[Role::Community]),
+            ("gulou", &[Role::Hospital]),
+            ("zhongda", &[Role::Hospital]),
+            ("audit", &[Role::Auditor]),
+        ])
+    }
+}
+
+impl Town {
+    /// A federation whose first institution is the registrar. All are registered and know of each other.
+    #[must_use]
+    pub fn new(institutions: &[(&str, &[Role])]) -> Self {
+        let registrar = id(institutions[0].0);
+        let offset = FixedOffset::east_opt(8 * 3600).expect("eight hours is an offset");
+        let houses = institutions
+            .iter()
+            .map(|(name, roles)| {
+                let settings = Settings { me: id(name), roles: roles.to_vec(), registrar, offset };
+                let registry = Arc::new(Registry::new(registrar));
+                (id(name), House { settings, memory: Memory::default(), registry, log: Vec::new() })
+            })
+            .collect();
+        let mut town = Self { houses, now: DAWN };
+        for (name, roles) in institutions {
+            let event = RegistrarEvent::MemberRegistered(entry(id(name), roles));
+            town.write(registrar, Role::Issuer, Body::Registrar(event));
+        }
+        town.spread();
+        town
+    }
+
+    /// Lets time pass.
+    pub fn pass(&mut self, span: Millis) {
+        self.now = self.now + span;
+    }
+
+    /// Decides a command of a role at an institution.
+    ///
+    /// # Errors
+    ///
+    /// What the role refuses.
+    pub fn ask<R: Rules>(&mut self, at: InstitutionId, command: R::Command) -> Result<R::Answer, Refused> {
+        self.decide(at, |desk| R::decide(desk, command))
+    }
+
+    /// Decides at an institution, as one operator.
+    ///
+    /// # Errors
+    ///
+    /// What the decision refuses.
+    pub fn decide<T>(
+        &mut self,
+        at: InstitutionId,
+        decision: impl FnOnce(&mut Desk<'_>) -> Result<T, Refused>,
+    ) -> Result<T, Refused> {
+        let now = self.now;
+        let house = self.house(at);
+        let act = Act { operator: Some(Operator(uuid::Uuid::from_u128(1))), idempotency: None };
+        let size = house.log.len() as u64;
+        let draft = writer::draft(&house.memory, &house.settings, house.registry.clone(), size, now, act, decision)?;
+        let Draft { answer, entries, registry, state, private, .. } = draft;
+        for bytes in entries {
+            let bytes: Arc<[u8]> = bytes.into();
+            house.memory.hold(at, house.log.len() as u64, bytes.clone());
+            house.log.push(bytes);
+        }
+        house.memory.commit((state, private));
+        house.registry = registry;
+        Ok(answer)
+    }
+
+    /// Writes a record as it is, and says where.
+    pub fn write(&mut self, at: InstitutionId, role: Role, body: Body) -> RecordName {
+        self.decide(at, |desk| desk.write(role, body)).expect("a test writes what can be written")
+    }
+
+    /// Every log reaches everyone.
+    pub fn spread(&mut self) {
+        let ids: Vec<_> = self.houses.keys().copied().collect();
+        for from in &ids {
+            for to in &ids {
+                self.carry(*from, *to, u64::MAX);
+            }
+        }
+    }
+
+    /// One log reaches one institution, up to a size.
+    pub fn carry(&mut self, from: InstitutionId, to: InstitutionId, size: u64) {
+        if from == to {
+            return;
+        }
+        let entries = self.house(from).log.clone();
+        let house = self.house(to);
+        let mut work = Work { tx: Tx::new(&house.memory), registry: house.registry.clone(), settings: &house.settings };
+        let next = work.cursor(from).next;
+        let mut carried = Vec::new();
+        for (index, bytes) in (0..size).zip(&entries).skip(usize::try_from(next).unwrap_or(usize::MAX)) {
+            replica::apply(&mut work, from, index, bytes);
+            carried.push((index, bytes.clone()));
+        }
+        let registry = work.registry.clone();
+        let writes = work.tx.into_writes();
+        for (index, bytes) in carried {
+            house.memory.hold(from, index, bytes);
+        }
+        house.memory.commit(writes);
+        house.registry = registry;
+    }
+
+    /// An institution does what it owes in a role now, once. Returns how many duties were due.
+    pub fn do_duties<R: Rules>(&mut self, at: InstitutionId) -> usize {
+        let now = self.now;
+        let due = self.read(at, |work| crate::role::due_in::<R>(work, now, 1_000));
+        for (voucher, due) in &due {
+            let (voucher, due) = (*voucher, *due);
+            let _ = self.decide(at, |desk| crate::role::duty_step::<R>(desk, voucher, due, now));
+        }
+        if let Some(command) = self.read(at, |work| R::tick(work, now)) {
+            let _ = self.ask::<R>(at, command);
+        }
+        due.len()
+    }
+
+    /// Reads at an institution.
+    pub fn read<T>(&self, at: InstitutionId, reading: impl FnOnce(&Work<'_>) -> T) -> T {
+        let house = &self.houses[&at];
+        reading(&Work { tx: Tx::new(&house.memory), registry: house.registry.clone(), settings: &house.settings })
+    }
+
+    /// What an institution knows of a voucher.
+    #[must_use]
+    pub fn voucher(&self, at: InstitutionId, voucher: VoucherId) -> Option<VoucherDoc> {
+        self.read(at, |work| work.voucher(voucher))
+    }
+
+    /// Takes the letters out of an institution's outbox.
+    pub fn letters(&mut self, at: InstitutionId) -> Vec<Letter> {
+        let letters = self.read(at, |work| outbox::letters(&work.tx, 0, 10_000));
+        for letter in &letters {
+            let taken = self.decide(at, |desk| {
+                outbox::delivered(desk, letter.number);
+                Ok(())
+            });
+            taken.expect("a letter can be taken out");
+        }
+        letters
+    }
+
+    /// An entry of a log.
+    #[must_use]
+    pub fn entry(&self, at: InstitutionId, index: u64) -> Option<Arc<[u8]>> {
+        self.houses[&at].memory.entry(at, index)
+    }
+
+    /// Every row of an institution's state: what must be equal wherever the same logs are held by the same institution.
+    #[must_use]
+    pub fn state(&self, at: InstitutionId) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        self.houses[&at].memory.state().map(|(k, v)| (k.to_vec(), v.to_vec())).collect()
+    }
+
+    fn house(&mut self, at: InstitutionId) -> &mut House {
+        self.houses.get_mut(&at).expect("a test asks institutions of its town")
+    }
+}
+
+/// What a role would do about a duty, for tests of `react`.
+pub fn reaction<R: Rules>(
+    town: &Town,
+    at: InstitutionId,
+    voucher: VoucherId,
+    due: domain::duty::Due,
+) -> Option<Reaction<R::Command>> {
+    town.read(at, |work| work.voucher(voucher).map(|doc| R::react(work, voucher, &doc, due, town.now)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everyone_knows_everyone() {
+        let town = Town::default();
+        for at in ["health", "audit"] {
+            assert_eq!(town.read(id(at), |work| work.registry.members.len()), 6, "{at}");
+        }
+    }
+}

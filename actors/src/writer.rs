@@ -1,0 +1,497 @@
+//! The single writer of this institution's log: what is decided is judged, folded and handed to the ledger as one.
+//!
+//! ```text
+//! decide(state, command) ─► events ─► record bytes ─► fold (same function as for peers) ─► does it count?
+//!      no: the whole transaction is dropped, nothing happened          yes: ledger.submit, wait for its sync
+//! ```
+//!
+//! A record of a chain is appended only onto the head, and only if it counts by the same rules that every peer
+//! applies; so compare-and-append is one judgement, made under one lock, over everything accepted so far.
+
+use std::sync::Arc;
+
+use domain::custody::Names;
+use domain::ids::{Digest, InstitutionId, Operator, RecordName, VoucherId};
+use domain::lifecycle::Step;
+use domain::member::{Registry, Role};
+use domain::reasons::Reason;
+use domain::record::{Body, ChainRecord, Idempotency, Note, NoteRecord, Record};
+use domain::time::{Millis, Timestamp};
+use ledger::log::{Batch, Ledger, SubmitError};
+use parking_lot::Mutex;
+
+use crate::clock::Clock;
+use crate::keys;
+use crate::kv::{Base, Row, Space, Tx};
+use crate::replica::{self, Repeated, Settings, Work};
+
+/// How far the node's clock may be behind its own last record before it refuses to write.
+pub const CLOCK_BEHIND: Millis = Millis::secs(2);
+
+/// How long a request is remembered by its idempotency key.
+pub const REMEMBER_REQUESTS: Millis = Millis::hours(24);
+
+/// Entries folded under one hold of the lock.
+pub const FOLD_CHUNK: usize = 256;
+
+/// Why nothing was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// A rule says no, or the machine cannot now: the reason's kind tells which.
+    #[error("{0}")]
+    Reason(Reason),
+    /// The voucher or thing named does not exist here.
+    #[error("not found")]
+    NotFound,
+}
+
+impl From<Reason> for Refused {
+    fn from(reason: Reason) -> Self {
+        Self::Reason(reason)
+    }
+}
+
+impl Refused {
+    /// The reason of it.
+    #[must_use]
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::Reason(reason) => reason,
+            Self::NotFound => Reason::NotFound,
+        }
+    }
+}
+
+/// Who acts, and by which request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Act {
+    /// The operator's pseudonym; none where the node acts by itself or the holder acts.
+    pub operator: Option<Operator>,
+    /// The request, so that its repetition is answered and not done again.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// What came of a decision: an answer that may leave the process once `ticket` is durable.
+#[derive(Debug, Clone)]
+pub struct Done<T> {
+    /// The answer.
+    pub answer: T,
+    /// The records written, in order.
+    pub records: Vec<RecordName>,
+    /// The commit that covers everything the answer depends on.
+    pub ticket: u64,
+}
+
+/// The ledger seen by institutions: logs are named by who writes them.
+pub struct Logs {
+    /// The ledger.
+    pub ledger: Ledger,
+    /// What the names of the federation's logs begin with: an origin is `{federation}/{institution}`.
+    pub federation: String,
+}
+
+impl Logs {
+    /// The name of an institution's log.
+    #[must_use]
+    pub fn origin(&self, institution: InstitutionId) -> String {
+        format!("{}/{institution}", self.federation)
+    }
+}
+
+impl Base for Logs {
+    fn get(&self, space: Space, key: &[u8]) -> Option<Arc<[u8]>> {
+        match space {
+            Space::State => self.ledger.get(key),
+            Space::Private => self.ledger.get_private(key),
+        }
+    }
+    fn range(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Vec<Row> {
+        match space {
+            Space::State => self.ledger.range(from, to, limit),
+            Space::Private => self.ledger.range_private(from, to, limit),
+        }
+    }
+    fn entry(&self, institution: InstitutionId, index: u64) -> Option<Arc<[u8]>> {
+        self.ledger.entry(&self.origin(institution), index)
+    }
+}
+
+/// Reads, decides, writes. Shared by all roles of a node.
+pub struct Writer {
+    logs: Logs,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    /// Everything that is decided happens under this lock.
+    registry: Mutex<Arc<Registry>>,
+}
+
+/// A decision that was made and is not yet handed to any ledger.
+pub struct Draft<T> {
+    /// The answer.
+    pub answer: T,
+    /// Entries for the own log, in order.
+    pub entries: Vec<Vec<u8>>,
+    /// Their names.
+    pub records: Vec<RecordName>,
+    /// Members and parameters as they are after it.
+    pub registry: Arc<Registry>,
+    /// Rows of the state.
+    pub state: crate::kv::Writes,
+    /// Private rows.
+    pub private: crate::kv::Writes,
+}
+
+/// Makes a decision over a base, purely: what it reads and writes is in the arguments and in the draft.
+///
+/// `size` is that of the own log, everything accepted included; `now` is the node's clock.
+///
+/// # Errors
+///
+/// What the decision refuses; [`Reason::ClockOff`] if it writes while the clock is behind the log.
+pub fn draft<T>(
+    base: &dyn Base,
+    settings: &Settings,
+    registry: Arc<Registry>,
+    size: u64,
+    now: Timestamp,
+    act: Act,
+    decision: impl FnOnce(&mut Desk<'_>) -> Result<T, Refused>,
+) -> Result<Draft<T>, Refused> {
+    let work = Work { tx: Tx::new(base), registry, settings };
+    let last_at = work.cursor(settings.me).last_at;
+    let mut desk = Desk { work, now: now.max(last_at), act, size, entries: Vec::new(), records: Vec::new() };
+    let answer = decision(&mut desk)?;
+    let Desk { work, entries, records, .. } = desk;
+    if !entries.is_empty() && now + CLOCK_BEHIND < last_at {
+        return Err(Reason::ClockOff.into());
+    }
+    let registry = work.registry.clone();
+    let (state, private) = work.tx.into_writes();
+    Ok(Draft { answer, entries, records, registry, state, private })
+}
+
+/// A decision in the making: reads see what it has written so far.
+pub struct Desk<'a> {
+    /// State and rows.
+    pub work: Work<'a>,
+    /// The time by which it is decided; the time of every record it writes.
+    pub now: Timestamp,
+    act: Act,
+    size: u64,
+    entries: Vec<Vec<u8>>,
+    records: Vec<RecordName>,
+}
+
+impl Writer {
+    /// A writer over an opened ledger. Folds what the state has not seen yet.
+    #[must_use]
+    pub fn open(logs: Logs, settings: Settings, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let registry = load_registry(&Tx::new(&logs), &settings);
+        let writer = Self { logs, settings, clock, registry: Mutex::new(Arc::new(registry)) };
+        writer.catch_up();
+        Arc::new(writer)
+    }
+
+    /// This institution's settings.
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The ledger below.
+    #[must_use]
+    pub const fn ledger(&self) -> &Ledger {
+        &self.logs.ledger
+    }
+
+    /// The logs by institution.
+    #[must_use]
+    pub const fn logs(&self) -> &Logs {
+        &self.logs
+    }
+
+    /// The node's time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Members and parameters now.
+    #[must_use]
+    pub fn registry(&self) -> Arc<Registry> {
+        self.registry.lock().clone()
+    }
+
+    /// Decides something, all or nothing.
+    ///
+    /// # Errors
+    ///
+    /// What the decision refuses, or why the ledger cannot take it; nothing is changed then.
+    pub fn decide<T>(
+        &self,
+        act: Act,
+        decision: impl FnOnce(&mut Desk<'_>) -> Result<T, Refused>,
+    ) -> Result<Done<T>, Refused> {
+        let mut registry = self.registry.lock();
+        let size = self.logs.ledger.accepted_size(&self.logs.origin(self.settings.me));
+        let now = self.clock.now();
+        let draft = draft(&self.logs, &self.settings, registry.clone(), size, now, act, decision)?;
+        let Draft { answer, entries, records, registry: changed, state, private } = draft;
+        if entries.is_empty() && state.is_empty() && private.is_empty() {
+            return Ok(Done { answer, records, ticket: self.logs.ledger.last_ticket() });
+        }
+        let batch = Batch { expected_size: size, own: entries, mirrors: Vec::new(), state, private };
+        let ticket = self.logs.ledger.submit(batch).map_err(refused)?;
+        *registry = changed;
+        Ok(Done { answer, records, ticket })
+    }
+
+    /// Reads something. The answer may leave the process once its ticket is durable.
+    pub fn read<T>(&self, reading: impl FnOnce(&Work<'_>) -> T) -> Done<T> {
+        let registry = self.registry.lock();
+        let work = Work { tx: Tx::new(&self.logs), registry: registry.clone(), settings: &self.settings };
+        let answer = reading(&work);
+        Done { answer, records: Vec::new(), ticket: self.logs.ledger.last_ticket() }
+    }
+
+    /// Accepts verified entries of a peer's log, and folds them.
+    ///
+    /// # Errors
+    ///
+    /// Why the ledger cannot take them now.
+    pub fn accept(&self, accepted: ledger::mirror::Accepted, institution: InstitutionId) -> Result<u64, Refused> {
+        let mut registry = self.registry.lock();
+        let mut work = Work { tx: Tx::new(&self.logs), registry: registry.clone(), settings: &self.settings };
+        let first = accepted.first_index();
+        for (index, bytes) in (first..).zip(accepted.entries()) {
+            replica::apply(&mut work, institution, index, bytes);
+        }
+        let new_registry = work.registry.clone();
+        let (state, private) = work.tx.into_writes();
+        let own = self.logs.origin(self.settings.me);
+        let batch = Batch {
+            expected_size: self.logs.ledger.accepted_size(&own),
+            own: Vec::new(),
+            mirrors: vec![accepted],
+            state,
+            private,
+        };
+        let ticket = self.logs.ledger.submit(batch).map_err(refused)?;
+        *registry = new_registry;
+        Ok(ticket)
+    }
+
+    /// Folds every entry that the ledger holds and the state has not seen: after a crash, a rebuild, an upgrade.
+    pub fn catch_up(&self) {
+        let mut institutions: Vec<InstitutionId> = Vec::new();
+        for origin in self.logs.ledger.origins() {
+            let institution: Option<InstitutionId> =
+                origin.strip_prefix(&format!("{}/", self.logs.federation)).and_then(|i| i.parse().ok());
+            institutions.extend(institution);
+        }
+        // The registrar first: what it says is what the others are judged by.
+        institutions.sort_by_key(|i| (*i != self.settings.registrar, *i));
+        for institution in institutions {
+            while self.catch_up_chunk(institution) {}
+        }
+    }
+
+    fn catch_up_chunk(&self, institution: InstitutionId) -> bool {
+        let mut registry = self.registry.lock();
+        let mut work = Work { tx: Tx::new(&self.logs), registry: registry.clone(), settings: &self.settings };
+        let cursor = work.cursor(institution);
+        let entries = self.logs.ledger.entries(&self.logs.origin(institution), cursor.next, FOLD_CHUNK);
+        if entries.is_empty() || cursor.upgrade_needed {
+            return false;
+        }
+        for (index, bytes) in (cursor.next..).zip(&entries) {
+            replica::apply(&mut work, institution, index, bytes);
+        }
+        let new_registry = work.registry.clone();
+        let (state, private) = work.tx.into_writes();
+        let own = self.logs.origin(self.settings.me);
+        let expected_size = self.logs.ledger.accepted_size(&own);
+        let batch = Batch { expected_size, own: Vec::new(), mirrors: Vec::new(), state, private };
+        if let Err(error) = self.logs.ledger.submit(batch) {
+            if matches!(error, SubmitError::Busy) {
+                drop(registry);
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                return true;
+            }
+            ledger::fail::stop(&format!("the state cannot be folded: {error}"));
+        }
+        *registry = new_registry;
+        true
+    }
+
+    /// Waits until a commit is on disk.
+    pub async fn durable(&self, ticket: u64) {
+        if self.logs.ledger.durable() >= ticket {
+            return;
+        }
+        let (done, wait) = tokio::sync::oneshot::channel();
+        self.logs.ledger.when_durable(
+            ticket,
+            Box::new(move || {
+                let _ = done.send(());
+            }),
+        );
+        // The sender is dropped unsent only when the process stops.
+        let _ = wait.await;
+    }
+
+    /// What was answered to this request before, if it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::IdempotencyKeyReused`] if the same key came with another request.
+    pub fn repeated(&self, idempotency: &Idempotency) -> Result<Option<Done<Repeated>>, Refused> {
+        let Done { answer, ticket, .. } =
+            self.read(|work| work.tx.load::<Repeated>(&keys::idempotency(idempotency.key)));
+        let now = self.clock.now();
+        match answer.filter(|r| r.at + REMEMBER_REQUESTS > now) {
+            Some(r) if r.request != idempotency.request => Err(Reason::IdempotencyKeyReused.into()),
+            Some(r) => Ok(Some(Done { records: r.records.clone(), answer: r, ticket })),
+            None => Ok(None),
+        }
+    }
+}
+
+fn load_registry(tx: &Tx<'_>, settings: &Settings) -> Registry {
+    tx.load(keys::REGISTRY).unwrap_or_else(|| Registry::new(settings.registrar))
+}
+
+fn refused(error: SubmitError) -> Refused {
+    let reason = match error {
+        SubmitError::Busy => Reason::Busy,
+        SubmitError::DiskLow => Reason::DiskLow,
+        SubmitError::NotYet => Reason::NotReady,
+        SubmitError::Closed => Reason::Closing,
+        // Everything is decided under one lock: another size or an unfit record is a defect of this node.
+        _ => Reason::Internal,
+    };
+    Refused::Reason(reason)
+}
+
+impl Desk<'_> {
+    /// This institution.
+    #[must_use]
+    pub const fn me(&self) -> InstitutionId {
+        self.work.settings.me
+    }
+
+    /// Writes a record.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::TooLarge`] if it is over the limit of a record.
+    pub fn write(&mut self, role: Role, body: Body) -> Result<RecordName, Refused> {
+        let index = self.size + self.entries.len() as u64;
+        let record = Record {
+            institution: self.me(),
+            index,
+            role,
+            at: self.now,
+            operator: self.act.operator,
+            idempotency: self.act.idempotency,
+            body,
+        };
+        let bytes = ledger::record::encode_record(&record).map_err(|_| Reason::TooLarge)?;
+        let name = RecordName { institution: self.me(), index, id: Digest(ledger::merkle::leaf_hash(&bytes).0) };
+        let shared: Arc<[u8]> = Arc::from(bytes.as_slice());
+        if replica::apply(&mut self.work, name.institution, index, &shared).is_none() {
+            // The state is behind the log, or does not know the format: nothing can be decided.
+            return Err(Reason::NotReady.into());
+        }
+        if self.work.tx.get(Space::State, &keys::broken(name.institution, name.index)).is_some() {
+            let broken: (RecordName, replica::Broken) = self
+                .work
+                .tx
+                .load(&keys::broken(name.institution, name.index))
+                .unwrap_or((name, replica::Broken::Unreadable));
+            return Err(match broken.1 {
+                replica::Broken::Rule(reason) => reason.into(),
+                _ => Reason::Internal.into(),
+            });
+        }
+        self.entries.push(bytes);
+        self.records.push(name);
+        Ok(name)
+    }
+
+    /// Takes a voucher a step further, from its head, if the step counts.
+    ///
+    /// # Errors
+    ///
+    /// The rule that says no; [`Reason::Waiting`] while something it depends on is not here;
+    /// [`Reason::VoidRequested`] for a forward step of a voucher that the issuer wants back.
+    pub fn step(&mut self, role: Role, voucher: VoucherId, step: Step) -> Result<RecordName, Refused> {
+        let me = self.me();
+        let prev = match self.work.voucher(voucher) {
+            Some(doc) => {
+                if doc.own_waits(me) {
+                    return Err(Reason::Waiting.into());
+                }
+                let head = doc.head_name();
+                if doc.contested && !matches!(step, Step::Resolved { .. }) {
+                    return Err(Reason::Waiting.into());
+                }
+                let asked_back =
+                    doc.notes_state().void_requested && doc.state().is_some_and(|v| v.stage.is_before_use());
+                if asked_back && is_forward(&step) {
+                    return Err(Reason::VoidRequested.into());
+                }
+                if head.is_none() {
+                    return Err(Reason::Waiting.into());
+                }
+                head
+            }
+            None if matches!(step, Step::Generated { .. }) => None,
+            None => return Err(Refused::NotFound),
+        };
+        let registrar = self.work.registrar_position().ok_or(Reason::NotReady)?;
+        let name = self.write(role, Body::Chain(ChainRecord { voucher, prev, registrar, step }))?;
+        let doc = self.work.voucher(voucher).ok_or(Refused::NotFound)?;
+        if doc.head_name() == Some(name) {
+            return Ok(name);
+        }
+        // It does not count: say why.
+        let link = doc.links.iter().find(|l| l.name == name);
+        let why = self.work.tx.load::<(RecordName, replica::Broken)>(&keys::broken(name.institution, name.index));
+        Err(match (link.map(|l| &l.names), why) {
+            (Some(Names::Waiting), _) => Reason::Waiting.into(),
+            (_, Some((_, replica::Broken::Rule(reason)))) => reason.into(),
+            _ => Reason::Waiting.into(),
+        })
+    }
+
+    /// Notes something about a voucher.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::NotFound`] for a voucher that is not known here.
+    pub fn note(&mut self, role: Role, voucher: VoucherId, note: Note) -> Result<RecordName, Refused> {
+        let doc = self.work.voucher(voucher).ok_or(Refused::NotFound)?;
+        let about = doc.head_name().ok_or(Reason::Waiting)?;
+        self.write(role, Body::Note(NoteRecord { voucher, about, note }))
+    }
+
+    /// What it has written so far.
+    #[must_use]
+    pub fn records(&self) -> &[RecordName] {
+        &self.records
+    }
+}
+
+const fn is_forward(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::Sent { .. }
+            | Step::Encoded { .. }
+            | Step::Issued { .. }
+            | Step::HandedOver { .. }
+            | Step::Booked { .. }
+            | Step::BookingConfirmed
+            | Step::UseConfirmed { .. }
+    )
+}
