@@ -138,6 +138,10 @@ pub struct Tree<'a, V> {
     view: &'a V,
     /// Verdicts on rivals, so that many rivals that name each other cost no more than their number.
     rivals: RefCell<HashMap<(usize, Rules), Judged>>,
+    /// States on own paths, so that many records on one path cost one walk.
+    states: RefCell<HashMap<(usize, Rules), Result<Voucher, Stop>>>,
+    /// What each `Resolved` keeps, so that many that keep each other cost no more than their number.
+    keeps: RefCell<HashMap<usize, Result<Voucher, Stop>>>,
 }
 
 /// How strictly a path is judged.
@@ -155,23 +159,24 @@ impl<'a, V: View> Tree<'a, V> {
             .iter()
             .map(|link| link.prev.and_then(|prev| links.iter().position(|other| other.name == prev)))
             .collect();
-        Self { voucher, links, parents, view, rivals: RefCell::default() }
+        let (rivals, states, keeps) = (RefCell::default(), RefCell::default(), RefCell::default());
+        Self { voucher, links, parents, view, rivals, states, keeps }
     }
 
     /// The state after a link on its own path, without regard to rivals of its ancestors.
     fn after(&self, index: usize, rules: Rules) -> Result<Voucher, Stop> {
-        let mut path = vec![index];
-        let mut at = index;
-        // Names cannot run in circles, so the walk ends; the bound is for the reader.
-        while let Some(parent) = self.parents[at] {
-            path.push(parent);
-            at = parent;
+        let known = |i: usize| self.states.borrow().get(&(i, rules)).cloned();
+        // Names cannot run in circles, so the walk ends.
+        let unknown: Vec<usize> = self.ancestors(index).take_while(|i| known(*i).is_none()).collect();
+        for i in unknown.into_iter().rev() {
+            let state = match self.parents[i].and_then(known) {
+                Some(Ok(before)) => self.next(i, Some(&before), rules),
+                Some(Err(stop)) => Err(stop),
+                None => self.next(i, None, rules),
+            };
+            self.states.borrow_mut().insert((i, rules), state);
         }
-        let mut state = None;
-        for i in path.into_iter().rev() {
-            state = Some(self.next(i, state.as_ref(), rules)?);
-        }
-        state.ok_or(Stop::Waits)
+        known(index).unwrap_or(Err(Stop::Waits))
     }
 
     /// Judges one link against the state before it: everything but rivals.
@@ -230,6 +235,8 @@ impl<'a, V: View> Tree<'a, V> {
                     return Err(Reason::EnrolmentElsewhere.into());
                 }
                 context.voucher_module = Some(now.voucher_module);
+                // The row first, here and below: who may not take the step costs no signature and no look at rivals.
+                lifecycle::step(before, &context, &link.step)?;
                 self.present(before, enrolment, &now, link, presentation)?;
             }
             Step::HandedOver { enrolment } => {
@@ -247,13 +254,13 @@ impl<'a, V: View> Tree<'a, V> {
                 self.enrolment(before, &enrolment, link, rules)?;
             }
             Step::UseConfirmed { presentation, .. } | Step::ExamCompleted { presentation, .. } => {
-                // The row first: a voucher in the wrong state says so, whoever presents it.
                 lifecycle::step(before, &context, &link.step)?;
                 let enrolment = before.enrolment.ok_or(Reason::WrongState)?;
                 let (_, now) = self.enrolment(before, &enrolment, link, rules)?;
                 self.present(before, &enrolment, &now, link, presentation)?;
             }
             Step::BookingLapsed { position } => {
+                lifecycle::step(before, &context, &link.step)?;
                 let limit = before.limit().ok_or(Reason::WrongState)?;
                 self.surely_over(
                     index,
@@ -265,7 +272,8 @@ impl<'a, V: View> Tree<'a, V> {
                     rules,
                 )?;
             }
-            Step::Voided { cause: VoidCause::Expired { positions } } if before.stage.is_before_use() => {
+            Step::Voided { cause: VoidCause::Expired { positions } } => {
+                lifecycle::step(before, &context, &link.step)?;
                 let needed: Vec<_> = before.must_be_silent().into_iter().map(Some).collect();
                 self.surely_over(index, before, positions, times, before.valid_until, &needed, rules)?;
             }
@@ -281,7 +289,7 @@ impl<'a, V: View> Tree<'a, V> {
             Step::Resolved { outcome, .. } => {
                 let row = lifecycle::step(before, &context, &link.step)?;
                 return match outcome {
-                    Outcome::Keep(kept) => self.kept(kept, index),
+                    Outcome::Keep(_) => self.kept(index),
                     Outcome::Void(_) if self.is_open(index) => Ok(row),
                     Outcome::Void(_) => Err(Reason::NothingToResolve.into()),
                 };
@@ -387,10 +395,11 @@ impl<'a, V: View> Tree<'a, V> {
     ) -> Result<bool, Stop> {
         let prev = self.links[index].prev;
         let mut waits = false;
-        for (i, other) in self.links.iter().enumerate() {
-            if i == index || other.prev != prev || !matters(other) {
-                continue;
-            }
+        let is_rival = |(i, other): &(usize, &Link)| *i != index && other.prev == prev && matters(other);
+        let mut rivals: Vec<usize> = self.links.iter().enumerate().filter(is_rival).map(|(i, _)| i).collect();
+        // In the order of logs a rival finds its own rivals judged already, so the recursion stays shallow.
+        rivals.sort_by_key(|i| (self.links[*i].name.institution, self.links[*i].name.index));
+        for i in rivals {
             match self.rival(i, before, rules) {
                 Ok(()) => return Ok(true),
                 Err(Stop::Waits) => waits = true,
@@ -433,8 +442,32 @@ impl<'a, V: View> Tree<'a, V> {
         prev.is_some() && self.links.iter().enumerate().any(|(i, other)| i != index && other.prev == prev)
     }
 
+    /// The state that a `Resolved` keeps.
+    ///
+    /// Those before it in the issuer's log are looked at first: it can name no later one, so none recurses deeper.
+    fn kept(&self, resolved: usize) -> Result<Voucher, Stop> {
+        let name = self.links[resolved].name;
+        let mut earlier: Vec<(u64, usize, &RecordName)> = Vec::new();
+        for (i, link) in self.links.iter().enumerate() {
+            if let Step::Resolved { outcome: Outcome::Keep(kept), .. } = &link.step
+                && link.name.institution == name.institution
+                && link.name.index <= name.index
+                && matches!(link.names, Names::Held(_))
+                && !self.keeps.borrow().contains_key(&i)
+            {
+                earlier.push((link.name.index, i, kept));
+            }
+        }
+        earlier.sort_unstable_by_key(|(index, ..)| *index);
+        for (_, i, kept) in earlier {
+            let state = self.keep(kept, i);
+            self.keeps.borrow_mut().insert(i, state);
+        }
+        self.keeps.borrow().get(&resolved).cloned().unwrap_or(Err(Stop::Waits))
+    }
+
     /// The state that a kept branch has: judged without lines and rivals.
-    fn kept(&self, kept: &RecordName, resolved: usize) -> Result<Voucher, Stop> {
+    fn keep(&self, kept: &RecordName, resolved: usize) -> Result<Voucher, Stop> {
         if !self.is_open(resolved) {
             return Err(Reason::NothingToResolve.into());
         }
@@ -457,15 +490,16 @@ impl<'a, V: View> Tree<'a, V> {
 
     /// The path that the issuer's settlements seal, in the order of the issuer's log.
     ///
-    /// Each part is judged by what the settlement at its end knew, so that what the issuer settled stays.
-    fn sealed(&self) -> Vec<(usize, Voucher)> {
+    /// Each part is judged by what the settlement at its end knew, so that what the issuer settled stays. Settlements
+    /// after one that waits are held back with it, and returned beside the path.
+    fn sealed(&self) -> (Vec<(usize, Voucher)>, Vec<usize>) {
         let registry = self.view.registry();
         let mut settlements: Vec<usize> = (0..self.links.len())
             .filter(|i| is_settlement(&self.links[*i]) && self.links[*i].name.institution == self.voucher.issuer)
             .collect();
         settlements.sort_by_key(|i| self.links[*i].name.index);
         let mut path: Vec<(usize, Voucher)> = Vec::new();
-        for i in settlements {
+        for (n, &i) in settlements.iter().enumerate() {
             let link = &self.links[i];
             let tip = path.last().map(|(t, _)| *t);
             let mut part: Vec<usize> = self.ancestors(i).take_while(|a| Some(*a) != tip).collect();
@@ -482,11 +516,11 @@ impl<'a, V: View> Tree<'a, V> {
             match self.walk(&part, path.last().map(|(_, v)| v), Horizon(link.registrar.index)) {
                 Ok(states) => path.extend(part.into_iter().zip(states)),
                 // An earlier settlement that waits may still win: later rivals wait with it.
-                Err(Stop::Waits) => break,
+                Err(Stop::Waits) => return (path, settlements.split_off(n)),
                 Err(Stop::Broken(_)) => {}
             }
         }
-        path
+        (path, Vec::new())
     }
 
     fn walk(&self, part: &[usize], before: Option<&Voucher>, horizon: Horizon) -> Result<Vec<Voucher>, Stop> {
@@ -498,8 +532,9 @@ impl<'a, V: View> Tree<'a, V> {
         Ok(states)
     }
 
-    /// The one successor of a record that counts where nothing is settled, if any.
-    fn successor(&self, parent: Option<usize>, before: Option<&Voucher>) -> Option<(usize, Voucher)> {
+    /// The one successor of a record that counts where nothing is settled; else those that an earlier record of their
+    /// own log, which waits, holds back.
+    fn successor(&self, parent: Option<usize>, before: Option<&Voucher>) -> Result<(usize, Voucher), Vec<usize>> {
         let prev = parent.map(|p| self.links[p].name);
         let mut children: Vec<usize> = (0..self.links.len()).filter(|i| self.links[*i].prev == prev).collect();
         // In one log the earlier counts; a proved lapse goes before what its author wrote instead.
@@ -507,30 +542,40 @@ impl<'a, V: View> Tree<'a, V> {
             let link = &self.links[*i];
             (!matches!(link.step, Step::BookingLapsed { .. }), link.name.institution, link.name.index)
         });
-        let mut waiting_logs: Vec<InstitutionId> = Vec::new();
+        let mut waiting: Vec<RecordName> = Vec::new();
+        let mut held_back = Vec::new();
         for i in children {
-            let author = self.links[i].name.institution;
-            if waiting_logs.contains(&author) {
+            let name = self.links[i].name;
+            if waiting.iter().any(|w| w.institution == name.institution && w.index < name.index) {
+                held_back.push(i);
                 continue;
             }
             match self.next(i, before, Rules { horizon: Horizon::ALL, amnesty: false }) {
                 // Settlements that stand are on the sealed path already.
                 Ok(_) if is_settlement(&self.links[i]) => {}
-                Ok(after) => return Some((i, after)),
-                Err(Stop::Waits) => waiting_logs.push(author),
+                Ok(after) => return Ok((i, after)),
+                Err(Stop::Waits) => waiting.push(name),
                 Err(Stop::Broken(_)) => {}
             }
         }
-        None
+        Err(held_back)
     }
 
     /// Judges a record that its author has not written yet: the last of the links.
     ///
     /// # Errors
     ///
-    /// [`Reason::Waiting`] while something it depends on is not here; else the rule that it breaks.
+    /// [`Reason::Waiting`] while something it depends on is not here, or a record of its author's own about this voucher
+    /// waits: an honest node never signs two successors; else the rule that it breaks.
     pub fn judge(&self, index: usize, before: Option<&Voucher>) -> Result<Voucher, Reason> {
+        let author = self.links[index].name.institution;
+        let own_waits = |i: usize| {
+            i != index && self.links[i].name.institution == author && matches!(self.alone(i), Err(Stop::Waits))
+        };
         match self.next(index, before, Rules { horizon: Horizon::ALL, amnesty: false }) {
+            Ok(_) if self.links.iter().any(|l| l.names == Names::Waiting) && (0..self.links.len()).any(own_waits) => {
+                Err(Reason::Waiting)
+            }
             Ok(after) => Ok(after),
             Err(Stop::Waits) => Err(Reason::Waiting),
             Err(Stop::Broken(reason)) => Err(reason),
@@ -598,21 +643,30 @@ pub fn check_consent(
 /// The state of a voucher: a pure function of its records and of what they name.
 pub fn fold<V: View>(voucher: VoucherId, links: &[Link], view: &V) -> Folded {
     let tree = Tree::new(voucher, links, view);
-    let mut path = tree.sealed();
-    while let Some(next) = tree.successor(path.last().map(|(i, _)| *i), path.last().map(|(_, v)| v)) {
-        path.push(next);
+    let (mut path, mut held_back) = tree.sealed();
+    loop {
+        match tree.successor(path.last().map(|(i, _)| *i), path.last().map(|(_, v)| v)) {
+            Ok(next) => path.push(next),
+            Err(children) => {
+                held_back.extend(children);
+                break;
+            }
+        }
     }
 
+    // What stands before a `Resolved` is resolved.
     let contested = path
         .iter()
-        .any(|(i, _)| view.forked_at(links[*i].name.institution).is_some_and(|size| links[*i].name.index >= size))
-        && !path.iter().any(|(i, _)| matches!(links[*i].step, Step::Resolved { .. }));
+        .rev()
+        .take_while(|(i, _)| !matches!(links[*i].step, Step::Resolved { .. }))
+        .any(|(i, _)| view.forked_at(links[*i].name.institution).is_some_and(|size| links[*i].name.index >= size));
     let verdicts = (0..links.len())
         .map(|i| {
             if path.iter().any(|(on, _)| *on == i) {
                 return Verdict::Counts;
             }
             match tree.alone(i) {
+                Ok(_) if tree.ancestors(i).any(|a| held_back.contains(&a)) => Verdict::Waits,
                 Ok(_) => Verdict::Superseded,
                 Err(Stop::Waits) => Verdict::Waits,
                 Err(Stop::Broken(reason)) => Verdict::Broken(reason),
