@@ -1,10 +1,25 @@
 //! Package `ledger`.
 
+mod book;
 pub mod checkpoint;
+mod commit;
 pub mod cosignature;
+pub mod disk;
+pub mod fail;
+pub mod frame;
+pub mod journal;
+mod keep;
 pub mod key;
+mod layout;
+pub mod log;
+pub mod marker;
 pub mod merkle;
+pub mod mirror;
 pub mod note;
 pub mod policy;
 pub mod proof;
+mod read;
+pub mod record;
+pub mod recover;
+pub mod store;
 pub mod tile;
