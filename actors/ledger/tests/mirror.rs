@@ -39,7 +39,8 @@ fn a_liar_is_refused() {
     let of = |name: &str, size| signed(name, size).replace(&format!("{name}\n"), &format!("{PEER}\n"));
     let long = format!("{good}{}", "x".repeat(MAX_CHECKPOINT_BYTES));
     type Expected = fn(&Refused) -> bool;
-    let table: [(&str, &str, u64, u64, &[Hash], Expected); 13] = [
+    type Row<'a> = (&'a str, &'a str, u64, u64, &'a [Hash], Expected);
+    let table: [Row<'_>; 13] = [
         ("another origin", &signed("c.example/log", 9), 5, 9, &[], |r| matches!(r, Refused::BadNote(_))),
         ("another key", &of("c.example/log", 9), 5, 9, &[], |r| matches!(r, Refused::BadNote(_))),
         ("changed size", &good.replace("\n9\n", "\n8\n"), 5, 8, &[], |r| matches!(r, Refused::BadNote(_))),
