@@ -23,6 +23,7 @@ pub mod ids;
 pub mod lifecycle;
 pub mod member;
 pub mod policy;
+pub mod reason_texts;
 pub mod reasons;
 pub mod record;
 pub mod statistics;
