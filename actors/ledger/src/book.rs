@@ -131,41 +131,76 @@ pub(crate) struct Snapshot {
     pub(crate) logs: Vec<(Arc<str>, Arc<Durable>)>,
 }
 
-/// All changes that bring the store to `snapshot`. The book must still hold what the snapshot saw.
-pub(crate) fn changes(book: &Book, snapshot: &Snapshot) -> Changes {
-    let mut changes: Changes = vec![(layout::POSITION.to_vec(), Some(layout::position_value(snapshot.position)))];
-    if let Some(frozen) = &book.frozen {
-        changes.extend(frozen.iter().map(|(key, value)| (key.clone(), value.clone())));
-    }
+/// What a store round takes from the book: shared, not copied, so that the lock is held shortly.
+pub(crate) struct Gathered<'s> {
+    snapshot: &'s Snapshot,
+    frozen: Option<Arc<Overlay>>,
+    logs: Vec<GatheredLog<'s>>,
+}
+
+struct GatheredLog<'s> {
+    origin: &'s str,
+    durable: &'s Durable,
+    first: u64,
+    entries: Vec<Arc<[u8]>>,
+    full: Vec<((u8, u64), Arc<[u8]>)>,
+}
+
+/// Takes what the store does not have at `snapshot`. The book must still hold what the snapshot saw.
+pub(crate) fn gather<'s>(book: &Book, snapshot: &'s Snapshot) -> Gathered<'s> {
+    let mut logs = Vec::new();
     for (origin, durable) in &snapshot.logs {
         let Some(log) = book.logs.get(origin) else { continue };
         if Arc::ptr_eq(&log.stored, durable) {
             continue;
         }
-        entry_changes(origin, log, durable.size(), &mut changes);
-        for ((level, index), bytes) in full_tiles(log, durable.size()) {
-            changes.push((layout::tile_key(origin, level, index), Some(bytes.clone())));
-        }
-        for level in 0..8 {
-            if let Some((index, bytes)) = durable.tiles.partial(level) {
-                let value = [&index.to_be_bytes()[..], bytes].concat();
-                changes.push((layout::edge_key(origin, level), Some(value.into())));
-            }
-        }
-        changes.push((layout::head_key(origin), Some(layout::head_value(durable.head_row(origin)))));
+        let count = ((durable.size() - log.recent_from) as usize).min(log.recent.len());
+        logs.push(GatheredLog {
+            origin,
+            durable,
+            first: log.recent_from,
+            entries: log.recent.range(..count).cloned().collect(),
+            full: full_tiles(log, durable.size()).map(|(place, bytes)| (place, bytes.clone())).collect(),
+        });
     }
-    changes
+    Gathered { snapshot, frozen: book.frozen.clone(), logs }
 }
 
-fn entry_changes(origin: &str, log: &Log, size: u64, changes: &mut Changes) {
-    let mut first = log.recent_from;
-    let mut rest = log.recent.range(..((size - log.recent_from) as usize).min(log.recent.len()));
-    while rest.len() > 0 {
-        let chunk = layout::chunk(first, rest.clone().map(|entry| entry.len()));
-        let entries = rest.by_ref().take(chunk.count).map(|entry| &**entry);
-        let value = crate::tile::encode_bundle(entries);
+impl Gathered<'_> {
+    /// All changes that bring the store to the snapshot; none if it is there.
+    pub(crate) fn changes(self) -> Changes {
+        let mut changes = Changes::new();
+        if let Some(frozen) = &self.frozen {
+            changes.extend(frozen.iter().map(|(key, value)| (key.clone(), value.clone())));
+        }
+        for log in self.logs {
+            entry_changes(log.origin, log.first, &log.entries, &mut changes);
+            for ((level, index), bytes) in log.full {
+                changes.push((layout::tile_key(log.origin, level, index), Some(bytes)));
+            }
+            for level in 0..8 {
+                if let Some((index, bytes)) = log.durable.tiles.partial(level) {
+                    let value = [&index.to_be_bytes()[..], bytes].concat();
+                    changes.push((layout::edge_key(log.origin, level), Some(value.into())));
+                }
+            }
+            changes.push((layout::head_key(log.origin), Some(layout::head_value(log.durable.head_row(log.origin)))));
+        }
+        if !changes.is_empty() {
+            changes.push((layout::POSITION.to_vec(), Some(layout::position_value(self.snapshot.position))));
+        }
+        changes
+    }
+}
+
+fn entry_changes(origin: &str, mut first: u64, mut rest: &[Arc<[u8]>], changes: &mut Changes) {
+    while !rest.is_empty() {
+        let chunk = layout::chunk(first, rest.iter().map(|entry| entry.len()));
+        let (entries, later) = rest.split_at(chunk.count);
+        let value = crate::tile::encode_bundle(entries.iter().map(|entry| &**entry));
         changes.push((layout::entries_key(origin, first), Some(value.into())));
         first += chunk.count as u64;
+        rest = later;
     }
 }
 
@@ -177,8 +212,9 @@ fn full_tiles(log: &Log, size: u64) -> impl Iterator<Item = ((u8, u64), &Arc<[u8
         .filter(move |((level, index), _)| u128::from(index + 1) << (8 * (u32::from(*level) + 1)) <= u128::from(size))
 }
 
-/// Forgets what the store has got with `snapshot`.
-pub(crate) fn stored(book: &mut Book, snapshot: &Snapshot) {
+/// Forgets what the store has got with `snapshot`, and answers it, to be dropped without the lock.
+pub(crate) fn stored(book: &mut Book, snapshot: &Snapshot) -> impl Sized + use<> {
+    let mut forgotten = Vec::new();
     for (origin, durable) in &snapshot.logs {
         let Some(log) = book.logs.get_mut(origin) else { continue };
         // The last chunk stays in memory while it can grow, so that it is written whole again.
@@ -188,7 +224,7 @@ pub(crate) fn stored(book: &mut Book, snapshot: &Snapshot) {
             if !chunk.closed {
                 break;
             }
-            log.recent.drain(..chunk.count);
+            forgotten.extend(log.recent.drain(..chunk.count));
             log.recent_from += chunk.count as u64;
         }
         let gone: Vec<_> = full_tiles(log, durable.size()).map(|(place, _)| place).collect();
@@ -197,7 +233,8 @@ pub(crate) fn stored(book: &mut Book, snapshot: &Snapshot) {
         }
         log.stored = durable.clone();
     }
-    book.frozen = None;
+    let frozen = book.frozen.take();
     book.frozen_bytes = 0;
     book.rounds += 1;
+    (forgotten, frozen)
 }

@@ -64,15 +64,16 @@ pub(crate) fn round(shared: &Shared) {
             }
         }
     };
-    let changes = book::changes(&shared.book.read(), &snapshot);
-    // The place in the journal alone is no news.
-    if changes.len() > 1 {
+    let gathered = book::gather(&shared.book.read(), &snapshot);
+    let changes = gathered.changes();
+    if !changes.is_empty() {
         let start = Instant::now();
         stop.unless("writing the store", apply(&*shared.store, changes));
         shared.counters.stores.fetch_add(1, Ordering::Relaxed);
         shared.counters.store_micros.fetch_add(start.elapsed().as_micros() as u64, Ordering::Relaxed);
     }
-    book::stored(&mut shared.book.write(), &snapshot);
+    let forgotten = book::stored(&mut shared.book.write(), &snapshot);
+    drop(forgotten);
 }
 
 /// Writes one round durably.

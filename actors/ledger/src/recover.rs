@@ -447,8 +447,8 @@ impl Replay<'_> {
         let logs = self.book.logs.iter().map(|(origin, log)| (origin.clone(), log.durable.clone())).collect();
         let snapshot = Snapshot { position: self.position, logs };
         self.book.freeze();
-        keep::apply(self.store, book::changes(&self.book, &snapshot))?;
-        book::stored(&mut self.book, &snapshot);
+        keep::apply(self.store, book::gather(&self.book, &snapshot).changes())?;
+        drop(book::stored(&mut self.book, &snapshot));
         Ok(())
     }
 
