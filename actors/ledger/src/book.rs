@@ -14,6 +14,9 @@ use crate::tile::Tiles;
 /// Newest values by store key; `None` is a removal.
 pub(crate) type Overlay = BTreeMap<Vec<u8>, Option<Arc<[u8]>>>;
 
+/// Full tiles by level and index.
+pub(crate) type FullTiles = Vec<((u8, u64), Arc<[u8]>)>;
+
 /// What a log's durable part looks like at one commit.
 #[derive(Debug, Clone)]
 pub(crate) struct Durable {
@@ -143,7 +146,7 @@ struct GatheredLog<'s> {
     durable: &'s Durable,
     first: u64,
     entries: Vec<Arc<[u8]>>,
-    full: Vec<((u8, u64), Arc<[u8]>)>,
+    full: FullTiles,
 }
 
 /// Takes what the store does not have at `snapshot`. The book must still hold what the snapshot saw.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::book::{Durable, Snapshot};
+use crate::book::{Durable, FullTiles, Snapshot};
 use crate::checkpoint::Checkpoint;
 use crate::fail;
 use crate::frame::HeadRow;
@@ -45,9 +45,6 @@ pub(crate) struct Queue {
     pub(crate) closed: bool,
     pub(crate) may_write: bool,
 }
-
-/// Full tiles of one log that a commit made.
-type FullTiles = Vec<((u8, u64), Arc<[u8]>)>;
 
 /// The logs as a commit leaves them, with the full tiles that it made.
 type Touched = BTreeMap<Arc<str>, (Durable, FullTiles)>;
