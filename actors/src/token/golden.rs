@@ -106,7 +106,8 @@ fn vc1_gives_the_published_key_and_number() {
         let card = vc1::Card::parse(&text(&vector, "text")).unwrap();
         assert_eq!(*card.text(), text(&vector, "text"));
         assert_eq!(card.id(), bytes(&vector, "card_id_hex"));
-        assert_eq!(hex::encode(card.key().public().as_bytes()), text(&vector, "public_hex"));
+        let enrolment = Uuid::parse_str(&text(&vector, "enrolment")).unwrap();
+        assert_eq!(hex::encode(card.key_for(*enrolment.as_bytes()).public().as_bytes()), text(&vector, "public_hex"));
         assert_eq!(card.lookup_number(), text(&vector, "lookup_number"));
         assert_eq!(vc1::check_lookup_number(&card.lookup_number()), Some(card.lookup_number()));
     }
@@ -138,12 +139,16 @@ fn a_key_survives_serde_and_a_bad_one_does_not() {
         let json = serde_json::to_string(&key).unwrap();
         assert_eq!(serde_json::from_str::<PublicKey>(&json).unwrap(), key);
         assert_eq!(PublicKey::from_slice(key.as_bytes()), Ok(key));
+        assert_eq!(key.to_string().parse(), Ok(key));
     }
     let small_order = format!("{{\"Ed25519\":[1{}]}}", ",0".repeat(31));
     let short = format!("{{\"Es256\":[2{}]}}", ",0".repeat(31));
     let long = format!("{{\"Es256\":[2{}]}}", ",0".repeat(33));
     for bad in [small_order, short, long] {
         assert!(serde_json::from_str::<PublicKey>(&bad).is_err(), "{bad}");
+    }
+    for bad in ["", "ed25519:", "ed25519:AAAA", "es256:AAAA", "rsa:AAAA", &format!("ed25519:{}=", "A".repeat(43))] {
+        assert!(bad.parse::<PublicKey>().is_err(), "{bad}");
     }
     assert_eq!(HolderKey::es256(&[0; 32]).unwrap_err(), TokenError::BadKey);
 }

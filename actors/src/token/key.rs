@@ -1,5 +1,7 @@
 //! The keys of holders: Ed25519 or ES256 (P-256), checked where they come in, one rule of verification each.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{Signature as EdSignature, Signer as _, SigningKey, VerifyingKey};
 use p256::ecdsa::signature::Verifier as _;
 use p256::ecdsa::{Signature as EsSignature, SigningKey as EsSigningKey, VerifyingKey as EsVerifyingKey};
@@ -18,6 +20,12 @@ pub const ES256_BYTES: usize = 33;
 
 /// Length of a signature in bytes, of both algorithms (ES256: raw r and s).
 pub const SIGNATURE_BYTES: usize = 64;
+
+/// Longest text of a key in characters: `ed25519:` and 44 characters of base64.
+pub const MAX_KEY_TEXT_CHARS: usize = 52;
+
+const ED25519_WORD: &str = "ed25519:";
+const ES256_WORD: &str = "es256:";
 
 /// Length of a key id in bytes: the first bytes of an enrolment id or of a thumbprint.
 pub const KEY_ID_BYTES: usize = 8;
@@ -131,6 +139,34 @@ impl PublicKey {
             Self::Es256(bytes) => EsVerifyingKey::from_sec1_bytes(bytes)
                 .and_then(|key| key.verify(message, &EsSignature::from_slice(signature)?))
                 .is_ok(),
+        }
+    }
+}
+
+/// As text in the API: `ed25519:` or `es256:` and the key's bytes in base64 (RFC 4648, section 4).
+impl std::fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let word = match self {
+            Self::Ed25519(_) => ED25519_WORD,
+            Self::Es256(_) => ES256_WORD,
+        };
+        write!(f, "{word}{}", BASE64.encode(self.as_bytes()))
+    }
+}
+
+impl std::str::FromStr for PublicKey {
+    type Err = TokenError;
+    fn from_str(text: &str) -> Result<Self, TokenError> {
+        if text.len() > MAX_KEY_TEXT_CHARS {
+            return Err(TokenError::TooLong { max: MAX_KEY_TEXT_CHARS });
+        }
+        let bytes = |body: &str| BASE64.decode(body).map_err(|_| TokenError::BadKey);
+        if let Some(body) = text.strip_prefix(ED25519_WORD) {
+            Self::ed25519(bytes(body)?.try_into().map_err(|_| TokenError::BadKey)?)
+        } else if let Some(body) = text.strip_prefix(ES256_WORD) {
+            Self::es256(bytes(body)?.try_into().map_err(|_| TokenError::BadKey)?)
+        } else {
+            Err(TokenError::BadKey)
         }
     }
 }

@@ -4,7 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | `VP1:` personal QR | [`vp1`] | the holder's phone or card | 262 characters, QR version 9-M |
 //! | `VQ1:` voucher QR | [`vq1`] | the community's node key | 311 characters, QR version 10-M |
-//! | `VC1:` printed card | [`vc1`] | not signed: it *is* the key | 54 characters |
+//! | `VC1:` printed card | [`vc1`] | not signed: it *is* the keys | 54 characters |
 //!
 //! VP1 and VQ1 are CWTs in COSE_Sign1 ([`cose`] has the envelope, RFC 8392 and 9052), written in base45 (RFC 9285), so that
 //! a QR code holds them in its alphanumeric mode. Each has exactly one accepted form: what is parsed is encoded again

@@ -1,4 +1,4 @@
-//! VC1, the printed card for people without a phone: the secret of an Ed25519 key, and a number that only looks the card up.
+//! VC1, the printed card for people without a phone: the secret of Ed25519 keys, and a number that only looks the card up.
 //!
 //! | bytes | what |
 //! | --- | --- |
@@ -6,9 +6,10 @@
 //! | 16 | card id, random, not secret |
 //! | 16 | secret, random |
 //!
-//! The text is `VC1:` and the base45 of these 33 bytes. The key's seed is HKDF-SHA256 of the secret (no salt, 32 bytes, info
-//! [`KEY_DOMAIN`] and the card id). The printed number is made of the card id alone: who reads it learns nothing of the key.
-//! Its last digit is Damm's check digit, which catches each single wrong digit and each swap of two neighbours.
+//! The text is `VC1:` and the base45 of these 33 bytes. A key's seed is HKDF-SHA256 of the secret (no salt, 32 bytes, info
+//! [`KEY_DOMAIN`], the card id and the enrolment's id): one key for each enrolment, since the same public key under two of
+//! them would say to everyone that they are one person's. The printed number is made of the card id alone: who reads it
+//! learns nothing of the keys. Its last digit is Damm's check digit, which catches each single wrong digit and each swap of two neighbours.
 
 use hkdf::Hkdf;
 use rand::CryptoRng;
@@ -26,6 +27,9 @@ pub const MAX_CHARS: usize = 54;
 
 /// Length of a card id in bytes.
 pub const CARD_ID_BYTES: usize = 16;
+
+/// Length of an enrolment's id in bytes.
+pub const ENROLMENT_ID_BYTES: usize = 16;
 
 /// Length of a card's secret in bytes.
 pub const SECRET_BYTES: usize = 16;
@@ -91,16 +95,16 @@ impl Card {
         self.id
     }
 
-    /// The key that signs for the card's holder; its public half is what `CardIssued` publishes.
+    /// The key that signs under one enrolment; its public half is what `CardIssued` publishes for it.
     ///
     /// # Panics
     ///
     /// Never: HKDF-SHA256 gives up to 8,160 bytes.
     #[must_use]
-    pub fn key(&self) -> HolderKey {
+    pub fn key_for(&self, enrolment: [u8; ENROLMENT_ID_BYTES]) -> HolderKey {
         let mut seed = Zeroizing::new([0; 32]);
         Hkdf::<Sha256>::new(None, &self.secret)
-            .expand_multi_info(&[KEY_DOMAIN, &self.id], seed.as_mut_slice())
+            .expand_multi_info(&[KEY_DOMAIN, &self.id, &enrolment], seed.as_mut_slice())
             .expect("HKDF-SHA256 gives 32 bytes");
         HolderKey::ed25519(&seed)
     }
@@ -206,9 +210,10 @@ mod tests {
         let card = Card::generate(&mut rand::rng());
         let again = Card::parse(&card.text()).unwrap();
         assert_eq!(card.text().len(), MAX_CHARS);
-        assert_eq!(again.key().public(), card.key().public());
+        assert_eq!(again.key_for([5; 16]).public(), card.key_for([5; 16]).public());
+        assert_ne!(card.key_for([6; 16]).public(), card.key_for([5; 16]).public(), "enrolments stay unlinked");
         assert_eq!(again.lookup_number(), card.lookup_number());
-        assert_ne!(Card::generate(&mut rand::rng()).key().public(), card.key().public());
+        assert_ne!(Card::generate(&mut rand::rng()).key_for([5; 16]).public(), card.key_for([5; 16]).public());
         let shown = format!("{card:?}");
         assert!(shown.contains(&card.lookup_number()) && !shown.contains("secret") && !shown.contains("id"), "{shown}");
     }
