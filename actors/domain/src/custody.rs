@@ -140,8 +140,19 @@ pub struct Tree<'a, V> {
     rivals: RefCell<HashMap<(usize, Rules), Judged>>,
     /// States on own paths, so that many records on one path cost one walk.
     states: RefCell<HashMap<(usize, Rules), Result<Voucher, Stop>>>,
-    /// What each `Resolved` keeps, so that many that keep each other cost no more than their number.
-    keeps: RefCell<HashMap<usize, Result<Voucher, Stop>>>,
+    /// What each `Resolved` may do, so that many that keep each other cost no more than their number.
+    resolutions: RefCell<HashMap<usize, Result<Resolution, Stop>>>,
+}
+
+/// What a `Resolved` finds.
+#[derive(Clone)]
+struct Resolution {
+    /// A record that would count is cut off by a line or freeze, or stands in a forked log past the common size.
+    cut_off: bool,
+    /// There is another branch.
+    branches: bool,
+    /// The state of the branch that it keeps; none if it voids.
+    kept: Option<Voucher>,
 }
 
 /// How strictly a path is judged.
@@ -159,8 +170,8 @@ impl<'a, V: View> Tree<'a, V> {
             .iter()
             .map(|link| link.prev.and_then(|prev| links.iter().position(|other| other.name == prev)))
             .collect();
-        let (rivals, states, keeps) = (RefCell::default(), RefCell::default(), RefCell::default());
-        Self { voucher, links, parents, view, rivals, states, keeps }
+        let (rivals, states, resolutions) = (RefCell::default(), RefCell::default(), RefCell::default());
+        Self { voucher, links, parents, view, rivals, states, resolutions }
     }
 
     /// The state after a link on its own path, without regard to rivals of its ancestors.
@@ -286,13 +297,15 @@ impl<'a, V: View> Tree<'a, V> {
             Step::RedemptionClaimed { answers: Some(rejection) } if link.prev != Some(*rejection) => {
                 return Err(Reason::AnswerMissing.into());
             }
-            Step::Resolved { outcome, .. } => {
+            Step::Resolved { .. } => {
                 let row = lifecycle::step(before, &context, &link.step)?;
-                return match outcome {
-                    Outcome::Keep(_) => self.kept(index),
-                    Outcome::Void(_) if self.is_open(index) => Ok(row),
-                    Outcome::Void(_) => Err(Reason::NothingToResolve.into()),
-                };
+                let Resolution { cut_off, branches, kept } = self.resolution(index)?;
+                // Beside a superseded branch only what is voided may be resolved: else it would be a way to take a
+                // voucher from whoever holds it.
+                if cut_off || (branches && before.stage == Stage::Voided) {
+                    return Ok(kept.unwrap_or(row));
+                }
+                return Err(Reason::NothingToResolve.into());
             }
             _ => {}
         }
@@ -425,58 +438,80 @@ impl<'a, V: View> Tree<'a, V> {
         named(link).any(|name| registry.frozen_at(name.institution, horizon).is_some_and(|size| name.index >= size))
     }
 
-    /// Whether there is something to resolve beside a `Resolved` record: a fork, a line, a superseded branch.
-    fn is_open(&self, resolved: usize) -> bool {
-        let horizon = Horizon(self.links[resolved].registrar.index);
-        let registry = self.view.registry();
-        self.links.iter().enumerate().any(|(i, link)| {
-            i != resolved
-                && (!registry.author_counts(link.name.institution, link.role, link.name.index, horizon)
-                    || self.view.forked_at(link.name.institution).is_some_and(|size| link.name.index >= size)
-                    || self.rivals(i))
-        })
-    }
-
-    fn rivals(&self, index: usize) -> bool {
-        let prev = self.links[index].prev;
-        prev.is_some() && self.links.iter().enumerate().any(|(i, other)| i != index && other.prev == prev)
-    }
-
-    /// The state that a `Resolved` keeps.
+    /// What a `Resolved` finds.
     ///
-    /// Those before it in the issuer's log are looked at first: it can name no later one, so none recurses deeper.
-    fn kept(&self, resolved: usize) -> Result<Voucher, Stop> {
+    /// Those before it in the issuer's log are looked at first: it depends on no later one, so none recurses deeper.
+    fn resolution(&self, resolved: usize) -> Result<Resolution, Stop> {
         let name = self.links[resolved].name;
-        let mut earlier: Vec<(u64, usize, &RecordName)> = Vec::new();
+        let mut earlier: Vec<(u64, usize)> = Vec::new();
         for (i, link) in self.links.iter().enumerate() {
-            if let Step::Resolved { outcome: Outcome::Keep(kept), .. } = &link.step
+            if matches!(link.step, Step::Resolved { .. })
                 && link.name.institution == name.institution
                 && link.name.index <= name.index
                 && matches!(link.names, Names::Held(_))
-                && !self.keeps.borrow().contains_key(&i)
+                && !self.resolutions.borrow().contains_key(&i)
             {
-                earlier.push((link.name.index, i, kept));
+                earlier.push((link.name.index, i));
             }
         }
-        earlier.sort_unstable_by_key(|(index, ..)| *index);
-        for (_, i, kept) in earlier {
-            let state = self.keep(kept, i);
-            self.keeps.borrow_mut().insert(i, state);
+        earlier.sort_unstable();
+        for (_, i) in earlier {
+            let found = self.resolve(i);
+            self.resolutions.borrow_mut().insert(i, found);
         }
-        self.keeps.borrow().get(&resolved).cloned().unwrap_or(Err(Stop::Waits))
+        self.resolutions.borrow().get(&resolved).cloned().unwrap_or(Err(Stop::Waits))
     }
 
-    /// The state that a kept branch has: judged without lines and rivals.
-    fn keep(&self, kept: &RecordName, resolved: usize) -> Result<Voucher, Stop> {
-        if !self.is_open(resolved) {
-            return Err(Reason::NothingToResolve.into());
+    fn resolve(&self, resolved: usize) -> Result<Resolution, Stop> {
+        let link = &self.links[resolved];
+        let rules = Rules { horizon: Horizon(link.registrar.index), amnesty: true };
+        let cut_off = self.is_cut_off(resolved, rules)?;
+        let is_other = |i: usize| i != resolved && self.links[i].prev.is_some();
+        let branches = (0..self.links.len())
+            .any(|i| is_other(i) && (0..i).any(|j| is_other(j) && self.links[j].prev == self.links[i].prev));
+        let kept = match &link.step {
+            Step::Resolved { outcome: Outcome::Keep(kept), .. } if cut_off || branches => {
+                let head = self.links.iter().position(|l| l.name == *kept).ok_or(Reason::BadName)?;
+                if self.depends_on(head, resolved) {
+                    return Err(Reason::BadName.into());
+                }
+                // Judged without lines and rivals.
+                Some(self.after(head, rules)?)
+            }
+            _ => None,
+        };
+        Ok(Resolution { cut_off, branches, kept })
+    }
+
+    /// Whether a line, a freeze or a fork keeps a record out that would count without.
+    fn is_cut_off(&self, resolved: usize, amnesty: Rules) -> Result<bool, Stop> {
+        let registry = self.view.registry();
+        let mut waits = false;
+        for (i, link) in self.links.iter().enumerate() {
+            let RecordName { institution, index, .. } = link.name;
+            let out = !registry.author_counts(institution, link.role, index, amnesty.horizon)
+                || self.view.forked_at(institution).is_some_and(|size| index >= size);
+            if !out || self.depends_on(i, resolved) {
+                continue;
+            }
+            match self.after(i, amnesty) {
+                Ok(_) => return Ok(true),
+                Err(Stop::Waits) => waits = true,
+                Err(Stop::Broken(_)) => {}
+            }
         }
-        let head = self.links.iter().position(|l| l.name == *kept).ok_or(Reason::BadName)?;
-        if self.ancestors(head).any(|i| i == resolved) {
-            return Err(Reason::BadName.into());
-        }
-        let horizon = Horizon(self.links[resolved].registrar.index);
-        self.after(head, Rules { horizon, amnesty: true })
+        if waits { Err(Stop::Waits) } else { Ok(false) }
+    }
+
+    /// Whether a record stands on a `Resolved`, or on one after it.
+    fn depends_on(&self, index: usize, resolved: usize) -> bool {
+        let name = self.links[resolved].name;
+        self.ancestors(index).any(|i| {
+            let link = &self.links[i];
+            matches!(link.step, Step::Resolved { .. })
+                && link.name.institution == name.institution
+                && link.name.index >= name.index
+        })
     }
 
     fn ancestors(&self, index: usize) -> impl Iterator<Item = usize> + '_ {
