@@ -419,7 +419,8 @@ fn s17_resolutions_that_name_each_other_cost_no_more_than_their_number() {
         let mut town = Town::new();
         let issued = town.issue();
         let first = town.book("h1", 10, issued);
-        town.book("h2", 10, issued);
+        town.forks.insert(id("h1"), 0);
+        town.step("h1", hour(11), first, Step::BookingConfirmed);
         let mut kept = first;
         for n in 0..MAX_LINKS_PER_AUTHOR as i64 - 2 {
             let prev = if beside { first } else { kept };
