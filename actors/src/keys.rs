@@ -168,6 +168,17 @@ pub fn mine(stage: Stage, voucher: VoucherId) -> Vec<u8> {
 pub fn mine_at(stage: Stage) -> Vec<u8> {
     Key::new(MINE).bytes(&[stage as u8]).done()
 }
+/// One of the vouchers that this institution holds and can pass on, by programme; those that end first come first.
+#[must_use]
+pub fn shelf(stage: Stage, programme: &RecordName, valid_until: Timestamp, voucher: VoucherId) -> Vec<u8> {
+    shelf_until(stage, programme, valid_until).voucher(voucher).done()
+}
+/// The place on the shelf of what ends at a time.
+#[must_use]
+pub fn shelf_until(stage: Stage, programme: &RecordName, valid_until: Timestamp) -> Key {
+    let key = Key::new(b'G').bytes(&[stage as u8]).institution(programme.institution).number(programme.index);
+    key.time(valid_until)
+}
 /// One of an enrolment's vouchers.
 #[must_use]
 pub fn of_enrolment(enrolment: &RecordName, voucher: VoucherId) -> Vec<u8> {

@@ -380,6 +380,12 @@ impl Desk<'_> {
         self.work.settings.me
     }
 
+    /// Who acts; none where the node acts by itself or the holder acts.
+    #[must_use]
+    pub const fn operator(&self) -> Option<Operator> {
+        self.act.operator
+    }
+
     /// Writes a record.
     ///
     /// # Errors

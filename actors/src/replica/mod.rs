@@ -84,6 +84,17 @@ pub enum Broken {
     Rule(Reason),
 }
 
+/// Proof that a log showed two histories. It stands in no log here, so it is a private row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fork {
+    /// Entries that were held when it was seen: nothing past them is taken.
+    pub common_size: u64,
+    /// The signed head that the entries held lead to.
+    pub held: String,
+    /// The signed head that does not fit it.
+    pub offered: String,
+}
+
 /// Applies one record of a log, which must be the next one. The one way in.
 ///
 /// Returns the record, or none where its bytes are of no use.
@@ -187,6 +198,17 @@ fn apply_programme(
 }
 
 impl Work<'_> {
+    /// The proof that a log showed two histories, if it did.
+    #[must_use]
+    pub fn fork(&self, institution: InstitutionId) -> Option<Fork> {
+        self.tx.load_private(&keys::forked(institution))
+    }
+
+    /// Keeps the proof that a log showed two histories.
+    pub fn keep_fork(&mut self, institution: InstitutionId, fork: &Fork) {
+        self.tx.store_private(keys::forked(institution), fork);
+    }
+
     /// How far a log is folded.
     #[must_use]
     pub fn cursor(&self, institution: InstitutionId) -> Cursor {
@@ -249,6 +271,22 @@ impl Work<'_> {
         }
         let rows = self.tx.range(Space::State, &from, &crate::kv::after_prefix(&prefix), limit);
         rows.iter().filter_map(|(key, _)| keys::Parts(&key[2..]).voucher()).collect()
+    }
+
+    /// Vouchers of a programme that this institution holds at `generated` or `encoded` and that are valid past `now`:
+    /// at most `limit`, those that end first come first.
+    #[must_use]
+    pub fn on_shelf(
+        &self,
+        stage: domain::lifecycle::Stage,
+        programme: &RecordName,
+        now: Timestamp,
+        limit: usize,
+    ) -> Vec<VoucherId> {
+        let from = keys::shelf_until(stage, programme, now + domain::time::Millis(1)).done();
+        let to = keys::shelf_until(stage, programme, Timestamp::MAX).done();
+        let rows = self.tx.range(Space::State, &from, &to, limit);
+        rows.iter().filter_map(|(key, _)| keys::Parts(key.get(from.len()..)?).voucher()).collect()
     }
 
     /// The vouchers of an enrolment.

@@ -191,7 +191,7 @@ impl View for DocView<'_, '_> {
         good
     }
     fn forked_at(&self, institution: InstitutionId) -> Option<u64> {
-        self.tx.load(&keys::forked(institution))
+        self.tx.load_private::<super::Fork>(&keys::forked(institution)).map(|fork| fork.common_size)
     }
 }
 
@@ -418,6 +418,20 @@ fn move_in_lists(work: &mut Work<'_>, id: VoucherId, old: Option<&Voucher>, new:
         }
         if let Some(stage) = is {
             work.tx.put(Space::State, keys::mine(stage, id), Vec::new());
+        }
+    }
+    // What can be passed on: the issuer sends what is generated, a community issues what has its QR.
+    let on_shelf = |v: &Voucher| {
+        let can_go = v.custodian == Some(me) && matches!(v.stage, Stage::Generated | Stage::Encoded);
+        can_go.then(|| keys::shelf(v.stage, &v.programme, v.valid_until, id))
+    };
+    let (was, is) = (old.and_then(on_shelf), new.and_then(on_shelf));
+    if was != is {
+        if let Some(key) = was {
+            work.tx.delete(Space::State, key);
+        }
+        if let Some(key) = is {
+            work.tx.put(Space::State, key, Vec::new());
         }
     }
 }
