@@ -129,7 +129,9 @@ pub fn duties(me: InstitutionId, voucher: &Voucher, notes: Notes, parameters: &P
     }
     // One's own log must show that the limit has passed, for whoever waits for it.
     let may_take_back = is_module && matches!(stage, Stage::BookingRequested | Stage::Booked);
-    if (holds || may_take_back) && !is_issuer {
+    // The issuer too, where it plays another role: its own voiding names its own log then.
+    let proves = !is_issuer || stage.custodian_role() != Role::Issuer;
+    if (holds || may_take_back) && proves {
         if let Some(limit) = voucher.limit() {
             owe(me, limit, Duty::Heartbeat);
         }
