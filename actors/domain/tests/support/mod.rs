@@ -447,6 +447,9 @@ impl Node<'_> {
             RegistrarEvent::EnrolmentKeyChanged { enrolment, key } => {
                 return self.change(enrolment, (index, at, EnrolmentChange::Key(*key)));
             }
+            RegistrarEvent::EnrolmentMoved { enrolment, community, voucher_module } => {
+                return self.change(enrolment, (index, at, EnrolmentChange::Home(*community, *voucher_module)));
+            }
             RegistrarEvent::CardIssued { enrolment, card, key } => {
                 return self.change(enrolment, (index, at, EnrolmentChange::Card(*card, *key)));
             }
