@@ -1,4 +1,13 @@
-//! Package `voucher-node`.
+//! Package `voucher-node`: one institution's node. It connects rules and book to people and peers.
 
+pub mod api;
+pub mod clock;
+pub mod config;
 pub mod import;
+pub mod keys;
+pub mod node;
+pub mod peers;
 pub mod qr;
+pub mod roles;
+pub mod server;
+pub mod telemetry;

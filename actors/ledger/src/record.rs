@@ -8,12 +8,16 @@ use serde::de::DeserializeOwned;
 /// keeps values over some KiB badly; what is larger is named by digest and served beside the log.
 pub const MAX_RECORD_BYTES: usize = 7 * 1024;
 
-/// Longest value of the state or of the private rows, in bytes. The codec's memory stays below it whatever a length
-/// field claims.
-pub const MAX_VALUE_BYTES: usize = 64 * 1024;
+/// Longest value of the state or of the private rows, in bytes: a voucher with every record that its authors may write
+/// stays far below it. The codec's memory stays below it whatever a length field claims.
+pub const MAX_VALUE_BYTES: usize = 4 * 1024 * 1024;
 
 /// The version of the record format that this program writes: the first byte of every record.
 pub const FORMAT: u8 = 1;
+
+/// What the codec may claim while it reads a record: what comes from outside gets no more than it could need.
+const RECORD_CONFIG: Configuration<LittleEndian, Fixint, Limit<{ 2 * MAX_RECORD_BYTES }>> =
+    bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<{ 2 * MAX_RECORD_BYTES }>();
 
 const CONFIG: Configuration<LittleEndian, Fixint, Limit<MAX_VALUE_BYTES>> =
     bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<MAX_VALUE_BYTES>();
@@ -79,7 +83,10 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, EncodeError> {
 ///
 /// See [`DecodeError`]; [`DecodeError::UnknownVersion`] and [`DecodeError::Empty`] never come from here.
 pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    let value: T = decode_trusted(bytes)?;
+    canonical(decode_trusted(bytes)?, bytes)
+}
+
+fn canonical<T: Serialize>(value: T, bytes: &[u8]) -> Result<T, DecodeError> {
     // serde types may accept two spellings of one value (unordered map keys, for example).
     match bincode::serde::encode_to_vec(&value, CONFIG) {
         Ok(again) if again == bytes => Ok(value),
@@ -125,7 +132,13 @@ pub fn decode_record<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T,
     }
     match bytes.split_first() {
         None => Err(DecodeError::Empty),
-        Some((&FORMAT, value)) => decode(value),
+        Some((&FORMAT, value)) => {
+            let (record, used): (T, usize) = bincode::serde::decode_from_slice(value, RECORD_CONFIG)?;
+            match value.len().saturating_sub(used) {
+                0 => canonical(record, value),
+                left => Err(DecodeError::LeftOver(left)),
+            }
+        }
         Some((&version, _)) => Err(DecodeError::UnknownVersion(version)),
     }
 }

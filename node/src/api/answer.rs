@@ -1,0 +1,316 @@
+//! From a request to a command and back: the one way in which every handler reads, asks and answers.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use actix_web::http::header;
+use actix_web::web::{BytesMut, Data};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload};
+use actors::role::{Ask, Rules};
+use actors::writer::{Act, Done};
+use domain::ids::{RecordName, VoucherId};
+use domain::reason_texts::Language;
+use domain::reasons::Reason;
+use domain::record::{Body, Idempotency, Record};
+use futures_util::StreamExt as _;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+use utoipa::{IntoParams, ToSchema};
+
+use super::caller::{self, Caller};
+use super::problem::Problem;
+use crate::node::Node;
+
+/// Longest JSON body, in bytes.
+pub const MAX_JSON_BYTES: usize = 256 * 1024;
+
+/// Longest `Idempotency-Key`, in characters.
+pub const MAX_IDEMPOTENCY_KEY: usize = 128;
+
+/// Items on a page unless the caller asks otherwise.
+pub const DEFAULT_LIMIT: usize = 100;
+
+/// Most items on a page.
+pub const MAX_LIMIT: usize = 1_000;
+
+/// A request that may change something: who, with which key, and the body read.
+pub struct Post<T> {
+    /// Who calls.
+    pub caller: Caller,
+    /// The request, so that its repetition is recognised.
+    pub idempotency: Idempotency,
+    /// What is asked.
+    pub body: T,
+    /// In which language to answer.
+    pub language: Language,
+}
+
+/// A request that changes nothing.
+pub struct Get {
+    /// Who calls.
+    pub caller: Caller,
+    /// In which language to answer.
+    pub language: Language,
+}
+
+async fn read_body(request: &HttpRequest, payload: &mut Payload, limit: usize) -> Result<BytesMut, Problem> {
+    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
+    if declared.and_then(|n| n.parse::<usize>().ok()).is_some_and(|n| n > limit) {
+        return Err(Problem::new(Reason::TooLarge).detail(format!("at most {limit} bytes")));
+    }
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| Problem::malformed(format!("the body broke off: {error}")))?;
+        if body.len() + chunk.len() > limit {
+            return Err(Problem::new(Reason::TooLarge).detail(format!("at most {limit} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// Reads a body of any kind, up to a limit.
+///
+/// # Errors
+///
+/// [`Reason::TooLarge`], or [`Reason::Malformed`] if it broke off.
+pub async fn bytes(request: &HttpRequest, payload: &mut Payload, limit: usize) -> Result<Vec<u8>, Problem> {
+    read_body(request, payload, limit).await.map(|b| b.to_vec())
+}
+
+fn node(request: &HttpRequest) -> Result<&Data<Node>, Problem> {
+    request.app_data::<Data<Node>>().ok_or_else(|| Problem::new(Reason::Internal))
+}
+
+fn idempotency_key(request: &HttpRequest) -> Result<&str, Problem> {
+    let value = request.headers().get("Idempotency-Key").ok_or(Reason::IdempotencyKeyMissing)?;
+    let key = value.to_str().unwrap_or_default();
+    if key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY || !key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(Problem::malformed(format!("Idempotency-Key has 1 to {MAX_IDEMPOTENCY_KEY} visible characters")));
+    }
+    Ok(key)
+}
+
+async fn post<T: DeserializeOwned>(request: HttpRequest, mut payload: Payload) -> Result<Post<T>, Problem> {
+    let language = caller::language(&request);
+    let read = async {
+        let node = node(&request)?;
+        let body = read_body(&request, &mut payload, MAX_JSON_BYTES).await?;
+        let now = node.writer.now();
+        let caller = caller::decide(&request, &body, node.config.institution, now, &node.seen)?;
+        let key = idempotency_key(&request)?;
+        let json = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        if !json.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
+            return Err(Problem::new(Reason::UnsupportedMedia).detail("application/json"));
+        }
+        let mut hash = sha2::Sha256::new();
+        for part in [request.method().as_str(), request.uri().path(), request.uri().query().unwrap_or_default()] {
+            hash.update(part);
+            hash.update(b"\n");
+        }
+        hash.update(&body);
+        let request_digest = domain::ids::Digest(hash.finalize().into());
+        let key = caller::idempotency_digest(&caller, key);
+        let body = serde_json::from_slice(&body).map_err(Problem::malformed)?;
+        Ok(Post { caller, idempotency: Idempotency { key, request: request_digest }, body, language })
+    };
+    read.await.map_err(|problem: Problem| problem.language(language))
+}
+
+impl<T: DeserializeOwned + 'static> FromRequest for Post<T> {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        Box::pin(post(request.clone(), payload.take()))
+    }
+}
+
+impl FromRequest for Get {
+    type Error = Problem;
+    type Future = std::future::Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let language = caller::language(request);
+        let get = node(request).and_then(|node| {
+            let now = node.writer.now();
+            let caller = caller::decide(request, &[], node.config.institution, now, &node.seen)?;
+            Ok(Self { caller, language })
+        });
+        std::future::ready(get.map_err(|problem| problem.language(language)))
+    }
+}
+
+impl<T> Post<T> {
+    /// Who acts, by this request.
+    #[must_use]
+    pub const fn act(&self) -> Act {
+        Act { operator: self.caller.operator(), idempotency: Some(self.idempotency) }
+    }
+}
+
+/// A record's name in an answer.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RecordRef {
+    /// Whose log.
+    #[schema(value_type = String)]
+    pub institution: domain::ids::InstitutionId,
+    /// Index in it.
+    pub index: u64,
+    /// RFC 6962 leaf hash, hexadecimal.
+    #[schema(value_type = String)]
+    pub id: domain::ids::Digest,
+}
+
+impl From<RecordName> for RecordRef {
+    fn from(name: RecordName) -> Self {
+        Self { institution: name.institution, index: name.index, id: name.id }
+    }
+}
+
+impl From<RecordRef> for RecordName {
+    fn from(name: RecordRef) -> Self {
+        Self { institution: name.institution, index: name.index, id: name.id }
+    }
+}
+
+/// What a request made.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Receipt<T> {
+    /// The records written, in order. They are on disk.
+    pub records: Vec<RecordRef>,
+    /// The voucher that they are about, if it is one.
+    #[schema(value_type = Option<String>)]
+    pub voucher: Option<VoucherId>,
+    /// The same request was answered before; nothing was done again.
+    pub repeated: bool,
+    /// What else there is to say; not given again when repeated.
+    pub result: Option<T>,
+}
+
+/// An empty result.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Nothing {}
+
+/// Asks a role and answers `201` with a receipt.
+///
+/// # Errors
+///
+/// The role's reason; [`Reason::NotMyRole`] if this node does not play it.
+pub async fn ask<R: Rules, B, T: Serialize>(
+    node: &Node,
+    post: &Post<B>,
+    command: R::Command,
+    result: impl FnOnce(R::Answer) -> Option<T>,
+) -> Result<HttpResponse, Problem> {
+    let asked = async {
+        let role = node.role::<R>()?;
+        if let Some(answer) = repeated::<B, T>(node, post).await? {
+            return Ok(answer);
+        }
+        let done = role.send(Ask::<R> { act: post.act(), command }).await??;
+        let Done { answer, records, .. } = done;
+        Ok(created(node, &records, result(answer)))
+    };
+    asked.await.map_err(|problem: Problem| problem.language(post.language))
+}
+
+/// What was answered to this request before, if it was.
+///
+/// # Errors
+///
+/// [`Reason::IdempotencyKeyReused`].
+pub async fn repeated<B, T: Serialize>(node: &Node, post: &Post<B>) -> Result<Option<HttpResponse>, Problem> {
+    let Some(done) = node.writer.repeated(&post.idempotency)? else { return Ok(None) };
+    node.writer.durable(done.ticket).await;
+    let receipt = Receipt::<T> {
+        voucher: voucher_of(node, &done.records),
+        records: done.records.iter().copied().map(Into::into).collect(),
+        repeated: true,
+        result: None,
+    };
+    Ok(Some(HttpResponse::Created().json(receipt)))
+}
+
+/// `201` with a receipt.
+pub fn created<T: Serialize>(node: &Node, records: &[RecordName], result: Option<T>) -> HttpResponse {
+    HttpResponse::Created().json(Receipt {
+        voucher: voucher_of(node, records),
+        records: records.iter().copied().map(Into::into).collect(),
+        repeated: false,
+        result,
+    })
+}
+
+fn voucher_of(node: &Node, records: &[RecordName]) -> Option<VoucherId> {
+    let mut vouchers = records.iter().take(8).filter_map(|name| {
+        let bytes = node.writer.logs().ledger.entry(&node.writer.logs().origin(name.institution), name.index)?;
+        match ledger::record::decode_record::<Record>(&bytes).ok()?.body {
+            Body::Chain(chain) => Some(chain.voucher),
+            Body::Note(note) => Some(note.voucher),
+            _ => None,
+        }
+    });
+    let first = vouchers.next()?;
+    (records.len() <= 8 && vouchers.all(|v| v == first)).then_some(first)
+}
+
+/// Reads the replica, and answers when everything that the answer depends on is on disk.
+pub async fn read<T>(node: &Node, reading: impl FnOnce(&actors::replica::Work<'_>) -> T) -> T {
+    let done = node.writer.read(reading);
+    node.writer.durable(done.ticket).await;
+    done.answer
+}
+
+/// Which page of a list.
+#[derive(Debug, Deserialize, IntoParams)]
+pub struct Page {
+    /// Most items, 1 to 1,000.
+    pub limit: Option<usize>,
+    /// `next` of the page before.
+    pub cursor: Option<String>,
+}
+
+impl Page {
+    /// Most items.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Malformed`] outside 1 to 1,000.
+    pub fn limit(&self) -> Result<usize, Problem> {
+        match self.limit {
+            None => Ok(DEFAULT_LIMIT),
+            Some(n) if (1..=MAX_LIMIT).contains(&n) => Ok(n),
+            Some(_) => Err(Problem::malformed(format!("limit is 1 to {MAX_LIMIT}"))),
+        }
+    }
+
+    /// The place after which the page begins.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::CursorInvalid`].
+    pub fn after<T: std::str::FromStr>(&self) -> Result<Option<T>, Problem> {
+        self.cursor.as_deref().map(|c| c.parse().map_err(|_| Problem::new(Reason::CursorInvalid))).transpose()
+    }
+}
+
+/// A page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Listed<T> {
+    /// In order.
+    pub items: Vec<T>,
+    /// Cursor of the next page; none on the last.
+    pub next: Option<String>,
+}
+
+impl<T> Listed<T> {
+    /// A page of at most `limit` items; `cursor` names an item.
+    pub fn new(mut items: Vec<T>, limit: usize, cursor: impl Fn(&T) -> String) -> Self {
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = if more { items.last().map(cursor) } else { None };
+        Self { items, next }
+    }
+}

@@ -1,0 +1,42 @@
+//! REST: thin. Parse, make a command, ask a role, answer. Which route is whose stands in the file of that role.
+
+pub mod answer;
+pub mod caller;
+pub mod log;
+pub mod problem;
+pub mod records;
+pub mod system;
+
+use actix_web::web;
+use utoipa::OpenApi;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use problem::Problem;
+
+/// What stands above the generated paths.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Voucher node",
+        description = "The REST interface of one institution's node. Times are RFC 3339 UTC. Problems are RFC 9457 with a \
+                       `code` from a closed list. Every POST carries an `Idempotency-Key`. A desk says who acts in the \
+                       header `Operator`, a node in `Institution`; a holder signs each request (`Authorization: VP1 …`).",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(problem::ProblemBody))
+)]
+pub struct ApiDoc;
+
+/// Every route of the node. Roles that do not run here answer `not-my-role`.
+pub fn configure(config: &mut ServiceConfig<'_>) {
+    system::configure(config);
+    records::configure(config);
+    log::configure(config);
+}
+
+/// What a body that is not ours to read says: path, query and payload extractors of actix.
+pub fn extractors(config: &mut web::ServiceConfig) {
+    config
+        .app_data(web::PathConfig::default().error_handler(|error, _| Problem::malformed(error).into()))
+        .app_data(web::QueryConfig::default().error_handler(|error, _| Problem::malformed(error).into()));
+}

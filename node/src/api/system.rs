@@ -1,0 +1,241 @@
+//! What every node says about itself: health, readiness, metrics, status, members, programmes.
+
+use actix_web::http::header::ContentType;
+use actix_web::web::Data;
+use actix_web::{HttpResponse, get, post};
+use domain::member::{Role, Standing};
+use domain::reasons::Reason;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::answer::{self, Get, Listed};
+use super::problem::Problem;
+use crate::node::Node;
+
+/// Registers the routes.
+pub fn configure(config: &mut ServiceConfig<'_>) {
+    config
+        .service(healthz)
+        .service(readyz)
+        .service(metrics)
+        .service(status)
+        .service(members)
+        .service(programmes)
+        .service(step_clock);
+}
+
+/// The process runs.
+#[utoipa::path(tag = "node", responses((status = 200, description = "It runs", body = String)))]
+#[get("/healthz")]
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Requests can be served: reads take the way that a client's read takes, and writing is allowed.
+#[utoipa::path(tag = "node", responses(
+    (status = 200, description = "Ready", body = String),
+    (status = 503, description = "Not yet, with the reason", body = super::problem::ProblemBody),
+))]
+#[get("/readyz")]
+async fn readyz(node: Data<Node>) -> Result<&'static str, Problem> {
+    let folded = answer::read(&node, |work| work.cursor(work.settings.registrar).next).await;
+    if folded == 0 {
+        return Err(Problem::new(Reason::NotReady).detail("the registrar's log is not here yet"));
+    }
+    if !node.may_write() {
+        return Err(Problem::new(Reason::NotReady).detail("the start rule is not satisfied"));
+    }
+    Ok("ready\n")
+}
+
+/// Numbers for Prometheus, OpenMetrics text.
+#[utoipa::path(tag = "node", responses((status = 200, description = "OpenMetrics text", body = String)))]
+#[get("/metrics")]
+async fn metrics(node: Data<Node>) -> HttpResponse {
+    let held = answer::read(&node, |work| {
+        work.registry.members.keys().map(|id| (*id, work.cursor(*id).next)).collect::<Vec<_>>()
+    })
+    .await;
+    for (institution, size) in held {
+        let labels = crate::telemetry::LogLabels { institution: institution.to_string() };
+        node.metrics.log_size.get_or_create(&labels).set(i64::try_from(size).unwrap_or(i64::MAX));
+    }
+    node.metrics.commits.set(i64::try_from(node.writer.ledger().durable()).unwrap_or(i64::MAX));
+    node.metrics.may_write.set(i64::from(node.may_write()));
+    node.metrics.clock_ahead.set(u64::try_from(node.clock.ahead().0 / 1_000).unwrap_or_default());
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    HttpResponse::Ok().content_type(kind).body(node.metrics.text())
+}
+
+/// How a node stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Status {
+    /// Whose node.
+    #[schema(value_type = String)]
+    institution: domain::ids::InstitutionId,
+    /// Its roles.
+    #[schema(value_type = Vec<String>)]
+    roles: Vec<Role>,
+    /// The node's time.
+    #[schema(value_type = String)]
+    time: domain::time::Timestamp,
+    /// `real`, or `federation` in the demo.
+    clock: &'static str,
+    /// Seconds that the demo's clock is ahead of the machine's.
+    clock_ahead_secs: i64,
+    /// Whether it may write.
+    ready: bool,
+    /// What it holds of each log.
+    logs: Vec<LogStatus>,
+    /// Version of the program.
+    version: &'static str,
+}
+
+/// What a node holds of a log.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LogStatus {
+    /// Whose log.
+    #[schema(value_type = String)]
+    institution: domain::ids::InstitutionId,
+    /// The log's name.
+    origin: String,
+    /// Entries under the newest durable signed head.
+    size: u64,
+    /// Entries folded into the state.
+    folded: u64,
+    /// The time of the last record folded: how old this node's knowledge is.
+    #[schema(value_type = String)]
+    last_at: domain::time::Timestamp,
+    /// The fold stopped: the next record needs a newer program.
+    upgrade_needed: bool,
+}
+
+/// How this node stands, and how old its knowledge of each log is.
+#[utoipa::path(tag = "node", responses((status = 200, body = Status)))]
+#[get("/v1/status")]
+async fn status(node: Data<Node>, _get: Get) -> Result<HttpResponse, Problem> {
+    let logs = answer::read(&node, |work| {
+        let mut logs = Vec::new();
+        for institution in work.registry.members.keys() {
+            let cursor = work.cursor(*institution);
+            let origin = node.writer.logs().origin(*institution);
+            let size = node.writer.ledger().head(&origin).map_or(0, |h| h.checkpoint.size);
+            logs.push(LogStatus {
+                institution: *institution,
+                origin,
+                size,
+                folded: cursor.next,
+                last_at: cursor.last_at,
+                upgrade_needed: cursor.upgrade_needed,
+            });
+        }
+        logs
+    })
+    .await;
+    Ok(HttpResponse::Ok().json(Status {
+        institution: node.config.institution,
+        roles: node.config.roles.clone(),
+        time: node.writer.now(),
+        clock: if node.clock.is_federation() { "federation" } else { "real" },
+        clock_ahead_secs: node.clock.ahead().0 / 1_000,
+        ready: node.may_write(),
+        logs,
+        version: env!("CARGO_PKG_VERSION"),
+    }))
+}
+
+/// A member as everyone may know it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MemberView {
+    /// Its id.
+    #[schema(value_type = String)]
+    pub institution: domain::ids::InstitutionId,
+    /// Its roles.
+    #[schema(value_type = Vec<String>)]
+    pub roles: Vec<Role>,
+    /// Base URL of its node.
+    pub url: String,
+    /// The name of its log.
+    pub log_origin: String,
+    /// The verification key of its log.
+    pub log_vkey: String,
+    /// The verification key of its cosignatures.
+    pub witness_vkey: String,
+    /// The key of its QR tokens, base64.
+    pub node_key: String,
+    /// How it stands now.
+    #[schema(value_type = Option<String>)]
+    pub standing: Option<Standing>,
+}
+
+/// The members of the federation, by the registrar's log.
+#[utoipa::path(tag = "node", responses((status = 200, body = Listed<MemberView>)))]
+#[get("/v1/members")]
+async fn members(node: Data<Node>, _get: Get) -> Result<HttpResponse, Problem> {
+    let items = answer::read(&node, |work| {
+        let view = |m: &domain::member::Member| MemberView {
+            institution: m.entry.institution,
+            roles: m.entry.roles.clone(),
+            url: m.entry.url.clone(),
+            log_origin: m.entry.origin.clone(),
+            log_vkey: crate::peers::vkey(&m.entry, ledger::key::KeyKind::Log),
+            witness_vkey: crate::peers::vkey(&m.entry, ledger::key::KeyKind::Witness),
+            node_key: ledger::note::to_base64(&m.entry.keys[1]),
+            standing: work.registry.standing(m.entry.institution, u64::MAX),
+        };
+        work.registry.members.values().map(view).collect::<Vec<_>>()
+    })
+    .await;
+    Ok(HttpResponse::Ok().json(Listed { items, next: None }))
+}
+
+/// A programme as everyone may know it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProgrammeView {
+    /// The record that published it.
+    pub name: answer::RecordRef,
+    /// The newest policy.
+    #[schema(value_type = Object)]
+    pub policy: domain::policy::Policy,
+}
+
+/// The programmes of all issuers.
+#[utoipa::path(tag = "node", responses((status = 200, body = Listed<ProgrammeView>)))]
+#[get("/v1/programmes")]
+async fn programmes(node: Data<Node>, _get: Get) -> Result<HttpResponse, Problem> {
+    let items = answer::read(&node, |work| {
+        let view =
+            |p: &domain::policy::Programme| Some(ProgrammeView { name: p.name.into(), policy: p.newest()?.clone() });
+        work.programmes().iter().filter_map(view).collect::<Vec<_>>()
+    })
+    .await;
+    Ok(HttpResponse::Ok().insert_header(ContentType::json()).json(Listed { items, next: None }))
+}
+
+/// Where the demo's clock is to stand.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClockStep {
+    /// Milliseconds ahead of the machine's clock; never back.
+    pub ahead_millis: i64,
+}
+
+/// Moves the demo's clock forward. On a node that was not started for a demo there is no such clock: `404`.
+#[utoipa::path(tag = "node", request_body = ClockStep, responses(
+    (status = 200, description = "The step is taken", body = ClockStep),
+    (status = 404, description = "This node runs on the machine's clock", body = super::problem::ProblemBody),
+    (status = 503, description = "The clock is further already", body = super::problem::ProblemBody),
+))]
+#[post("/v1/clock")]
+async fn step_clock(node: Data<Node>, post: answer::Post<ClockStep>) -> Result<HttpResponse, Problem> {
+    let problem = |reason| Problem::new(reason).language(post.language);
+    if !node.clock.is_federation() {
+        return Err(problem(Reason::NotFound));
+    }
+    if !node.clock.step_to(domain::time::Millis(post.body.ahead_millis)) {
+        return Err(problem(Reason::ClockOff));
+    }
+    node.wake();
+    Ok(HttpResponse::Ok().json(ClockStep { ahead_millis: node.clock.ahead().0 }))
+}

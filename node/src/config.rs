@@ -1,0 +1,183 @@
+//! The configuration of a node: a TOML file, then environment variables such as `VOUCHER__HTTP__BIND`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use chrono::FixedOffset;
+use domain::ids::InstitutionId;
+use domain::member::Role;
+use serde::{Deserialize, Serialize};
+
+/// Everything that an operator decides.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Format of this file; 1 is the only one yet.
+    pub version: u32,
+    /// Short stable id of the institution.
+    pub institution: InstitutionId,
+    /// Its roles.
+    pub roles: Vec<Role>,
+    /// What the names of the federation's logs begin with.
+    pub federation: String,
+    /// Time zone of opening hours and statistics, minutes east of UTC.
+    #[serde(default = "shanghai_minutes")]
+    pub utc_offset_minutes: i32,
+    /// Where the node listens.
+    pub http: Http,
+    /// Where it keeps what it knows.
+    pub store: Store,
+    /// The trust anchor.
+    pub registrar: Registrar,
+    /// How it follows the others.
+    #[serde(default)]
+    pub peers: Peers,
+}
+
+/// Where the node listens.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    /// Address and port. Only loopback until transport security is configured.
+    pub bind: SocketAddr,
+    /// The base URL at which others reach it.
+    pub url: String,
+    /// Threads that serve requests.
+    #[serde(default = "two")]
+    pub workers: usize,
+}
+
+/// Where the node keeps what it knows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// Directory of journal and store.
+    pub dir: PathBuf,
+    /// Directory of the three keys.
+    pub keys: PathBuf,
+    /// Free disk space below which nothing is accepted, in MiB.
+    #[serde(default = "disk_floor")]
+    pub min_free_disk_mib: u64,
+    /// A directory that a reboot empties.
+    #[serde(default = "marker_dir")]
+    pub marker_dir: PathBuf,
+}
+
+/// The trust anchor: whose word on members and keys is taken.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registrar {
+    /// Its institution.
+    pub institution: InstitutionId,
+    /// Its base URL.
+    pub url: String,
+    /// The verification key of its log. Empty on the registrar itself.
+    #[serde(default)]
+    pub log_vkey: String,
+}
+
+/// How it follows the others.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Peers {
+    /// How long a poll waits at the other side, in seconds.
+    pub poll_wait_secs: u64,
+    /// Longest rest after failures, in milliseconds.
+    pub max_backoff_millis: u64,
+    /// Origins' institutions whose answer the start rule always asks for, beside the registrar.
+    pub witnesses: Vec<InstitutionId>,
+}
+
+impl Default for Peers {
+    fn default() -> Self {
+        Self { poll_wait_secs: 20, max_backoff_millis: 5_000, witnesses: Vec::new() }
+    }
+}
+
+const fn shanghai_minutes() -> i32 {
+    8 * 60
+}
+const fn two() -> usize {
+    2
+}
+const fn disk_floor() -> u64 {
+    512
+}
+fn marker_dir() -> PathBuf {
+    PathBuf::from("/dev/shm")
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read, or has a field that is not known.
+    #[error("{0}")]
+    Unreadable(#[from] config::ConfigError),
+    /// A value cannot be.
+    #[error("{field}: {why}")]
+    Value {
+        /// Which field.
+        field: &'static str,
+        /// Why.
+        why: String,
+    },
+}
+
+impl Config {
+    /// Reads a file, and what the environment changes about it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names the field.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let source = config::Config::builder()
+            .add_source(config::File::from(path).format(config::FileFormat::Toml))
+            .add_source(config::Environment::with_prefix("VOUCHER").separator("__").try_parsing(true))
+            .build()?;
+        let config: Self = source.try_deserialize()?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let bad = |field, why: &str| Err(ConfigError::Value { field, why: why.to_owned() });
+        if self.version != 1 {
+            return bad("version", "this node reads version 1");
+        }
+        if self.roles.is_empty() {
+            return bad("roles", "an institution has at least one role");
+        }
+        let host_like = |c: char| c.is_ascii_alphanumeric() || ".-/".contains(c);
+        if self.federation.is_empty() || self.federation.len() > 200 || !self.federation.chars().all(host_like) {
+            return bad("federation", "1 to 200 characters of a-z, 0-9, '.', '-', '/'");
+        }
+        if self.offset().is_none() {
+            return bad("utc_offset_minutes", "less than a day");
+        }
+        if !self.http.bind.ip().is_loopback() {
+            return bad("http.bind", "only a loopback address: this version has no transport security");
+        }
+        if self.institution != self.registrar.institution && self.registrar.log_vkey.is_empty() {
+            return bad("registrar.log_vkey", "the trust anchor's key is needed; the registrar's `init` prints it");
+        }
+        Ok(())
+    }
+
+    /// The time zone of opening hours and statistics.
+    #[must_use]
+    pub const fn offset(&self) -> Option<FixedOffset> {
+        FixedOffset::east_opt(self.utc_offset_minutes * 60)
+    }
+
+    /// The name of this institution's log.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        format!("{}/{}", self.federation, self.institution)
+    }
+
+    /// Whether this institution is the trust anchor.
+    #[must_use]
+    pub fn is_registrar(&self) -> bool {
+        self.institution == self.registrar.institution
+    }
+}

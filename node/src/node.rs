@@ -1,0 +1,134 @@
+//! A running node: everything that handlers and followers share.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use actix::Addr;
+use actors::replica::Fork;
+use actors::role::{LookAround, RoleActor, Rules};
+use actors::writer::{Act, Writer};
+use domain::ids::InstitutionId;
+use domain::reasons::Reason;
+use ledger::mirror::Evidence;
+
+use crate::api::caller::Seen;
+use crate::api::problem::Problem;
+use crate::clock::NodeClock;
+use crate::config::Config;
+use crate::keys::NodeKeys;
+use crate::peers::client::PeerClient;
+use crate::telemetry::Metrics;
+
+/// A running node.
+pub struct Node {
+    /// What the operator decided.
+    pub config: Config,
+    /// Reads, decides, writes.
+    pub writer: Arc<Writer>,
+    /// The node's clock.
+    pub clock: Arc<NodeClock>,
+    /// The three keys.
+    pub keys: NodeKeys,
+    /// Calls to other nodes.
+    pub client: PeerClient,
+    /// What is counted for operators.
+    pub metrics: Metrics,
+    /// Signatures over requests that were seen.
+    pub seen: Seen,
+    /// Which roles run here, by the type of their rules.
+    roles: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+    wakers: Vec<Box<dyn Fn() + Send + Sync>>,
+    may_write: AtomicBool,
+    commits: tokio::sync::watch::Sender<u64>,
+}
+
+impl Node {
+    /// A node without roles.
+    #[must_use]
+    pub fn new(config: Config, writer: Arc<Writer>, clock: Arc<NodeClock>, keys: NodeKeys, client: PeerClient) -> Self {
+        Self {
+            config,
+            writer,
+            clock,
+            keys,
+            client,
+            metrics: Metrics::default(),
+            seen: Seen::default(),
+            roles: HashMap::new(),
+            wakers: Vec::new(),
+            may_write: AtomicBool::new(false),
+            commits: tokio::sync::watch::Sender::new(0),
+        }
+    }
+
+    /// Adds a role that runs here.
+    pub fn add<R: Rules>(&mut self, address: Addr<RoleActor<R>>) {
+        let woken = address.clone();
+        self.wakers.push(Box::new(move || {
+            // A full mailbox will look around by itself soon: the hint may be lost.
+            let _ = woken.try_send(LookAround);
+        }));
+        self.roles.insert(TypeId::of::<R>(), Box::new(address));
+    }
+
+    /// The actor of a role.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::NotMyRole`] if it does not run here.
+    pub fn role<R: Rules>(&self) -> Result<&Addr<RoleActor<R>>, Problem> {
+        let found = self.roles.get(&TypeId::of::<R>()).and_then(|any| any.downcast_ref());
+        found.ok_or_else(|| Problem::new(Reason::NotMyRole))
+    }
+
+    /// Counts commits: changes whenever something has become durable.
+    #[must_use]
+    pub fn commits(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.commits.subscribe()
+    }
+
+    /// Something was committed: roles may have something to do, and whoever waits for a log's growth goes on.
+    pub fn wake(&self) {
+        self.commits.send_modify(|n| *n += 1);
+        self.wakers.iter().for_each(|wake| wake());
+    }
+
+    /// Whether a log has shown two histories and is not followed further.
+    #[must_use]
+    pub fn is_forked(&self, institution: InstitutionId) -> bool {
+        self.writer.read(|work| work.fork(institution).is_some()).answer
+    }
+
+    /// Keeps the proof that a log has shown two histories.
+    pub async fn keep_fork(&self, institution: InstitutionId, evidence: &Evidence) {
+        let fork = Fork {
+            // What is held leads to one of the two heads; nothing past it is taken any more.
+            common_size: self.writer.ledger().accepted_size(&self.writer.logs().origin(institution)),
+            held: evidence.held.note.to_string(),
+            offered: evidence.offered.note.to_string(),
+        };
+        tracing::error!(%institution, "the log has signed two histories; the proof is kept");
+        let kept = self.writer.decide(Act::default(), |desk| {
+            desk.work.keep_fork(institution, &fork);
+            Ok(())
+        });
+        match kept {
+            Ok(done) => self.writer.durable(done.ticket).await,
+            Err(refused) => tracing::error!(%institution, %refused, "the proof of a fork could not be kept yet"),
+        }
+    }
+
+    /// The start rule is satisfied.
+    pub fn allow_writing(&self) {
+        self.writer.ledger().allow_writing();
+        self.may_write.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the start rule is satisfied.
+    #[must_use]
+    pub fn may_write(&self) -> bool {
+        self.may_write.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,186 @@
+//! Running a node: open the ledger, fold, start roles, follow the others, serve requests; stop in the opposite order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::Service as _;
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::middleware::Compress;
+use actix_web::web::Data;
+use actix_web::{App, HttpServer};
+use actors::replica::Settings;
+use actors::writer::{Act, Logs, Writer};
+use anyhow::Context as _;
+use domain::holder::RegistrarEvent;
+use domain::member::{Parameters, Role};
+use domain::reasons::Reason;
+use domain::record::Body;
+use ledger::log::{Ledger, Options};
+use utoipa::OpenApi as _;
+use utoipa_actix_web::AppExt as _;
+
+use crate::api::problem::Problem;
+use crate::clock::NodeClock;
+use crate::config::Config;
+use crate::keys::NodeKeys;
+use crate::node::Node;
+use crate::peers::{self, client::PeerClient};
+use crate::{api, roles};
+
+/// How long a client may take to send its headers.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest time that requests under way get when the node stops, in seconds.
+const SHUTDOWN_SECS: u64 = 5;
+
+/// Most connections at once, for each worker.
+const MAX_CONNECTIONS: usize = 2_048;
+
+/// Opens an institution's ledger and folds it.
+///
+/// # Errors
+///
+/// Configuration, keys or ledger cannot be used; the text says what an operator can do.
+pub fn open(config: &Config, clock: Arc<NodeClock>) -> anyhow::Result<(Arc<Writer>, NodeKeys, bool)> {
+    let keys = NodeKeys::load_or_make(&config.store.keys).context("the institution's keys")?;
+    let signer = keys.log_signer(&config.origin()).context("the log's name")?;
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("this boot's id")?;
+    let mut options = Options::new(&config.store.dir, signer, boot_id.trim());
+    options.min_free_disk_bytes = config.store.min_free_disk_mib * 1024 * 1024;
+    options.marker_dir.clone_from(&config.store.marker_dir);
+    let (ledger, report) = Ledger::open(options).context("the ledger")?;
+    if let Some(why) = &report.rebuilt {
+        tracing::warn!(why, "the store was set aside and rebuilt from the journal");
+    }
+    tracing::info!(size = report.size, replayed = report.replayed_frames, "the ledger is open");
+    let settings = Settings {
+        me: config.institution,
+        roles: config.roles.clone(),
+        registrar: config.registrar.institution,
+        offset: config.offset().context("utc_offset_minutes")?,
+    };
+    let logs = Logs { ledger, federation: config.federation.clone() };
+    Ok((Writer::open(logs, settings, clock), keys, report.plain_restart))
+}
+
+/// Entry 0 of the registrar's log is its own registration; the federation's numbers follow it.
+fn found_federation(node: &Node) -> anyhow::Result<()> {
+    let Config { institution, roles, http, .. } = &node.config;
+    if !node.config.is_registrar() || node.writer.registry().member(*institution).is_some() {
+        return Ok(());
+    }
+    let entry = node.keys.entry(*institution, roles, &http.url, &node.config.origin());
+    node.writer
+        .decide(Act::default(), |desk| {
+            desk.write(Role::Issuer, Body::Registrar(RegistrarEvent::MemberRegistered(entry)))?;
+            let parameters = RegistrarEvent::ParametersPublished(Parameters::default());
+            desk.write(Role::Issuer, Body::Registrar(parameters))
+        })
+        .map_err(|refused| anyhow::anyhow!("the registrar cannot register itself: {refused}"))?;
+    Ok(())
+}
+
+/// Runs a node until it is told to stop.
+///
+/// # Errors
+///
+/// It cannot start; the text says what an operator can do.
+pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
+    let (writer, keys, plain_restart) = open(&config, clock.clone())?;
+    let client = PeerClient::new(config.institution).context("the client for peers")?;
+    let (bind, workers) = (config.http.bind, config.http.workers.max(1));
+    let mut node = Node::new(config, writer, clock, keys, client);
+    roles::start(&mut node);
+    let node = Data::new(node);
+
+    let woken = Arc::downgrade(&node.clone().into_inner());
+    node.writer.ledger().on_commit(Box::new(move || {
+        if let Some(node) = woken.upgrade() {
+            node.wake();
+        }
+    }));
+    tokio::spawn(start_writing(node.clone().into_inner(), plain_restart));
+    tokio::spawn(follow_members(node.clone().into_inner()));
+    tokio::spawn(peers::courier::deliver(node.clone().into_inner()));
+
+    let served = node.clone();
+    let server = HttpServer::new(move || {
+        let node = served.clone();
+        let (app, openapi) = App::new()
+            .app_data(node.clone())
+            .into_utoipa_app()
+            .openapi(api::ApiDoc::openapi())
+            .configure(api::configure)
+            .split_for_parts();
+        let answering = node.clone();
+        app.configure(api::extractors)
+            .service(utoipa_swagger_ui::SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", openapi))
+            .default_service(actix_web::web::to(nothing_here))
+            .wrap_fn(move |request, service| {
+                let node = answering.clone();
+                let began = std::time::Instant::now();
+                let method = request.method().to_string();
+                let route = request.match_pattern().unwrap_or_else(|| "unknown".to_owned());
+                let answer = service.call(request);
+                async move {
+                    let mut response = answer.await?;
+                    let status = response.status().as_u16();
+                    let labels = crate::telemetry::RequestLabels { method, route, status };
+                    node.metrics.requests.get_or_create(&labels).inc();
+                    node.metrics.request_seconds.observe(began.elapsed().as_secs_f64());
+                    let headers = response.headers_mut();
+                    // Every answer says by which time it was given: the demo's clock is seen everywhere.
+                    if let Ok(time) = HeaderValue::from_str(&node.writer.now().to_string()) {
+                        headers.insert(HeaderName::from_static("node-time"), time);
+                    }
+                    headers
+                        .insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+                    Ok(response)
+                }
+            })
+            .wrap(Compress::default())
+    })
+    .workers(workers)
+    .max_connections(MAX_CONNECTIONS)
+    .client_request_timeout(CLIENT_TIMEOUT)
+    .shutdown_timeout(SHUTDOWN_SECS)
+    .bind(bind)
+    .with_context(|| format!("cannot listen on {bind}"))?;
+    tracing::info!(institution = %node.config.institution, %bind, "serving");
+    server.run().await.context("the server")?;
+    node.writer.ledger().flush();
+    Ok(())
+}
+
+async fn nothing_here(request: actix_web::HttpRequest) -> Result<actix_web::HttpResponse, Problem> {
+    Err(Problem::new(Reason::NotFound).language(api::caller::language(&request)))
+}
+
+/// Satisfies the start rule, then writes what the registrar writes first.
+async fn start_writing(node: Arc<Node>, plain_restart: bool) {
+    if let Err(error) = peers::start::settle(&node, plain_restart).await {
+        tracing::error!(%error, "this node will not write");
+        return;
+    }
+    tracing::info!("the start rule is satisfied: this node may write");
+    if let Err(error) = found_federation(&node) {
+        ledger::fail::stop(&error.to_string());
+    }
+    node.wake();
+}
+
+/// Follows every member's log, also of those who join later.
+async fn follow_members(node: Arc<Node>) {
+    let mut followed = std::collections::BTreeSet::from([node.config.institution]);
+    let mut commits = node.commits();
+    loop {
+        let mut wanted: Vec<_> = node.writer.registry().members.keys().copied().collect();
+        wanted.push(node.config.registrar.institution);
+        for institution in wanted {
+            if followed.insert(institution) {
+                tokio::spawn(peers::follower::follow(node.clone(), institution));
+            }
+        }
+        let _ = tokio::time::timeout(Duration::from_secs(2), commits.changed()).await;
+    }
+}

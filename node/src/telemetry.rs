@@ -1,0 +1,102 @@
+//! What operators see: logs by `tracing`, numbers in the OpenMetrics text format.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// Labels of an answered request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// HTTP method.
+    pub method: String,
+    /// The route's pattern, never a path with ids in it.
+    pub route: String,
+    /// HTTP status.
+    pub status: u16,
+}
+
+/// Labels of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LogLabels {
+    /// Whose log.
+    pub institution: String,
+}
+
+/// The node's numbers.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Requests answered.
+    pub requests: Family<RequestLabels, Counter>,
+    /// How long answers took, in seconds.
+    pub request_seconds: Histogram,
+    /// Entries of each log held here.
+    pub log_size: Family<LogLabels, Gauge>,
+    /// Polls of a peer's log that failed.
+    pub poll_failures: Family<LogLabels, Counter>,
+    /// Letters that wait for delivery.
+    pub letters: Gauge,
+    /// Commits that are on disk.
+    pub commits: Gauge<i64>,
+    /// Whether the node may write.
+    pub may_write: Gauge,
+    /// Seconds that the clock is ahead of the machine's, in the demo.
+    pub clock_ahead: Gauge<u64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("voucher_node");
+        let requests = Family::default();
+        let request_seconds = Histogram::new(exponential_buckets(0.000_5, 2.0, 14));
+        let (log_size, poll_failures) = (Family::default(), Family::default());
+        let (letters, commits, may_write) = (Gauge::default(), Gauge::default(), Gauge::default());
+        let clock_ahead = Gauge::<u64, AtomicU64>::default();
+        registry.register("requests", "Requests answered", requests.clone());
+        registry.register_with_unit("request", "Time to answer", Unit::Seconds, request_seconds.clone());
+        registry.register("log_entries", "Entries held of each log", log_size.clone());
+        registry.register("poll_failures", "Polls of a peer's log that failed", poll_failures.clone());
+        registry.register("letters_waiting", "Letters that wait for delivery", letters.clone());
+        registry.register("durable_commit", "Number of the last commit on disk", commits.clone());
+        registry.register("may_write", "1 once the start rule is satisfied", may_write.clone());
+        registry.register_with_unit("clock_ahead", "Demo clock", Unit::Seconds, clock_ahead.clone());
+        Self { registry, requests, request_seconds, log_size, poll_failures, letters, commits, may_write, clock_ahead }
+    }
+}
+
+impl Metrics {
+    /// The OpenMetrics text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        match encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            Err(error) => {
+                tracing::error!(%error, "metrics cannot be written");
+                String::new()
+            }
+        }
+    }
+}
+
+/// Starts logging: `RUST_LOG` filters, `json` for machines.
+pub fn start_logging(json: bool) {
+    use tracing_subscriber::prelude::*;
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,sled=warn"));
+    let registry = tracing_subscriber::registry().with(filter);
+    let started = if json {
+        registry.with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr)).try_init()
+    } else {
+        registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).try_init()
+    };
+    if let Err(error) = started {
+        eprintln!("logging was started already: {error}");
+    }
+}
