@@ -148,7 +148,7 @@ pub struct Tree<'a, V> {
 #[derive(Clone)]
 struct Resolution {
     /// A record that would count is cut off by a line or freeze, or stands in a forked log past the common size.
-    cut_off: bool,
+    cut_off: Result<bool, Stop>,
     /// There is another branch.
     branches: bool,
     /// The state of the branch that it keeps; none if it voids.
@@ -302,7 +302,7 @@ impl<'a, V: View> Tree<'a, V> {
                 let Resolution { cut_off, branches, kept } = self.resolution(index)?;
                 // Beside a superseded branch only what is voided may be resolved: else it would be a way to take a
                 // voucher from whoever holds it.
-                if cut_off || (branches && before.stage == Stage::Voided) {
+                if (branches && before.stage == Stage::Voided) || cut_off? {
                     return Ok(kept.unwrap_or(row));
                 }
                 return Err(Reason::NothingToResolve.into());
@@ -465,12 +465,12 @@ impl<'a, V: View> Tree<'a, V> {
     fn resolve(&self, resolved: usize) -> Result<Resolution, Stop> {
         let link = &self.links[resolved];
         let rules = Rules { horizon: Horizon(link.registrar.index), amnesty: true };
-        let cut_off = self.is_cut_off(resolved, rules)?;
+        let cut_off = self.is_cut_off(resolved, rules);
         let is_other = |i: usize| i != resolved && self.links[i].prev.is_some();
         let branches = (0..self.links.len())
             .any(|i| is_other(i) && (0..i).any(|j| is_other(j) && self.links[j].prev == self.links[i].prev));
         let kept = match &link.step {
-            Step::Resolved { outcome: Outcome::Keep(kept), .. } if cut_off || branches => {
+            Step::Resolved { outcome: Outcome::Keep(kept), .. } if branches || !matches!(cut_off, Ok(false)) => {
                 let head = self.links.iter().position(|l| l.name == *kept).ok_or(Reason::BadName)?;
                 if self.depends_on(head, resolved) {
                     return Err(Reason::BadName.into());
