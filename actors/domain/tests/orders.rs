@@ -291,7 +291,7 @@ fn arrivals(town: &Town, picks: &[u8]) -> Vec<InstitutionId> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_same_records_give_the_same_state_in_any_order(

@@ -5,10 +5,12 @@
 mod support;
 
 use domain::custody::Verdict;
+use domain::holder::RegistrarEvent;
 use domain::ids::RecordName;
-use domain::lifecycle::{Outcome, Stage};
+use domain::lifecycle::{Outcome, Stage, Step};
 use domain::reasons::Reason;
 use domain::record::VoidReason;
+use domain::time::Millis;
 use support::*;
 
 fn in_use() -> (Town, RecordName, RecordName) {
@@ -63,7 +65,7 @@ fn what_a_line_cuts_off_can_be_kept() {
 
     town.judged_by = None;
     let kept = town.step("i", hour(33), confirmed, resolved(Outcome::Keep(claimed)));
-    let redeemed = town.step("i", hour(34), kept, domain::lifecycle::Step::Redeemed);
+    let redeemed = town.step("i", hour(34), kept, Step::Redeemed);
     let seen = town.look();
     assert_eq!(seen.verdict(redeemed), Verdict::Counts);
     assert_eq!(seen.stage(), Stage::Redeemed);
@@ -104,7 +106,7 @@ fn a_line_drawn_afterwards_spares_what_was_settled() {
         let (mut town, _, used) = in_use();
         let claimed = town.complete_and_claim("h1", 32, used);
         if settle {
-            town.step("i", hour(33), claimed, domain::lifecycle::Step::Redeemed);
+            town.step("i", hour(33), claimed, Step::Redeemed);
         }
         town.freeze("h1", 34, used.index);
         let stage = town.look().stage();
@@ -127,4 +129,52 @@ fn a_voucher_bounces_off_who_cannot_take_it() {
     town.suspend("h1", 33);
     town.step("i", hour(34), claimed, rejected(false));
     assert_eq!(town.look().stage(), Stage::Refused);
+}
+
+/// While an earlier settlement of the issuer waits, a later one waits with it: the earlier may still win.
+#[test]
+fn settlements_stand_in_the_order_of_the_issuers_log() {
+    let mut town = Town::new();
+    let issued = town.issue();
+    let confirmed = town.book_and_confirm("h1", 10, issued);
+    let at_h1 = town.heartbeat("h1", VALID_UNTIL);
+    let at_v = town.heartbeat("v", VALID_UNTIL);
+    let voided = town.step("i", hour(VALID_UNTIL + 25), confirmed, expired(&[at_h1, at_v]));
+    let taken = town.step("i", hour(VALID_UNTIL + 25), confirmed, reclaimed());
+    let seen = town.look_with(&town.without(at_v));
+    assert_eq!(seen.stage(), Stage::Booked);
+    assert_eq!((seen.verdict(voided), seen.verdict(taken)), (Verdict::Waits, Verdict::Waits));
+    let seen = town.look();
+    assert_eq!(seen.stage(), Stage::Voided);
+    assert_eq!((seen.verdict(voided), seen.verdict(taken)), (Verdict::Counts, Verdict::Superseded));
+}
+
+/// Two resolutions of a plainly voided voucher do not make a branch for each other.
+#[test]
+fn resolutions_give_each_other_nothing_to_resolve() {
+    let mut town = Town::new();
+    let generated = town.generate();
+    let voided = town.step("i", hour(2), generated, voided());
+    let tries = [3, 4].map(|at| town.step("i", hour(at), voided, resolved(Outcome::Keep(generated))));
+    for name in tries {
+        assert_eq!(town.look().verdict(name), Verdict::Broken(Reason::NothingToResolve));
+    }
+    assert_eq!(town.look().stage(), Stage::Voided);
+}
+
+/// A suspension acts ten minutes after its own time on whoever names an older position, even before its line.
+#[test]
+fn a_suspension_acts_after_ten_minutes() {
+    let ten = Millis::minutes(10);
+    for (wait, verdict) in [(Millis(ten.0 - 1), Verdict::Counts), (ten, Verdict::Broken(Reason::StalePosition))] {
+        let mut town = Town::new();
+        let issued = town.issue();
+        let booked = town.book("h1", 10, issued);
+        town.judged_by = Some(town.newest_registrar());
+        let (institution, from, approver) = (id("h1"), 100, operator(2));
+        let suspended = town.registrar(11, RegistrarEvent::MemberSuspended { institution, from, approver });
+        let confirmed = town.step("h1", hour(11) + wait, booked, Step::BookingConfirmed);
+        assert_eq!(town.look_with(&town.without(suspended)).verdict(confirmed), Verdict::Counts);
+        assert_eq!(town.look().verdict(confirmed), verdict);
+    }
 }
