@@ -9,6 +9,7 @@
 //! ```
 
 pub mod clock;
+pub mod hospital;
 pub mod keys;
 pub mod kv;
 pub mod openings;

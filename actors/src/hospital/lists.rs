@@ -1,0 +1,171 @@
+//! What people read of a hospital: free slots, the bookings of a day, who is in, and what became of claims.
+
+use domain::booking::Slot;
+use domain::ids::{RecordName, ShortName, VoucherId};
+use domain::lifecycle::{ClaimReason, Stage, Step};
+use domain::time::{Millis, Timestamp};
+use serde::Serialize;
+
+use super::{rows, schedule};
+use crate::replica::{VoucherDoc, Work};
+
+/// Most rows of one answer.
+pub const MAX_LIST: usize = 1_000;
+
+/// Most bookings of one day that are looked at.
+const MAX_DAY: usize = 20_000;
+
+/// A slot that takes at least one more booking.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FreeSlot {
+    /// Which one.
+    #[serde(flatten)]
+    pub slot: Slot,
+    /// How many more bookings it takes.
+    pub free: u16,
+}
+
+/// Which slots are asked for.
+#[derive(Debug, Clone)]
+pub struct SlotQuery {
+    /// Only this department.
+    pub department: Option<ShortName>,
+    /// Only this doctor.
+    pub doctor: Option<ShortName>,
+    /// Not before this time; what is past is never listed.
+    pub from: Timestamp,
+    /// Before this time.
+    pub until: Timestamp,
+    /// After this one: begin, department, doctor.
+    pub after: Option<(Timestamp, ShortName, ShortName)>,
+    /// At most so many, and [`MAX_LIST`].
+    pub limit: usize,
+}
+
+/// The free slots, in order of time, department and doctor.
+#[must_use]
+pub fn free_slots(work: &Work<'_>, query: &SlotQuery, now: Timestamp) -> Vec<FreeSlot> {
+    let hours = rows::hours(&work.tx, query.department.as_ref(), query.doctor.as_ref());
+    let from = query.from.max(now + Millis(1));
+    let is_after = |slot: &Slot| {
+        let Some((start, department, doctor)) = &query.after else { return true };
+        (slot.start, &slot.department, &slot.doctor) > (*start, department, doctor)
+    };
+    let all = schedule::slots(&hours, work.settings.me, from, query.until, work.settings.offset);
+    all.into_iter()
+        .filter(|(slot, _)| is_after(slot))
+        .filter_map(|(slot, capacity)| {
+            let taken = u16::try_from(rows::taken(work, &slot, None, now)).unwrap_or(u16::MAX);
+            let free = capacity.saturating_sub(taken);
+            (free > 0).then_some(FreeSlot { slot, free })
+        })
+        .take(query.limit.min(MAX_LIST))
+        .collect()
+}
+
+/// A booking as the hospital's desk sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BookingRow {
+    /// Which voucher.
+    pub voucher: VoucherId,
+    /// When, where, with whom; none if the opening is gone.
+    pub slot: Option<Slot>,
+    /// Where the voucher stands.
+    pub stage: Stage,
+    /// First moment of the arrival window.
+    pub use_from: Timestamp,
+    /// First moment after it.
+    pub use_by: Timestamp,
+    /// The voucher's QR came already (unit V4).
+    pub presented: bool,
+    /// The holder wants to cancel or move it.
+    pub release_requested: bool,
+    /// The holder did not come.
+    pub no_show: bool,
+    /// The holder denies the use.
+    pub disputed: bool,
+    /// When the examination must be complete, while in use.
+    pub complete_by: Option<Timestamp>,
+    /// When it must be claimed, once examined.
+    pub claim_by: Option<Timestamp>,
+    /// How often it was claimed.
+    pub claims: u8,
+    /// Why the last claim was rejected.
+    pub rejected: Option<ClaimReason>,
+    /// The last record that counts.
+    pub head: Option<RecordName>,
+}
+
+fn row(work: &Work<'_>, id: VoucherId, doc: &VoucherDoc) -> Option<BookingRow> {
+    let voucher = doc.state()?;
+    let booking = voucher.booking.filter(|b| b.hospital == work.settings.me)?;
+    let notes = doc.notes_state();
+    let rejection = doc.last_on_path(|step| matches!(step, Step::ClaimRejected { .. })).map(|link| &link.step);
+    let rejected = match rejection {
+        Some(Step::ClaimRejected { reason, .. }) if voucher.stage == Stage::Rejected => Some(*reason),
+        _ => None,
+    };
+    Some(BookingRow {
+        voucher: id,
+        slot: rows::opening(&work.tx, booking.details).map(|opening| opening.slot),
+        stage: voucher.stage,
+        use_from: booking.use_from,
+        use_by: booking.use_by,
+        presented: notes.use_presented,
+        release_requested: notes.release_requested,
+        no_show: notes.no_show,
+        disputed: notes.disputed,
+        complete_by: voucher.complete_by,
+        claim_by: voucher.claim_by,
+        claims: voucher.claims,
+        rejected,
+        head: doc.head_name(),
+    })
+}
+
+/// The bookings whose slot begins in `[from, until)`, in order of time, used ones included.
+#[must_use]
+pub fn bookings(work: &Work<'_>, from: Timestamp, until: Timestamp) -> Vec<BookingRow> {
+    let wanted = rows::wanted(&work.tx, from, until, MAX_DAY);
+    let current = wanted.into_iter().filter_map(|opening| {
+        let doc = work.voucher(opening.voucher)?;
+        let digest = crate::openings::digest_of(&opening);
+        let stands = doc.state().and_then(|v| v.booking).is_some_and(|b| b.details == digest);
+        stands.then(|| row(work, opening.voucher, &doc))?
+    });
+    current.collect()
+}
+
+/// Vouchers of this hospital at these stages after `after`, stage by stage: at most `limit`, and [`MAX_LIST`].
+#[must_use]
+pub fn at_stages(
+    work: &Work<'_>,
+    stages: &[Stage],
+    after: Option<(Stage, VoucherId)>,
+    limit: usize,
+) -> Vec<BookingRow> {
+    let limit = limit.min(MAX_LIST);
+    let mut found = Vec::new();
+    for stage in stages.iter().skip_while(|s| after.is_some_and(|(at, _)| at != **s)) {
+        let mut last = after.filter(|(at, _)| at == stage).map(|(_, id)| id);
+        while found.len() < limit {
+            let ids = work.mine(*stage, last, MAX_LIST);
+            last = ids.last().copied();
+            for id in &ids {
+                if found.len() < limit {
+                    found.extend(work.voucher(*id).and_then(|doc| row(work, *id, &doc)));
+                }
+            }
+            if ids.len() < MAX_LIST {
+                break;
+            }
+        }
+    }
+    found
+}
+
+/// One voucher as this hospital sees it, if it has to do with it.
+#[must_use]
+pub fn one(work: &Work<'_>, id: VoucherId) -> Option<BookingRow> {
+    row(work, id, &work.voucher(id)?)
+}

@@ -1,0 +1,341 @@
+//! Weekly hours and the slots that they make: local time at a fixed offset in, UTC out; it knows no bookings.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{Datelike, FixedOffset, NaiveDate, TimeDelta, Timelike, Weekday};
+use domain::booking::Slot;
+use domain::ids::{InstitutionId, ShortName};
+use domain::time::{Millis, Timestamp};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Most rows of weekly hours of one hospital.
+pub const MAX_HOURS: usize = 5_000;
+
+/// Longest slot, in minutes: a working day.
+pub const MAX_SLOT_MINUTES: u16 = 480;
+
+/// Most bookings of one slot.
+pub const MAX_CAPACITY: u16 = 100;
+
+/// Longest name of a department or doctor as people read it, in bytes of UTF-8.
+pub const MAX_NAME_BYTES: usize = 100;
+
+/// Longest span in which slots are listed, in days.
+pub const MAX_SPAN_DAYS: i64 = 92;
+
+/// Minutes of a day.
+const DAY: u16 = 24 * 60;
+
+/// A minute of the day, `HH:MM` as text; 24:00 is the end of the day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Minute(u16);
+
+impl Minute {
+    /// That hour and minute; none after 24:00.
+    #[must_use]
+    pub const fn new(hour: u16, minute: u16) -> Option<Self> {
+        if hour <= 24 && minute < 60 && hour * 60 + minute <= DAY { Some(Self(hour * 60 + minute)) } else { None }
+    }
+
+    /// Minutes since midnight.
+    #[must_use]
+    pub const fn since_midnight(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Display for Minute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02}:{:02}", self.0 / 60, self.0 % 60)
+    }
+}
+
+/// A text that is not `HH:MM`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a time of day is HH:MM, up to 24:00")]
+pub struct BadMinute;
+
+impl FromStr for Minute {
+    type Err = BadMinute;
+    fn from_str(text: &str) -> Result<Self, BadMinute> {
+        let (hour, minute) = text.split_once(':').ok_or(BadMinute)?;
+        let number = |part: &str| -> Result<u16, BadMinute> {
+            if part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit()) {
+                part.parse().map_err(|_| BadMinute)
+            } else {
+                Err(BadMinute)
+            }
+        };
+        Self::new(number(hour)?, number(minute)?).ok_or(BadMinute)
+    }
+}
+
+impl Serialize for Minute {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Minute {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// When a doctor sees people, every week, in local time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeeklyHours {
+    /// The department.
+    pub department: ShortName,
+    /// The department as people read it.
+    pub department_name: String,
+    /// The doctor.
+    pub doctor: ShortName,
+    /// The doctor as people read it.
+    pub doctor_name: String,
+    /// Day of the week.
+    pub weekday: Weekday,
+    /// First minute.
+    pub start: Minute,
+    /// First minute after it.
+    pub end: Minute,
+    /// Length of a slot, in minutes. What remains before `end` and is shorter stays free.
+    pub slot_minutes: u16,
+    /// Bookings that one slot takes, 1 to 100.
+    pub capacity: u16,
+}
+
+/// Weekly hours that cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadHours {
+    /// More than [`MAX_HOURS`] rows.
+    #[error("at most {MAX_HOURS} rows of weekly hours")]
+    TooMany,
+    /// A name is empty or too long.
+    #[error("row {0}: names have 1 to {MAX_NAME_BYTES} bytes")]
+    Name(usize),
+    /// They end before they begin.
+    #[error("row {0}: the hours end before they begin")]
+    Backwards(usize),
+    /// No slot fits.
+    #[error("row {0}: a slot has 1 to {MAX_SLOT_MINUTES} minutes and fits into the hours")]
+    Slot(usize),
+    /// Capacity out of range.
+    #[error("row {0}: a slot takes 1 to {MAX_CAPACITY} bookings")]
+    Capacity(usize),
+    /// A doctor would be in two places.
+    #[error("row {0}: the doctor has other hours at the same time")]
+    Overlap(usize),
+}
+
+/// Checks weekly hours as a whole. Rows are counted from 1.
+///
+/// # Errors
+///
+/// [`BadHours`] names the first row that cannot be, and why.
+pub fn check(hours: &[WeeklyHours]) -> Result<(), BadHours> {
+    if hours.len() > MAX_HOURS {
+        return Err(BadHours::TooMany);
+    }
+    let named = |name: &str| !name.trim().is_empty() && name.len() <= MAX_NAME_BYTES;
+    for (row, h) in (1..).zip(hours) {
+        let span = h.end.0.checked_sub(h.start.0).filter(|span| *span > 0).ok_or(BadHours::Backwards(row))?;
+        if !named(&h.department_name) || !named(&h.doctor_name) {
+            return Err(BadHours::Name(row));
+        }
+        if h.slot_minutes == 0 || h.slot_minutes > MAX_SLOT_MINUTES || h.slot_minutes > span {
+            return Err(BadHours::Slot(row));
+        }
+        if h.capacity == 0 || h.capacity > MAX_CAPACITY {
+            return Err(BadHours::Capacity(row));
+        }
+    }
+    let mut order: Vec<(usize, &WeeklyHours)> = (1..).zip(hours).collect();
+    order.sort_by_key(|(row, h)| (&h.doctor, h.weekday.num_days_from_monday(), h.start, *row));
+    for pair in order.windows(2) {
+        let [(_, before), (row, after)] = pair else { continue };
+        if before.doctor == after.doctor && before.weekday == after.weekday && after.start < before.end {
+            return Err(BadHours::Overlap(*row));
+        }
+    }
+    Ok(())
+}
+
+/// Midnight of a local day, UTC; none at the ends of the calendar.
+fn midnight(day: NaiveDate, offset: FixedOffset) -> Option<Timestamp> {
+    let utc = day.and_time(chrono::NaiveTime::MIN).checked_sub_offset(offset)?.and_utc();
+    (utc.timestamp_millis() >= 0).then(|| Timestamp::from(utc))
+}
+
+fn slots_of_day(
+    hours: &WeeklyHours,
+    hospital: InstitutionId,
+    midnight: Timestamp,
+) -> impl Iterator<Item = (Slot, u16)> + '_ {
+    let length = usize::from(hours.slot_minutes.max(1));
+    let minute = move |m: u16| midnight + Millis::minutes(i64::from(m));
+    (hours.start.0..hours.end.0).step_by(length).filter_map(move |start| {
+        let end = start.checked_add(hours.slot_minutes).filter(|end| *end <= hours.end.0)?;
+        let (department, doctor) = (hours.department.clone(), hours.doctor.clone());
+        Some((Slot { hospital, department, doctor, start: minute(start), end: minute(end) }, hours.capacity))
+    })
+}
+
+/// The slots that begin in `[from, until)`, in order of time, department and doctor, each with its capacity.
+///
+/// At most [`MAX_SPAN_DAYS`] days are looked at.
+#[must_use]
+pub fn slots(
+    hours: &[WeeklyHours],
+    hospital: InstitutionId,
+    from: Timestamp,
+    until: Timestamp,
+    offset: FixedOffset,
+) -> Vec<(Slot, u16)> {
+    let until = until.min(from + Millis::days(MAX_SPAN_DAYS));
+    let mut found = Vec::new();
+    let mut day = from.day_at(offset);
+    while let Some(midnight) = midnight(day, offset).filter(|midnight| *midnight < until) {
+        for hours in hours.iter().filter(|h| h.weekday == day.weekday()) {
+            let of_day = slots_of_day(hours, hospital, midnight);
+            found.extend(of_day.filter(|(slot, _)| from <= slot.start && slot.start < until));
+        }
+        let Some(next) = day.checked_add_signed(TimeDelta::days(1)) else { break };
+        day = next;
+    }
+    found.sort_by(|(a, _), (b, _)| (a.start, &a.department, &a.doctor).cmp(&(b.start, &b.department, &b.doctor)));
+    found
+}
+
+/// How many bookings a slot takes, if these hours make it: department, doctor, begin and end must fit.
+#[must_use]
+pub fn capacity_of(hours: &[WeeklyHours], slot: &Slot, offset: FixedOffset) -> Option<u16> {
+    let local = slot.start.to_utc().with_timezone(&offset);
+    let whole = local.second() == 0 && slot.start.millis() % 60_000 == 0;
+    let start = u16::try_from(local.hour() * 60 + local.minute()).ok().filter(|_| whole)?;
+    let fits = |h: &&WeeklyHours| {
+        h.department == slot.department
+            && h.doctor == slot.doctor
+            && h.weekday == local.weekday()
+            && h.start.0 <= start
+            && (start - h.start.0) % h.slot_minutes.max(1) == 0
+            && start + h.slot_minutes <= h.end.0
+            && slot.end == slot.start + Millis::minutes(i64::from(h.slot_minutes))
+    };
+    hours.iter().find(fits).map(|h| h.capacity)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFFSET: i32 = 8 * 3600;
+
+    fn offset() -> FixedOffset {
+        FixedOffset::east_opt(OFFSET).unwrap()
+    }
+
+    /// `department doctor weekday start end minutes capacity`.
+    fn hours(row: &str) -> WeeklyHours {
+        let [department, doctor, weekday, start, end, minutes, capacity] = row.split(' ').collect::<Vec<_>>()[..]
+        else {
+            panic!("{row}")
+        };
+        WeeklyHours {
+            department: department.parse().unwrap(),
+            department_name: "科室".into(),
+            doctor: doctor.parse().unwrap(),
+            doctor_name: "医生".into(),
+            weekday: weekday.parse().unwrap(),
+            start: start.parse().unwrap(),
+            end: end.parse().unwrap(),
+            slot_minutes: minutes.parse().unwrap(),
+            capacity: capacity.parse().unwrap(),
+        }
+    }
+
+    fn at(text: &str) -> Timestamp {
+        serde_json::from_value(serde_json::json!(text)).unwrap()
+    }
+
+    #[test]
+    fn a_minute_has_one_spelling() {
+        assert_eq!("08:05".parse::<Minute>().unwrap().to_string(), "08:05");
+        assert_eq!("24:00".parse::<Minute>().unwrap().since_midnight(), 1440);
+        for bad in ["8:05", "24:01", "12:60", "+8:05", "0805", "", "08:05 "] {
+            assert!(bad.parse::<Minute>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hours_that_cannot_be_are_named() {
+        let good = "heart x Mon 08:00 12:00 30 1";
+        let table: [(&[&str], Result<(), BadHours>); 9] = [
+            (&[good, "heart x Mon 12:00 14:00 30 1", "heart y Mon 08:00 12:00 30 1"], Ok(())),
+            (&[good, "heart x Mon 12:00 12:00 30 1"], Err(BadHours::Backwards(2))),
+            (&[good, "heart x Tue 08:00 07:00 30 1"], Err(BadHours::Backwards(2))),
+            (&["heart x Mon 08:00 12:00 0 1"], Err(BadHours::Slot(1))),
+            (&["heart x Mon 08:00 08:29 30 1"], Err(BadHours::Slot(1))),
+            (&["heart x Mon 08:00 18:00 481 1"], Err(BadHours::Slot(1))),
+            (&["heart x Mon 08:00 12:00 30 0"], Err(BadHours::Capacity(1))),
+            (&["heart x Mon 08:00 12:00 30 101"], Err(BadHours::Capacity(1))),
+            (&[good, "bones x Mon 11:59 14:00 30 1"], Err(BadHours::Overlap(2))),
+        ];
+        for (rows, expected) in table {
+            let rows: Vec<_> = rows.iter().map(|row| hours(row)).collect();
+            assert_eq!(check(&rows), expected, "{rows:?}");
+        }
+        let nameless = WeeklyHours { doctor_name: " ".into(), ..hours(good) };
+        assert_eq!(check(&[nameless]), Err(BadHours::Name(1)));
+        assert_eq!(check(&vec![hours(good); MAX_HOURS + 1]), Err(BadHours::TooMany));
+    }
+
+    #[test]
+    fn slots_are_local_hours_in_utc() {
+        let hours = [hours("heart x Mon 07:00 08:10 30 2"), hours("bones y Tue 08:00 09:00 30 1")];
+        let hospital = "gulou".parse().unwrap();
+        // Monday, 2 March 2026, seven o'clock in Nanjing is Sunday, eleven at night, UTC.
+        let rows: [(&str, &str, &[&str]); 4] = [
+            ("2026-03-01T00:00:00Z", "2026-03-03T00:00:00Z", &["03-01T23:00", "03-01T23:30"]),
+            ("2026-03-01T23:00:00.001Z", "2026-03-03T00:00:00Z", &["03-01T23:30"]),
+            ("2026-03-01T23:00:00Z", "2026-03-03T00:00:00.001Z", &["03-01T23:00", "03-01T23:30", "03-03T00:00"]),
+            ("2026-03-04T00:00:00Z", "2026-03-04T00:00:00Z", &[]),
+        ];
+        for (from, until, expected) in rows {
+            let found = slots(&hours, hospital, at(from), at(until), offset());
+            let starts: Vec<String> = found.iter().map(|(s, _)| s.start.to_string()[5..16].to_owned()).collect();
+            assert_eq!(starts, expected, "{from}");
+            assert!(found.iter().all(|(slot, n)| capacity_of(&hours, slot, offset()) == Some(*n)), "{from}");
+        }
+        let year = slots(&hours, hospital, at("2026-03-01T00:00:00Z"), Timestamp::MAX, offset());
+        assert!(year.len() < 5 * usize::try_from(MAX_SPAN_DAYS).unwrap(), "a long question ends");
+        assert!(slots(&hours, hospital, Timestamp::MAX, Timestamp::MAX, offset()).is_empty());
+        assert!(slots(&hours, hospital, Timestamp::MIN, Timestamp::MIN + Millis::days(1), offset()).len() < 4);
+    }
+
+    #[test]
+    fn a_slot_that_no_hours_make_has_no_capacity() {
+        let hours = [hours("heart x Mon 08:00 12:00 30 2")];
+        let hospital = "gulou".parse().unwrap();
+        let good =
+            slots(&hours, hospital, at("2026-03-02T00:00:00Z"), at("2026-03-02T00:01:00Z"), offset())[0].0.clone();
+        assert_eq!(capacity_of(&hours, &good, offset()), Some(2));
+        let table: [(&str, fn(&mut Slot)); 7] = [
+            ("another department", |s| s.department = "bones".parse().unwrap()),
+            ("another doctor", |s| s.doctor = "y".parse().unwrap()),
+            ("another day", |s| (s.start, s.end) = (s.start + Millis::days(1), s.end + Millis::days(1))),
+            ("between slots", |s| (s.start, s.end) = (s.start + Millis::minutes(15), s.end + Millis::minutes(15))),
+            ("longer", |s| s.end = s.end + Millis::minutes(30)),
+            ("after hours", |s| (s.start, s.end) = (s.start + Millis::hours(4), s.end + Millis::hours(4))),
+            ("a second late", |s| (s.start, s.end) = (s.start + Millis::secs(1), s.end + Millis::secs(1))),
+        ];
+        for (what, change) in table {
+            let mut slot = good.clone();
+            change(&mut slot);
+            assert_eq!(capacity_of(&hours, &slot, offset()), None, "{what}");
+        }
+    }
+}
