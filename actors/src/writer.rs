@@ -254,31 +254,16 @@ impl Writer {
         Done { answer, records: Vec::new(), ticket: self.logs.ledger.last_ticket() }
     }
 
-    /// Accepts verified entries of a peer's log, and folds them.
+    /// Accepts verified entries of a peer's log, then folds them in small parts, so that requests come in between.
     ///
     /// # Errors
     ///
     /// Why the ledger cannot take them now.
     pub fn accept(&self, accepted: ledger::mirror::Accepted, institution: InstitutionId) -> Result<u64, Refused> {
-        let mut registry = self.registry.lock();
-        let mut work = Work { tx: Tx::new(&self.logs), registry: registry.clone(), settings: &self.settings };
-        let first = accepted.first_index();
-        for (index, bytes) in (first..).zip(accepted.entries()) {
-            replica::apply(&mut work, institution, index, bytes);
-        }
-        let new_registry = work.registry.clone();
-        let (state, private) = work.tx.into_writes();
-        let own = self.logs.origin(self.settings.me);
-        let batch = Batch {
-            expected_size: self.logs.ledger.accepted_size(&own),
-            own: Vec::new(),
-            mirrors: vec![accepted],
-            state,
-            private,
-        };
-        let ticket = self.logs.ledger.submit(batch).map_err(refused)?;
-        *registry = new_registry;
-        Ok(ticket)
+        let batch = Batch { mirrors: vec![accepted], ..Batch::default() };
+        self.logs.ledger.submit(batch).map_err(refused)?;
+        while self.catch_up_chunk(institution) {}
+        Ok(self.logs.ledger.last_ticket())
     }
 
     /// Folds every entry that the ledger holds and the state has not seen: after a crash, a rebuild, an upgrade.

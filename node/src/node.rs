@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix::Addr;
 use actors::replica::Fork;
-use actors::role::{LookAround, RoleActor, Rules};
+use actors::role::{Hint, LookAround, RoleActor, Rules};
 use actors::writer::{Act, Writer};
 use domain::ids::InstitutionId;
 use domain::reasons::Reason;
@@ -65,10 +65,12 @@ impl Node {
 
     /// Adds a role that runs here.
     pub fn add<R: Rules>(&mut self, address: Addr<RoleActor<R>>) {
-        let woken = address.clone();
+        let (woken, hint) = (address.clone(), Hint::default());
         self.wakers.push(Box::new(move || {
             // A full mailbox will look around by itself soon: the hint may be lost.
-            let _ = woken.try_send(LookAround);
+            if !hint.swap(true, Ordering::SeqCst) && woken.try_send(LookAround(hint.clone())).is_err() {
+                hint.store(false, Ordering::SeqCst);
+            }
         }));
         self.roles.insert(TypeId::of::<R>(), Box::new(address));
     }
