@@ -10,6 +10,7 @@
 
 pub mod clock;
 pub mod hospital;
+pub mod issuer;
 pub mod keys;
 pub mod kv;
 pub mod openings;

@@ -1,0 +1,152 @@
+//! The issuer's private rows: what no log may hold, kept beside it.
+//!
+//! | key | value |
+//! | --- | --- |
+//! | `i` `S` | the secret of keyed digests, 32 bytes |
+//! | `i` `H` holder | [`HolderRow`]: class, home, enrolments |
+//! | `i` `P` holder | [`super::Person`], deleted when the person is blocked for good |
+//! | `i` `D` keyed digest of a document | holder |
+//! | `i` `K` thumbprint of a key | holder: no key is registered twice, not even an old one |
+//! | `i` `E` enrolment id | holder |
+//! | `i` `O` voucher, part | bytes of a [`ClaimRow`] |
+//! | `i` `F` time, voucher | the openings of that voucher are forgotten then |
+//! | `i` `T` digest, part | bytes of a published table |
+//! | `i` `C` index of a `CompensationGranted` | the operator's words |
+
+use domain::ids::{Digest, EnrolmentId, InstitutionId, RecordName, VoucherId};
+use domain::policy::Class;
+use domain::time::{Millis, Timestamp};
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+use uuid::Uuid;
+
+use super::command::{Document, Enrolled, Openings};
+use crate::keys::Key;
+use crate::kv::{Space, Tx, read};
+use crate::writer::Desk;
+
+/// Most bytes of a claim's openings together.
+pub const MAX_OPENINGS_BYTES: usize = 48 * 1024;
+
+/// Bytes of a value that is kept in parts: the store takes values below 8 KiB well.
+const PART_BYTES: usize = 4_096;
+
+/// How long openings are kept: past the correction period, for the auditor.
+const KEEP_OPENINGS: Millis = Millis::days(120);
+
+/// Openings forgotten in one go.
+const FORGET_AT_ONCE: usize = 100;
+
+/// A registered person, without who it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct HolderRow {
+    pub document: Digest,
+    pub document_kind: String,
+    pub class: Class,
+    pub community: InstitutionId,
+    pub voucher_module: InstitutionId,
+    pub main_key: Option<Digest>,
+    pub enrolments: Vec<Enrolled>,
+    pub blocked: Option<domain::holder::BlockReason>,
+}
+
+/// Openings, and the `ExamCompleted` that they are for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ClaimRow {
+    pub examination: RecordName,
+    pub openings: Openings,
+}
+
+fn key(kind: u8) -> Key {
+    Key::new(b'i').bytes(&[kind])
+}
+
+pub(super) fn secret() -> Vec<u8> {
+    key(b'S').done()
+}
+pub(super) fn holder_row(holder: Uuid) -> Vec<u8> {
+    key(b'H').bytes(holder.as_bytes()).done()
+}
+pub(super) fn person(holder: Uuid) -> Vec<u8> {
+    key(b'P').bytes(holder.as_bytes()).done()
+}
+pub(super) fn document(digest: Digest) -> Vec<u8> {
+    key(b'D').bytes(&digest.0).done()
+}
+pub(super) fn thumbprint(key_bytes: &[u8]) -> Vec<u8> {
+    key(b'K').bytes(&sha2::Sha256::digest(key_bytes)).done()
+}
+pub(super) fn enrolment(id: EnrolmentId) -> Vec<u8> {
+    key(b'E').bytes(id.0.as_bytes()).done()
+}
+pub(super) fn table(digest: Digest) -> Vec<u8> {
+    key(b'T').bytes(&digest.0).done()
+}
+pub(super) fn compensation(index: u64) -> Vec<u8> {
+    key(b'C').number(index).done()
+}
+fn openings_of(voucher: VoucherId) -> Vec<u8> {
+    key(b'O').voucher(voucher).done()
+}
+
+/// The keyed digest of a document: SHA-256 over the secret, the kind, a zero byte and the number in one spelling.
+pub(super) fn document_digest(secret: &[u8; 32], document: &Document) -> Digest {
+    let spelled: String = document.number.chars().filter(char::is_ascii_alphanumeric).collect();
+    let mut hash = sha2::Sha256::new();
+    for part in [secret.as_slice(), document.kind.as_str().as_bytes(), &[0], spelled.to_ascii_uppercase().as_bytes()] {
+        hash.update(part);
+    }
+    Digest(hash.finalize().into())
+}
+
+/// Keeps a value in parts under a key, in place of an earlier one.
+pub(super) fn store_long(tx: &mut Tx<'_>, key: &[u8], value: &[u8]) {
+    delete_long(tx, key);
+    for (part, bytes) in (0_u64..).zip(value.chunks(PART_BYTES)) {
+        tx.put(Space::Private, [key, part.to_be_bytes().as_slice()].concat(), bytes.to_vec());
+    }
+}
+
+/// Reads a value that is kept in parts; none where there is none.
+pub(super) fn load_long(tx: &Tx<'_>, key: &[u8]) -> Option<Vec<u8>> {
+    let parts = tx.prefix(Space::Private, key, usize::MAX);
+    (!parts.is_empty()).then(|| parts.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect())
+}
+
+fn delete_long(tx: &mut Tx<'_>, key: &[u8]) {
+    for (part, _) in tx.prefix(Space::Private, key, usize::MAX) {
+        tx.delete(Space::Private, part);
+    }
+}
+
+/// Keeps the bytes of a claim's openings until they are forgotten.
+pub(super) fn store_claim(desk: &mut Desk<'_>, voucher: VoucherId, row: &[u8]) {
+    store_long(&mut desk.work.tx, &openings_of(voucher), row);
+    let forget = key(b'F').time(desk.now + KEEP_OPENINGS).voucher(voucher).done();
+    desk.work.tx.put(Space::Private, forget, Vec::new());
+}
+
+/// The openings of a claim.
+pub(super) fn load_claim(tx: &Tx<'_>, voucher: VoucherId) -> Option<ClaimRow> {
+    load_long(tx, &openings_of(voucher)).map(|bytes| read(&bytes))
+}
+
+fn to_forget(tx: &Tx<'_>, now: Timestamp, limit: usize) -> Vec<Vec<u8>> {
+    let rows = tx.range(Space::Private, &key(b'F').done(), &key(b'F').time(now).done(), limit);
+    rows.into_iter().map(|(key, _)| key).collect()
+}
+
+pub(super) fn has_to_forget(tx: &Tx<'_>, now: Timestamp) -> bool {
+    !to_forget(tx, now, 1).is_empty()
+}
+
+/// Deletes openings whose time is over, the oldest first.
+pub(super) fn forget_openings(desk: &mut Desk<'_>) {
+    for row in to_forget(&desk.work.tx, desk.now, FORGET_AT_ONCE) {
+        let mut parts = crate::keys::Parts(row.get(2..).unwrap_or_default());
+        if let (Some(_), Some(voucher)) = (parts.number(), parts.voucher()) {
+            delete_long(&mut desk.work.tx, &openings_of(voucher));
+        }
+        desk.work.tx.delete(Space::Private, row);
+    }
+}
