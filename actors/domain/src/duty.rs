@@ -117,13 +117,15 @@ pub fn duties(me: InstitutionId, voucher: &Voucher, notes: Notes, parameters: &P
     {
         owe(booking.hospital, limit, Duty::Lapse);
     }
-    if is_module && stage.is_settled() && !notes.record_removed {
+    // Settled, or back at the issuer: nobody needs its QR, or what was kept of its holder.
+    let is_over = stage.is_settled() || matches!(stage, Stage::Generated | Stage::Refused);
+    if is_module && is_over && !notes.record_removed {
         owe(me, now, Duty::RemoveRecord);
     }
-    if voucher.community == Some(me) && voucher.enrolment.is_some() {
-        if stage.is_settled() && !notes.qr_retired {
+    if voucher.community == Some(me) && stage != Stage::Sent {
+        if is_over && !notes.qr_retired {
             owe(me, now, Duty::RetireQr);
-        } else if !stage.is_settled() && notes.qr_retired {
+        } else if !is_over && notes.qr_retired {
             owe(me, now, Duty::RestoreQr);
         }
     }

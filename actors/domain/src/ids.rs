@@ -324,6 +324,10 @@ sixteen_bytes! {
     EnrolmentId
 }
 sixteen_bytes! {
+    /// Random id of a person, known to registrar, home community and voucher module alone; never in a record.
+    HolderId
+}
+sixteen_bytes! {
     /// Random id of a printed card.
     CardId
 }

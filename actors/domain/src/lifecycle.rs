@@ -477,9 +477,7 @@ impl Voucher {
         self.claim_by = None;
         self.redeemed_at = None;
         if stage == Stage::Generated {
-            self.community = None;
-            self.enrolment = None;
-            self.voucher_module = None;
+            // Community, enrolment and module stay named until it is sent again: they still have to clear up.
             self.claims = 0;
         }
         self
@@ -587,6 +585,8 @@ pub fn step(before: &Voucher, context: &Context, step: &Step) -> Result<Voucher,
             after.stage = Stage::Sent;
             after.custodian = Some(*community);
             after.community = Some(*community);
+            after.enrolment = None;
+            after.voucher_module = None;
             Ok(after)
         }
         Step::Encoded { .. } => {

@@ -93,6 +93,15 @@ impl VoucherDoc {
         self.path().filter(|l| wanted(&l.step)).last()
     }
 
+    /// The VQ1 token that is current: that of the last `Encoded` that counts.
+    #[must_use]
+    pub fn token(&self) -> Option<&str> {
+        self.last_on_path(|s| matches!(s, Step::Encoded { .. })).and_then(|link| match &link.step {
+            Step::Encoded { token } => Some(token.as_str()),
+            _ => None,
+        })
+    }
+
     /// Whether a record of this institution about the voucher waits for what it names.
     #[must_use]
     pub fn own_waits(&self, me: InstitutionId) -> bool {
@@ -104,7 +113,14 @@ impl VoucherDoc {
     pub fn notes_state(&self) -> Notes {
         let Some(voucher) = self.state() else { return Notes::default() };
         let mut notes = Notes::default();
-        let head = self.head_name();
+        let is_over = |w: &&Waypoint| w.stage.is_settled() || matches!(w.stage, Stage::Generated | Stage::Refused);
+        let over: Vec<RecordName> = self
+            .path
+            .iter()
+            .rev()
+            .take_while(is_over)
+            .filter_map(|w| self.links.get(usize::from(w.link)).map(|l| l.name))
+            .collect();
         let booked = self.last_on_path(|s| matches!(s, Step::Booked { .. })).map(|l| l.name);
         let of_booking: Vec<RecordName> = self.path().skip_while(|l| Some(l.name) != booked).map(|l| l.name).collect();
         for entry in &self.notes {
@@ -120,9 +136,13 @@ impl VoucherDoc {
                 Note::UsePresented { .. } if by_module && stands => notes.use_presented = true,
                 Note::UseDisputed { .. } if by_module && entry.proved => notes.disputed = true,
                 Note::NoShow if by_hospital && stands => notes.no_show = true,
-                Note::QrRetired if voucher.community == Some(author) => notes.qr_retired = true,
-                Note::QrRestored if voucher.community == Some(author) => notes.qr_retired = false,
-                Note::RecordRemoved if by_module && Some(entry.about) == head => notes.record_removed = true,
+                Note::QrRetired if voucher.community == Some(author) && of_token.contains(&entry.about) => {
+                    notes.qr_retired = true;
+                }
+                Note::QrRestored if voucher.community == Some(author) && of_token.contains(&entry.about) => {
+                    notes.qr_retired = false;
+                }
+                Note::RecordRemoved if by_module && over.contains(&entry.about) => notes.record_removed = true,
                 _ => {}
             }
         }
