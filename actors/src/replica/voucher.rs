@@ -122,7 +122,11 @@ impl VoucherDoc {
             .filter_map(|w| self.links.get(usize::from(w.link)).map(|l| l.name))
             .collect();
         let booked = self.last_on_path(|s| matches!(s, Step::Booked { .. })).map(|l| l.name);
-        let of_booking: Vec<RecordName> = self.path().skip_while(|l| Some(l.name) != booked).map(|l| l.name).collect();
+        let since = |first: Option<RecordName>| -> Vec<RecordName> {
+            self.path().skip_while(|l| Some(l.name) != first).map(|l| l.name).collect()
+        };
+        let of_booking = since(booked);
+        let of_token = since(self.last_on_path(|s| matches!(s, Step::Encoded { .. })).map(|l| l.name));
         for entry in &self.notes {
             let author = entry.name.institution;
             let by_module = voucher.voucher_module == Some(author);
