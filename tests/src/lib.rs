@@ -1,1 +1,1 @@
-//! Package `tests`.
+//! Package `tests`: everything that is checked over real nodes stands in `main.rs` beside this folder.

@@ -59,10 +59,15 @@ pub async fn follow(node: Arc<Node>, institution: InstitutionId) {
             tracing::warn!(%institution, "the log has forked and is not followed further");
             return;
         }
+        let began = tokio::time::Instant::now();
         match round(&node, institution, failures).await {
-            Ok(_) => {
+            Ok(round) => {
                 rest = FIRST_REST;
                 failures = 0;
+                if round == Round::Nothing {
+                    // A peer that does not wait with its answer shall not keep this node busy.
+                    tokio::time::sleep_until(began + FIRST_REST).await;
+                }
             }
             Err(trouble) => {
                 node.metrics.poll_failures.get_or_create(&labels).inc();

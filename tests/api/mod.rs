@@ -1,0 +1,3 @@
+//! The interface of a node, through the door that users take: bad input gets a clear answer and changes nothing.
+
+mod bad_input;

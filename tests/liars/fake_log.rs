@@ -1,0 +1,138 @@
+//! A log server that says what it is told to say.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use ledger::checkpoint::Checkpoint;
+use ledger::key::NoteSigner;
+use ledger::merkle::{Edge, leaf_hash};
+use ledger::tile::{TileKind, TilePath, encode_bundle};
+use parking_lot::Mutex;
+
+/// A log and how it lies.
+pub struct FakeLog {
+    signer: NoteSigner,
+    /// What is signed.
+    entries: Vec<Vec<u8>>,
+    /// What is served.
+    served: Vec<Vec<u8>>,
+    bundle: Option<Vec<u8>>,
+    note: Option<Vec<u8>>,
+}
+
+impl FakeLog {
+    pub fn new(signer: NoteSigner, entries: Vec<Vec<u8>>) -> Self {
+        Self { signer, served: entries.clone(), entries, bundle: None, note: None }
+    }
+
+    pub fn signed_by(mut self, signer: NoteSigner) -> Self {
+        self.signer = signer;
+        self
+    }
+
+    pub fn changing_entry(mut self, index: usize) -> Self {
+        *self.served[index].last_mut().unwrap() ^= 1;
+        self
+    }
+
+    pub fn leaving_out(mut self, index: usize) -> Self {
+        self.served.remove(index);
+        self
+    }
+
+    pub fn with_bundle_bytes(mut self, bytes: Vec<u8>) -> Self {
+        self.bundle = Some(bytes);
+        self
+    }
+
+    pub fn with_checkpoint(mut self, note: Vec<u8>) -> Self {
+        self.note = Some(note);
+        self
+    }
+
+    pub fn checkpoint(&self) -> Vec<u8> {
+        let mut edge = Edge::default();
+        self.entries.iter().for_each(|e| edge.push(leaf_hash(e)));
+        let origin = self.signer.name().to_owned();
+        let checkpoint = Checkpoint { origin, size: edge.size(), root: edge.root() };
+        checkpoint.sign(&self.signer).into_bytes()
+    }
+
+    fn answer(&self, path: &str) -> Option<Vec<u8>> {
+        if path == "/log/checkpoint" {
+            return Some(self.note.clone().unwrap_or_else(|| self.checkpoint()));
+        }
+        let tile: TilePath = path.strip_prefix("/log/")?.parse().ok()?;
+        match tile.kind {
+            TileKind::Entries if tile.index == 0 => {
+                let some = self.served.iter().take(usize::from(tile.width)).map(Vec::as_slice);
+                Some(self.bundle.clone().unwrap_or_else(|| encode_bundle(some)))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A running liar.
+pub struct Server {
+    pub url: String,
+    log: Arc<Mutex<FakeLog>>,
+    asked: Arc<AtomicUsize>,
+    handle: actix_web::dev::ServerHandle,
+}
+
+impl Server {
+    /// From now on it says this.
+    pub fn say(&self, log: FakeLog) {
+        *self.log.lock() = log;
+    }
+
+    /// How often its checkpoint was asked for.
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.handle.stop(false));
+    }
+}
+
+/// Serves a log on loopback.
+pub async fn serve(log: FakeLog) -> Server {
+    let log = Arc::new(Mutex::new(log));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let (told, counted) = (log.clone(), asked.clone());
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        actix_web::rt::System::new().block_on(async move {
+            let server = HttpServer::new(move || {
+                let (told, counted) = (told.clone(), counted.clone());
+                App::new().default_service(web::to(move |request: HttpRequest| {
+                    let (told, counted) = (told.clone(), counted.clone());
+                    async move {
+                        if request.path() == "/log/checkpoint" {
+                            counted.fetch_add(1, Ordering::SeqCst);
+                        }
+                        let answer = told.lock().answer(request.path());
+                        match answer {
+                            Some(bytes) => HttpResponse::Ok().body(bytes),
+                            None => HttpResponse::NotFound().finish(),
+                        }
+                    }
+                }))
+            })
+            .workers(1)
+            .bind("127.0.0.1:0")
+            .unwrap();
+            let address = server.addrs()[0];
+            let server = server.run();
+            sender.send((address, server.handle())).ok().unwrap();
+            server.await.unwrap();
+        });
+    });
+    let (address, handle) = receiver.await.unwrap();
+    Server { url: format!("http://{address}"), log, asked, handle }
+}

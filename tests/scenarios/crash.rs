@@ -1,0 +1,143 @@
+//! Nodes that are killed, restarted, copied away and brought back.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::member::Role;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::support::{TestNode, desk};
+
+/// How often the node is killed.
+const KILLS: usize = 12;
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+async fn issuer(root: &Path) -> TestNode {
+    let mut node = TestNode::new(root, "health", &[Role::Issuer], None);
+    node.start().await;
+    desk::publish(&node, "checkup").await;
+    node
+}
+
+/// Nothing acknowledged is missing, nothing is doubled: an outside record of acknowledgements is compared with the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_in_a_loop_under_load() {
+    let root = tempfile::tempdir().unwrap();
+    let mut node = issuer(root.path()).await;
+    let acknowledged: Arc<Mutex<BTreeMap<u64, (String, String)>>> = Arc::default();
+    for round in 0..KILLS {
+        let url = node.url.clone();
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                let (url, acknowledged) = (url.clone(), acknowledged.clone());
+                tokio::spawn(async move {
+                    let client = reqwest::Client::new();
+                    for n in 0.. {
+                        let key = format!("k-{round}-{writer}-{n}");
+                        let answer = client
+                            .post(format!("{url}/v1/issuer/vouchers"))
+                            .header("Operator", "test")
+                            .header("Idempotency-Key", &key)
+                            .json(&json!({ "programme": "checkup", "count": 1 }))
+                            .send()
+                            .await;
+                        let Ok(answer) = answer else { return };
+                        if answer.status() != 201 {
+                            return;
+                        }
+                        let Ok(body) = answer.json::<Value>().await else { return };
+                        let record = &body["records"][0];
+                        let index = record["index"].as_u64().unwrap();
+                        let id = record["id"].as_str().unwrap().to_owned();
+                        let before = acknowledged.lock().insert(index, (id, key));
+                        assert!(before.is_none(), "index {index} was acknowledged twice");
+                    }
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(150 + 37 * round as u64)).await;
+        node.kill();
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        node.start().await;
+    }
+    let acknowledged = acknowledged.lock().clone();
+    assert!(acknowledged.len() > KILLS, "the load wrote something: {}", acknowledged.len());
+    for (index, (id, key)) in &acknowledged {
+        let (status, record) = node.get(&format!("/v1/records/health.{index}")).await;
+        assert_eq!((status, record["name"]["id"].as_str()), (200, Some(id.as_str())), "record {index}");
+        // Asked again under the same key it answers the same record, and writes nothing.
+        let body = json!({ "programme": "checkup", "count": 1 });
+        if index % 7 == 0 {
+            let (status, again) = node.post_as("/v1/issuer/vouchers", key, &body).await.unwrap();
+            assert_eq!((status, again["repeated"].as_bool()), (201, Some(true)), "{again}");
+            assert_eq!(again["records"][0]["index"].as_u64(), Some(*index));
+        }
+    }
+}
+
+/// A store that was copied away and brought back in place, in the same boot, must not fork its log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_brought_back_does_not_write() {
+    let root = tempfile::tempdir().unwrap();
+    let mut node = issuer(root.path()).await;
+    let mut peer = TestNode::new(root.path(), "audit", &[Role::Auditor], Some(&node));
+    desk::register(&node, &peer).await;
+    peer.start().await;
+    node.kill();
+    let (store, copy) = (node.dir.join("ledger"), root.path().join("copy"));
+    copy_dir(&store, &copy);
+
+    node.start().await;
+    let generate = json!({ "programme": "checkup", "count": 3 });
+    let (status, _) = node.post("/v1/issuer/vouchers", &generate).await;
+    assert_eq!(status, 201);
+    let size = node.folded("health").await;
+    crate::support::eventually("the peer has followed", Duration::from_secs(10), || async {
+        peer.folded("health").await == size
+    })
+    .await;
+    node.kill();
+
+    std::fs::remove_dir_all(&store).unwrap();
+    copy_dir(&copy, &store);
+    node.spawn();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (status, answer) = node.post("/v1/issuer/vouchers", &generate).await;
+    assert_eq!((status, answer["code"].as_str()), (503, Some("not-ready")), "{answer}");
+    // It still serves what it holds.
+    let checkpoint = reqwest::get(format!("{}/log/checkpoint", node.url)).await.unwrap();
+    assert_eq!(checkpoint.status(), 200);
+}
+
+/// An ordinary restart goes on at once, with the same state.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_restart_goes_on() {
+    let root = tempfile::tempdir().unwrap();
+    let mut node = issuer(root.path()).await;
+    let generate = json!({ "programme": "checkup", "count": 5 });
+    let (_, made) = node.post("/v1/issuer/vouchers", &generate).await;
+    let first = made["records"][0]["index"].as_u64().unwrap();
+    let before = node.get(&format!("/v1/records/health.{first}")).await;
+    node.kill();
+    node.start().await;
+    assert_eq!(node.get(&format!("/v1/records/health.{first}")).await, before);
+    let (status, _) = node.post("/v1/issuer/vouchers", &generate).await;
+    assert_eq!(status, 201);
+}

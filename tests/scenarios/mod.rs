@@ -1,0 +1,5 @@
+//! Stories over real nodes.
+
+mod crash;
+mod demo;
+mod replication;
