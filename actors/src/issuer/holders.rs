@@ -2,7 +2,7 @@
 
 use domain::custody::PRESENTATION_WINDOW;
 use domain::holder::{BlockReason, RegistrarEvent};
-use domain::ids::{CardId, Digest, InstitutionId, RecordName, ShortName};
+use domain::ids::{CardId, Digest, EnrolmentId, InstitutionId, RecordName, ShortName};
 use domain::member::Role;
 use domain::policy::{Class, Programme};
 use domain::reasons::Reason;
@@ -78,6 +78,12 @@ pub fn holder(work: &Work<'_>, holder: Uuid) -> Option<MaskedHolder> {
         enrolments: row.enrolments,
         blocked: row.blocked,
     })
+}
+
+/// Whose enrolment that is; none where this registrar knows of none.
+#[must_use]
+pub fn holder_of(work: &Work<'_>, enrolment: EnrolmentId) -> Option<Uuid> {
+    work.tx.load_private(&state::enrolment(enrolment))
 }
 
 fn write(desk: &mut Desk<'_>, event: RegistrarEvent) -> Result<RecordName, Refused> {

@@ -27,9 +27,9 @@ pub use claims::{OPENING_GRACE, check_claim, openings};
 pub use command::{
     Answer, By, ClaimOutcome, Command, Document, Enrolled, Openings, Person, Registration, Standing, Wanted,
 };
-pub use holders::{MaskedHolder, holder};
+pub use holders::{MaskedHolder, holder, holder_of};
 pub use state::MAX_OPENINGS_BYTES;
-pub use statistics::{MAX_PERIOD_DAYS, MAX_TABLE_ROWS, table, table_bytes};
+pub use statistics::{MAX_PERIOD_DAYS, MAX_TABLE_ROWS, publications, table, table_bytes};
 pub use stock::MAX_CHUNK;
 
 use domain::duty::{Due, Duty};

@@ -10,11 +10,12 @@
 //! | `i` `E` enrolment id | holder |
 //! | `i` `O` voucher, part | bytes of a [`ClaimRow`] |
 //! | `i` `F` time, voucher | the openings of that voucher are forgotten then |
-//! | `i` `T` digest, part | bytes of a published table |
+//! | `i` `T` digest, part | rows of a published table |
 //! | `i` `C` index of a `CompensationGranted` | the operator's words |
 
 use domain::ids::{Digest, EnrolmentId, InstitutionId, RecordName, VoucherId};
 use domain::policy::Class;
+use domain::statistics::Row;
 use domain::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
@@ -30,6 +31,9 @@ pub const MAX_OPENINGS_BYTES: usize = 48 * 1024;
 
 /// Bytes of a value that is kept in parts: the store takes values below 8 KiB well.
 const PART_BYTES: usize = 4_096;
+
+/// Rows of a table that are kept in one value, for the same reason.
+const PART_ROWS: usize = 32;
 
 /// How long openings are kept: past the correction period, for the auditor.
 const KEEP_OPENINGS: Millis = Millis::days(120);
@@ -79,7 +83,7 @@ pub(super) fn thumbprint(key_bytes: &[u8]) -> Vec<u8> {
 pub(super) fn enrolment(id: EnrolmentId) -> Vec<u8> {
     key(b'E').bytes(id.0.as_bytes()).done()
 }
-pub(super) fn table(digest: Digest) -> Vec<u8> {
+fn table(digest: Digest) -> Vec<u8> {
     key(b'T').bytes(&digest.0).done()
 }
 pub(super) fn compensation(index: u64) -> Vec<u8> {
@@ -99,36 +103,42 @@ pub(super) fn document_digest(secret: &[u8; 32], document: &Document) -> Digest 
     Digest(hash.finalize().into())
 }
 
-/// Keeps a value in parts under a key, in place of an earlier one.
-pub(super) fn store_long(tx: &mut Tx<'_>, key: &[u8], value: &[u8]) {
-    delete_long(tx, key);
-    for (part, bytes) in (0_u64..).zip(value.chunks(PART_BYTES)) {
-        tx.put(Space::Private, [key, part.to_be_bytes().as_slice()].concat(), bytes.to_vec());
+/// Keeps a published table.
+pub(super) fn store_table(tx: &mut Tx<'_>, digest: Digest, rows: &[Row]) {
+    for (part, rows) in (0_u64..).zip(rows.chunks(PART_ROWS)) {
+        tx.store_private([table(digest).as_slice(), part.to_be_bytes().as_slice()].concat(), &rows);
     }
 }
 
-/// Reads a value that is kept in parts; none where there is none.
-pub(super) fn load_long(tx: &Tx<'_>, key: &[u8]) -> Option<Vec<u8>> {
-    let parts = tx.prefix(Space::Private, key, usize::MAX);
-    (!parts.is_empty()).then(|| parts.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect())
+/// A published table; none where there is none. A table without rows is none either: there is nothing to serve.
+pub(super) fn load_table(tx: &Tx<'_>, digest: Digest) -> Option<Vec<Row>> {
+    let parts = tx.prefix(Space::Private, &table(digest), usize::MAX);
+    (!parts.is_empty()).then(|| parts.iter().flat_map(|(_, rows)| read::<Vec<Row>>(rows)).collect())
 }
 
-fn delete_long(tx: &mut Tx<'_>, key: &[u8]) {
-    for (part, _) in tx.prefix(Space::Private, key, usize::MAX) {
-        tx.delete(Space::Private, part);
+fn delete_all(tx: &mut Tx<'_>, prefix: &[u8]) {
+    for (key, _) in tx.prefix(Space::Private, prefix, usize::MAX) {
+        tx.delete(Space::Private, key);
     }
 }
 
-/// Keeps the bytes of a claim's openings until they are forgotten.
+/// Keeps the bytes of a claim's openings in place of earlier ones, until they are forgotten.
 pub(super) fn store_claim(desk: &mut Desk<'_>, voucher: VoucherId, row: &[u8]) {
-    store_long(&mut desk.work.tx, &openings_of(voucher), row);
+    let prefix = openings_of(voucher);
+    delete_all(&mut desk.work.tx, &prefix);
+    for (part, bytes) in (0_u64..).zip(row.chunks(PART_BYTES)) {
+        let key = [prefix.as_slice(), part.to_be_bytes().as_slice()].concat();
+        desk.work.tx.put(Space::Private, key, bytes.to_vec());
+    }
     let forget = key(b'F').time(desk.now + KEEP_OPENINGS).voucher(voucher).done();
     desk.work.tx.put(Space::Private, forget, Vec::new());
 }
 
 /// The openings of a claim.
 pub(super) fn load_claim(tx: &Tx<'_>, voucher: VoucherId) -> Option<ClaimRow> {
-    load_long(tx, &openings_of(voucher)).map(|bytes| read(&bytes))
+    let parts = tx.prefix(Space::Private, &openings_of(voucher), usize::MAX);
+    let bytes: Vec<u8> = parts.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect();
+    (!parts.is_empty()).then(|| read(&bytes))
 }
 
 fn to_forget(tx: &Tx<'_>, now: Timestamp, limit: usize) -> Vec<Vec<u8>> {
@@ -145,7 +155,7 @@ pub(super) fn forget_openings(desk: &mut Desk<'_>) {
     for row in to_forget(&desk.work.tx, desk.now, FORGET_AT_ONCE) {
         let mut parts = crate::keys::Parts(row.get(2..).unwrap_or_default());
         if let (Some(_), Some(voucher)) = (parts.number(), parts.voucher()) {
-            delete_long(&mut desk.work.tx, &openings_of(voucher));
+            delete_all(&mut desk.work.tx, &openings_of(voucher));
         }
         desk.work.tx.delete(Space::Private, row);
     }

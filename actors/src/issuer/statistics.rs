@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{NaiveDate, TimeDelta};
-use domain::ids::Digest;
+use domain::ids::{Digest, RecordName};
 use domain::member::Role;
 use domain::reasons::Reason;
 use domain::record::Body;
@@ -13,6 +13,8 @@ use sha2::Digest as _;
 
 use super::command::Answer;
 use super::state;
+use crate::keys::{self, Key};
+use crate::kv::{Space, read};
 use crate::replica::{Work, statistics_rows};
 use crate::writer::{Desk, Refused};
 
@@ -34,10 +36,22 @@ pub fn table_bytes(rows: &[Row]) -> Vec<u8> {
     bytes
 }
 
-/// The canonical bytes of a table that was published here, by their digest.
+/// A table that was published here, by the digest of its canonical bytes.
 #[must_use]
-pub fn table(work: &Work<'_>, digest: Digest) -> Option<Vec<u8>> {
-    state::load_long(&work.tx, &state::table(digest))
+pub fn table(work: &Work<'_>, digest: Digest) -> Option<Vec<Row>> {
+    state::load_table(&work.tx, digest)
+}
+
+/// The figures that this issuer has published, the newest first.
+#[must_use]
+pub fn publications(work: &Work<'_>, limit: usize) -> Vec<(RecordName, StatisticsPublished)> {
+    let prefix = Key::new(keys::PUBLISHED).institution(work.settings.me).done();
+    let rows = work.tx.prefix(Space::State, &prefix, usize::MAX);
+    let newest = rows.iter().rev().take(limit).filter_map(|(key, value)| {
+        let index = keys::Parts(key.get(prefix.len()..)?).number()?;
+        Some((work.name_at(work.settings.me, index)?, read(value)))
+    });
+    newest.collect()
 }
 
 /// First moment of a day, counted since 1970-01-01 in the federation's time zone.
@@ -85,6 +99,6 @@ pub(super) fn publish(desk: &mut Desk<'_>, from: i32, until: i32, covers: Vec<Co
         totals: totals.into_iter().collect(),
     };
     desk.write(Role::Issuer, Body::Statistics(published))?;
-    state::store_long(&mut desk.work.tx, &state::table(table), &bytes);
+    state::store_table(&mut desk.work.tx, table, &rows);
     Ok(Answer::Published { table, rows: count })
 }

@@ -119,6 +119,7 @@ fn a_holder_is_shown_masked_to_the_desk() {
     assert_eq!((shown.born, shown.has_phone), (Some(1949), true));
     assert_eq!(shown.enrolments[0].name, enrolment);
     assert!(town.read(health(), |work| issuer::holder(work, uuid(802))).is_none());
+    assert_eq!(town.read(health(), |work| issuer::holder_of(work, holder().enrolment)), Some(uuid(800)));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use domain::time::Millis;
 use sha2::Digest as _;
 
 use super::{Journey, ask, health, why};
-use crate::issuer::{Answer, Command, Issuer, table, table_bytes};
+use crate::issuer::{Answer, Command, Issuer, publications, table, table_bytes};
 use crate::replica::{counters, statistics_rows};
 use crate::town::{DAWN, Town, id};
 
@@ -72,8 +72,10 @@ fn everyone_counts_the_same_and_finds_the_table_by_its_digest() {
     let mut journey = Journey::redeemed();
     publish(&mut journey.town, MONDAY, MONDAY + 1).unwrap();
     let published = newest(&journey.town);
-    let bytes = journey.town.read(health(), |work| table(work, published.table)).unwrap();
+    let bytes = table_bytes(&journey.town.read(health(), |work| table(work, published.table)).unwrap());
     assert_eq!(Digest(sha2::Sha256::digest(&bytes).into()), published.table);
+    let listed = journey.town.read(health(), |work| publications(work, 9));
+    assert_eq!(listed.iter().map(|(_, p)| p).collect::<Vec<_>>(), [&published]);
     journey.town.spread();
     let counted = journey.town.read(id("audit"), |work| table_bytes(&statistics_rows(work, MONDAY, MONDAY + 1)));
     assert_eq!(counted, bytes);
@@ -123,7 +125,7 @@ fn a_long_table_is_kept_whole() {
     journey.town.do_duties::<Issuer>(health());
     publish(&mut journey.town, MONDAY, MONDAY + 365).unwrap();
     let published = newest(&journey.town);
-    let bytes = journey.town.read(health(), |work| table(work, published.table)).unwrap();
+    let bytes = table_bytes(&journey.town.read(health(), |work| table(work, published.table)).unwrap());
     assert!(bytes.len() > 8 * 1024 && published.rows > 200);
     assert_eq!(Digest(sha2::Sha256::digest(&bytes).into()), published.table);
 }
