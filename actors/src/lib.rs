@@ -9,15 +9,18 @@
 //! ```
 
 pub mod clock;
+pub mod community;
 pub mod hospital;
 pub mod issuer;
 pub mod keys;
 pub mod kv;
 pub mod openings;
 pub mod outbox;
+pub mod presented;
 pub mod replica;
 pub mod role;
 pub mod token;
+pub mod voucher;
 pub mod writer;
 
 #[cfg(any(test, feature = "town"))]

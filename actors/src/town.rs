@@ -100,6 +100,7 @@ impl Town {
             .collect();
         let mut town = Self { houses, now: DAWN };
         for (name, roles) in institutions {
+            crate::community::set_signer(id(name), &seed(id(name), Purpose::Node));
             let event = RegistrarEvent::MemberRegistered(entry(id(name), roles));
             town.write(registrar, Role::Issuer, Body::Registrar(event));
         }

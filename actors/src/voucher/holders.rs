@@ -1,0 +1,223 @@
+//! A voucher module's holders: learning of them, their information (V1), results, and forgetting (V5, erasure).
+
+use domain::ids::{HolderId, InstitutionId, VoucherId};
+use domain::lifecycle::{ReturnReason, Stage, Step};
+use domain::member::Role;
+use domain::reasons::Reason;
+use domain::record::Note;
+use domain::time::{Millis, Timestamp};
+
+use super::booking::of_holder;
+use super::command::{Answer, MAX_TOKENS, Profile};
+use super::letters::{HolderLetter, MAX_ENROLMENTS, MAX_RESULT_BYTES, ResultLetter};
+use super::rows::{self, Contact, Information, Outcome, Wallet};
+use crate::community::people::{MAX_DOCUMENT_BYTES, MAX_PHONE_BYTES};
+use crate::keys::Key;
+use crate::replica::Work;
+use crate::token::{PublicKey, vp1, vq1};
+use crate::writer::{Desk, Refused};
+
+/// How often rows are looked through for those that nobody needs.
+pub const SWEEP_EVERY: Millis = Millis::minutes(10);
+
+/// Rows looked at in one sweep.
+const SWEPT_AT_ONCE: usize = 10_000;
+
+/// Whose request a holder's signature is: the holder of the main key that made it.
+///
+/// Age, audience, request and repetition are looked at where requests come in.
+///
+/// # Errors
+///
+/// [`Reason::Unauthenticated`] for a key that no holder of this module has.
+pub fn whose(work: &Work<'_>, proof: &vp1::Unverified) -> Result<HolderId, Reason> {
+    let found = rows::by_main_key_id(&work.tx, proof.claims.kid);
+    let signed = |w: &&Wallet| w.main_key.is_some_and(|key| proof.verify(&key));
+    found.iter().find(signed).map(|w| w.holder).ok_or(Reason::Unauthenticated)
+}
+
+/// A community tells of someone: believed for enrolments that the registrar gave it, and this module.
+pub(super) fn learn(desk: &mut Desk<'_>, from: InstitutionId, letter: HolderLetter) -> Result<Answer, Refused> {
+    let HolderLetter { holder, main_key, class, enrolments, contact } = letter;
+    let phone_fits = contact.as_ref().is_none_or(|c| c.len() <= MAX_PHONE_BYTES);
+    if enrolments.is_empty() || enrolments.len() > MAX_ENROLMENTS || !phone_fits {
+        return Err(Reason::Malformed.into());
+    }
+    for enrolled in &enrolments {
+        // The letter may be faster than the registrar's log.
+        if desk.work.cursor(enrolled.name.institution).next <= enrolled.name.index {
+            return Err(Reason::Waiting.into());
+        }
+        let enrolment = desk.work.enrolment(&enrolled.name).ok_or(Reason::EnrolmentUnknown)?;
+        let stands = enrolment.now().ok_or(Reason::EnrolmentUnknown)?;
+        if stands.community != from || stands.voucher_module != desk.me() || enrolment.id != enrolled.id {
+            return Err(Reason::EnrolmentElsewhere.into());
+        }
+        if rows::by_enrolment(&desk.work.tx, &enrolled.name).is_some_and(|w| w.holder != holder) {
+            return Err(Reason::EnrolmentElsewhere.into());
+        }
+    }
+    if rows::wallet(&desk.work.tx, holder).is_some_and(|w| w.community != from && still_home(&desk.work, &w)) {
+        return Err(Reason::EnrolmentElsewhere.into());
+    }
+    let main_key: Option<PublicKey> = main_key.map(|key| key.0);
+    rows::keep_wallet(&mut desk.work.tx, &Wallet { holder, community: from, main_key, class, enrolments });
+    if let Some(phone) = contact {
+        let known = rows::contact(&desk.work.tx, holder).unwrap_or_default();
+        rows::keep_contact(&mut desk.work.tx, holder, &Contact { phone: Some(phone), ..known });
+    }
+    Ok(Answer::Done)
+}
+
+/// Whether the community that told of a holder is still the home of an enrolment of theirs.
+fn still_home(work: &Work<'_>, wallet: &Wallet) -> bool {
+    let home = |name| work.enrolment(name).and_then(|e| e.now()).map(|stands| stands.community);
+    wallet.enrolments.iter().any(|e| home(&e.name) == Some(wallet.community))
+}
+
+/// Unit V1: takes contact, document and voucher QRs from the terminal. Every QR must be genuine, current and the holder's.
+pub(super) fn take_information(desk: &mut Desk<'_>, holder: HolderId, profile: Profile) -> Result<Answer, Refused> {
+    let Profile { phone, document_type, document_number, tokens } = profile;
+    let fits = |text: &str, max: usize| !text.trim().is_empty() && text.len() <= max;
+    if !fits(&document_number, MAX_DOCUMENT_BYTES) {
+        return Err(Reason::DocumentInvalid.into());
+    }
+    if phone.as_ref().is_some_and(|p| !fits(p, MAX_PHONE_BYTES)) || tokens.len() > MAX_TOKENS {
+        return Err(Reason::Malformed.into());
+    }
+    if rows::wallet(&desk.work.tx, holder).is_none() {
+        return Err(Reason::HolderUnknown.into());
+    }
+    let mut taken = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        let id = genuine(&desk.work, &token)?;
+        let (_, doc, state) = of_holder(&desk.work, holder, id)?;
+        if doc.token() != Some(token.as_str()) {
+            return Err(Reason::QrNotGenuine.into());
+        }
+        if state.stage.is_settled() {
+            return Err(domain::lifecycle::wrong_stage(state.stage).into());
+        }
+        let programme = desk.work.programme(&state.programme).ok_or(Reason::ProgrammeUnknown)?;
+        let policy = programme.in_force(desk.now).ok_or(Reason::ProgrammeUnknown)?;
+        let information = Information {
+            holder,
+            token,
+            issuing_department: policy.issuing_department.clone(),
+            valid_from: state.valid_from,
+            valid_until: state.valid_until,
+            taken_at: desk.now,
+        };
+        rows::keep_information(&mut desk.work.tx, id, &information);
+        taken.push(id);
+    }
+    let contact = Contact { phone, document: Some((document_type, document_number)) };
+    rows::keep_contact(&mut desk.work.tx, holder, &contact);
+    Ok(Answer::Taken(taken))
+}
+
+/// The voucher of a VQ1 that its community's node key signed.
+///
+/// # Errors
+///
+/// [`Reason::QrNotGenuine`].
+pub fn genuine(work: &Work<'_>, token: &str) -> Result<VoucherId, Reason> {
+    let read = vq1::parse(token).map_err(|_| Reason::QrNotGenuine)?;
+    let community: InstitutionId = read.claims.community.parse().map_err(|_| Reason::QrNotGenuine)?;
+    let member = work.registry.member(community).ok_or(Reason::QrNotGenuine)?;
+    let [_, node, _] = member.entry.keys;
+    let replaced = member.old_keys.iter().filter(|(purpose, ..)| *purpose == domain::member::Purpose::Node);
+    let mut keys = replaced.map(|(_, key, _)| *key).chain([node]).filter_map(|key| PublicKey::ed25519(key).ok());
+    if !keys.any(|key| read.verify(&key)) {
+        return Err(Reason::QrNotGenuine);
+    }
+    let issuer = read.claims.voucher.issuer.parse().map_err(|_| Reason::QrNotGenuine)?;
+    Ok(VoucherId { issuer, uuid: read.claims.voucher.id })
+}
+
+/// A hospital sends the result of a visit that it made.
+pub(super) fn take_result(desk: &mut Desk<'_>, from: InstitutionId, letter: ResultLetter) -> Result<Answer, Refused> {
+    let ResultLetter { voucher, text, items } = letter;
+    let size = text.len() + items.iter().map(|i| i.result.as_ref().map_or(0, String::len)).sum::<usize>();
+    if size > MAX_RESULT_BYTES || items.len() > domain::booking::MAX_ITEMS {
+        return Err(Reason::TooLarge.into());
+    }
+    // The letter may be faster than the hospital's log.
+    let doc = desk.work.voucher(voucher).ok_or(Reason::Waiting)?;
+    let visit = doc.last_on_path(|s| matches!(s, Step::ExamCompleted { .. })).ok_or(Reason::Waiting)?;
+    if visit.name.institution != from {
+        return Err(Reason::Forbidden.into());
+    }
+    let state = doc.state().ok_or(Reason::Waiting)?;
+    let name = state.enrolment.ok_or(Reason::EnrolmentUnknown)?;
+    let wallet = rows::by_enrolment(&desk.work.tx, &name).ok_or(Reason::HolderUnknown)?;
+    let outcome = Outcome { hospital: from, text, items, at: desk.now };
+    rows::keep_result(&mut desk.work.tx, wallet.holder, voucher, &outcome);
+    Ok(Answer::Done)
+}
+
+/// Unit V5: removes the record of a voucher that is settled or back at the issuer, and with it the personal data that was
+/// kept for it.
+pub(super) fn remove_record(desk: &mut Desk<'_>, voucher: VoucherId) -> Result<Answer, Refused> {
+    let doc = desk.work.voucher(voucher).ok_or(Refused::NotFound)?;
+    let over = |stage: Stage| stage.is_settled() || matches!(stage, Stage::Generated | Stage::Refused);
+    if doc.state().is_none_or(|v| !over(v.stage)) {
+        return Err(Reason::WrongState.into());
+    }
+    rows::forget_voucher(&mut desk.work.tx, voucher);
+    desk.note(Role::Voucher, voucher, Note::RecordRemoved)?;
+    Ok(Answer::Done)
+}
+
+/// Forgets everything about a holder, who gives back what they still hold.
+pub(super) fn erase(desk: &mut Desk<'_>, holder: HolderId) -> Result<Answer, Refused> {
+    let wallet = rows::wallet(&desk.work.tx, holder).ok_or(Reason::HolderUnknown)?;
+    for enrolled in &wallet.enrolments {
+        for id in desk.work.of_enrolment(&enrolled.name) {
+            let doc = desk.work.voucher(id);
+            let Some(state) = doc.as_ref().and_then(|d| d.state()) else { continue };
+            if state.enrolment != Some(enrolled.name) || state.voucher_module != Some(desk.me()) {
+                continue;
+            }
+            match state.stage {
+                Stage::Issued if desk.now < state.valid_until => {
+                    desk.step(Role::Voucher, id, Step::Returned { reason: ReturnReason::HolderGaveBack })?;
+                }
+                // Someone expects the holder: first cancel, or let the visit come to its end.
+                Stage::BookingRequested | Stage::Booked | Stage::InUse => return Err(Reason::OpenBooking.into()),
+                _ => {}
+            }
+            rows::forget_voucher(&mut desk.work.tx, id);
+        }
+    }
+    rows::forget_results(&mut desk.work.tx, holder);
+    rows::forget_contact(&mut desk.work.tx, holder);
+    rows::forget_wallet(&mut desk.work.tx, holder);
+    Ok(Answer::Done)
+}
+
+fn swept_key() -> Vec<u8> {
+    Key::new(b'v').bytes(b"s").done()
+}
+
+/// Whether it is time to look for rows that nobody needs.
+#[must_use]
+pub fn must_sweep(work: &Work<'_>, now: Timestamp) -> bool {
+    work.tx.load_private::<Timestamp>(&swept_key()).is_none_or(|last| last + SWEEP_EVERY <= now)
+}
+
+/// Forgets results that have waited long enough, and rows of vouchers that went elsewhere before their duty was done.
+pub(super) fn sweep(desk: &mut Desk<'_>) -> Result<Answer, Refused> {
+    for old in rows::old_results(&desk.work.tx, desk.now, SWEPT_AT_ONCE) {
+        rows::forget_old_result(&mut desk.work.tx, old);
+    }
+    for id in rows::all_kept(&desk.work.tx, SWEPT_AT_ONCE) {
+        let doc = desk.work.voucher(id);
+        let here = doc.as_ref().and_then(|d| d.state()).is_some_and(|v| v.voucher_module == Some(desk.me()));
+        if !here {
+            rows::forget_voucher(&mut desk.work.tx, id);
+        }
+    }
+    desk.work.tx.store_private(swept_key(), &desk.now);
+    Ok(Answer::Done)
+}
