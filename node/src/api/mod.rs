@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod caller;
+pub mod issuer;
 pub mod log;
 pub mod problem;
 pub mod records;
@@ -32,6 +33,7 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
     system::configure(config);
     records::configure(config);
     log::configure(config);
+    issuer::configure(config);
 }
 
 /// What a body that is not ours to read says: path, query and payload extractors of actix.

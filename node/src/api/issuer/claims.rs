@@ -1,0 +1,284 @@
+//! Claims (units B5, B6): openings from hospitals, what an operator decides, and what corrects a settlement.
+
+use actix_web::web::{Data, Path, Query};
+use actix_web::{HttpResponse, get, post};
+use actors::issuer::{Command, Openings, openings};
+use domain::booking::{BookingDetails, Evidence};
+use domain::ids::{InstitutionId, VoucherId};
+use domain::lifecycle::{ClaimReason, Outcome, ReverseReason, Stage, Step};
+use domain::record::VoidReason;
+use domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::{ask, by_operator, operator_reads, second, voucher_id};
+use crate::api::answer::{self, Get, Listed, Nothing, Page, Post, Receipt, RecordRef};
+use crate::api::problem::{Problem, ProblemBody};
+use crate::node::Node;
+
+pub(super) fn configure(config: &mut ServiceConfig<'_>) {
+    config
+        .service(receive)
+        .service(list)
+        .service(settle)
+        .service(reject)
+        .service(reverse)
+        .service(resolve)
+        .service(compensate);
+}
+
+/// What stands behind the digests of a claim.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Letter {
+    /// `issuer.uuid`.
+    #[schema(value_type = String)]
+    voucher: VoucherId,
+    /// The opening of the booking.
+    #[schema(value_type = Object)]
+    booking: BookingDetails,
+    /// The opening of the evidence.
+    #[schema(value_type = Object)]
+    evidence: Evidence,
+}
+
+/// What became of a claim.
+#[derive(ToSchema)]
+#[allow(dead_code)] // the shape of an answer, for the documentation
+struct Claimed {
+    /// `redeemed`, `rejected`, `waiting`, `for-operator` or `answered`.
+    claim: String,
+    /// Why it was rejected.
+    reason: Option<String>,
+}
+
+/// Receive the openings of a hospital's claim. A claim that is here already is answered at once.
+///
+/// `201` with what became of the claim; `404` while the record that they are for is on its way; `403` for another
+/// hospital than the one that claims.
+#[utoipa::path(tag = "issuer", request_body = Letter, responses(
+    (status = 201, body = Receipt<Claimed>), (status = 404, body = ProblemBody), (status = 403, body = ProblemBody),
+))]
+#[post("/v1/issuer/claims/openings")]
+async fn receive(node: Data<Node>, post: Post<Letter>) -> Result<HttpResponse, Problem> {
+    ask(&node, post, |Letter { voucher, booking, evidence }, caller| {
+        let from = caller.must_be_peer()?;
+        Ok(Command::ReceiveOpenings { from, voucher, openings: Box::new(Openings { booking, evidence }) })
+    })
+    .await
+}
+
+/// Which claims to list.
+#[derive(Debug, Deserialize, IntoParams)]
+struct Which {
+    /// `claimed` (the default) or `rejected`.
+    #[param(value_type = Option<String>)]
+    stage: Option<Stage>,
+    /// Most items, 1 to 1,000.
+    limit: Option<usize>,
+    /// `next` of the page before.
+    cursor: Option<String>,
+}
+
+/// A claim as an operator sees it.
+#[derive(Debug, Serialize, ToSchema)]
+struct ClaimRow {
+    /// Which voucher.
+    #[schema(value_type = String)]
+    voucher: VoucherId,
+    /// `claimed`, or `rejected` while the hospital may answer.
+    #[schema(value_type = String)]
+    stage: Stage,
+    /// Who claims.
+    #[schema(value_type = Option<String>)]
+    hospital: Option<InstitutionId>,
+    /// When it was claimed last.
+    #[schema(value_type = Option<String>)]
+    claimed_at: Option<Timestamp>,
+    /// How often it was claimed.
+    claims: u8,
+    /// Why it was rejected last.
+    #[schema(value_type = Option<String>)]
+    rejected: Option<ClaimReason>,
+    /// The holder denies the use.
+    disputed: bool,
+    /// The issuer wanted the voucher back.
+    void_requested: bool,
+    /// What the hospital opened, once it is here.
+    #[schema(value_type = Option<Object>)]
+    openings: Option<Openings>,
+}
+
+/// Claims that stand unanswered, or rejected ones that may be answered again.
+#[utoipa::path(tag = "issuer", params(Which), responses((status = 200, body = Listed<ClaimRow>)))]
+#[get("/v1/issuer/claims")]
+async fn list(node: Data<Node>, which: Query<Which>, get: Get) -> Result<HttpResponse, Problem> {
+    operator_reads(&node, &get)?;
+    let Which { stage, limit, cursor } = which.into_inner();
+    let stage = stage.unwrap_or(Stage::Claimed);
+    if !matches!(stage, Stage::Claimed | Stage::Rejected) {
+        return Err(Problem::malformed("stage is claimed or rejected").language(get.language));
+    }
+    let page = Page { limit, cursor };
+    let (limit, after) = (page.limit()?, page.after::<VoucherId>()?);
+    let listed = answer::read(&node, |work| {
+        let row = |id: VoucherId| {
+            let doc = work.voucher(id)?;
+            let (state, notes) = (doc.state()?, doc.notes_state());
+            let rejected = doc.last_on_path(|s| matches!(s, Step::ClaimRejected { .. })).map(|l| &l.step);
+            Some(ClaimRow {
+                voucher: id,
+                stage: state.stage,
+                hospital: state.hospital(),
+                claimed_at: doc.last_on_path(|s| matches!(s, Step::RedemptionClaimed { .. })).map(|l| l.at),
+                claims: state.claims,
+                rejected: rejected.and_then(|s| match s {
+                    Step::ClaimRejected { reason, .. } => Some(*reason),
+                    _ => None,
+                }),
+                disputed: notes.disputed,
+                void_requested: notes.void_requested,
+                openings: openings(work, id),
+            })
+        };
+        let items = work.mine(stage, after, limit + 1).into_iter().filter_map(row).collect();
+        Listed::new(items, limit, |row: &ClaimRow| row.voucher.to_string())
+    });
+    Ok(HttpResponse::Ok().json(listed.await))
+}
+
+/// Nothing more to say.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Empty {}
+
+/// Settle a claim by hand, also one that the holder denies. What its openings say cannot be overruled.
+///
+/// `201`; `409` `evidence-missing`, `opening-differs`, `department-not-allowed`, `item-not-done`, `claim-unfounded`,
+/// `already-redeemed`, `wrong-state`.
+#[utoipa::path(tag = "issuer", params(("voucher" = String, Path)), request_body = Empty, responses(
+    (status = 201, body = Receipt<Claimed>), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/issuer/claims/{voucher}/settlement")]
+async fn settle(node: Data<Node>, voucher: Path<String>, post: Post<Empty>) -> Result<HttpResponse, Problem> {
+    by_operator(&node, post, |_, Empty {}| Ok(Command::Settle { voucher: voucher_id(&voucher)? })).await
+}
+
+/// Why a claim is rejected.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Rejection {
+    /// `opening-missing`, `opening-differs`, `department-not-allowed`, `performer-elsewhere`, `times-differ`,
+    /// `item-not-done`, `disputed` or `unfounded`.
+    #[schema(value_type = String)]
+    reason: ClaimReason,
+    /// The hospital may not answer.
+    is_final: bool,
+}
+
+/// Reject a claim by hand. The third rejection is the last.
+#[utoipa::path(tag = "issuer", params(("voucher" = String, Path)), request_body = Rejection, responses(
+    (status = 201, body = Receipt<Claimed>), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/issuer/claims/{voucher}/rejection")]
+async fn reject(node: Data<Node>, voucher: Path<String>, post: Post<Rejection>) -> Result<HttpResponse, Problem> {
+    by_operator(&node, post, |_, Rejection { reason, is_final }| {
+        Ok(Command::Reject { voucher: voucher_id(&voucher)?, reason, is_final })
+    })
+    .await
+}
+
+/// A redemption to correct.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Reversal {
+    /// `issuer.uuid`.
+    #[schema(value_type = String)]
+    voucher: VoucherId,
+    /// `mistake`, `disputed`, `fraud` or `cut-off`.
+    #[schema(value_type = String)]
+    reason: ReverseReason,
+    /// The second person's name.
+    approver: String,
+    /// Whether it goes back to the issuer, and not to the holder.
+    void: bool,
+}
+
+/// Correct a redemption within the correction period.
+///
+/// `201`; `409` `approver-needed`, `correction-over`, `wrong-state`.
+#[utoipa::path(tag = "issuer", request_body = Reversal, responses(
+    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/issuer/reversals")]
+async fn reverse(node: Data<Node>, post: Post<Reversal>) -> Result<HttpResponse, Problem> {
+    by_operator(&node, post, |node, Reversal { voucher, reason, approver, void }| {
+        Ok(Command::Reverse { voucher, reason, approver: second(node, &approver)?, void })
+    })
+    .await
+}
+
+/// What a fork, a line or a superseded branch left open.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Resolution {
+    /// `issuer.uuid`.
+    #[schema(value_type = String)]
+    voucher: VoucherId,
+    /// The head of the branch that is kept; absent to void the voucher.
+    keep: Option<RecordRef>,
+    /// Why it is voided; not needed where a branch is kept.
+    #[schema(value_type = Option<String>)]
+    reason: Option<VoidReason>,
+    /// The second person's name.
+    approver: String,
+}
+
+/// Decide which branch of a voucher stands.
+///
+/// `201`; `409` `nothing-to-resolve`, `approver-needed`, `already-redeemed`, `bad-name`.
+#[utoipa::path(tag = "issuer", request_body = Resolution, responses(
+    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/issuer/resolutions")]
+async fn resolve(node: Data<Node>, post: Post<Resolution>) -> Result<HttpResponse, Problem> {
+    by_operator(&node, post, |node, Resolution { voucher, keep, reason, approver }| {
+        let outcome = match keep {
+            Some(name) => Outcome::Keep(name.into()),
+            None => Outcome::Void(reason.ok_or_else(|| Problem::malformed("a reason, or a record to keep"))?),
+        };
+        Ok(Command::Resolve { voucher, outcome, approver: second(node, &approver)? })
+    })
+    .await
+}
+
+/// An honest hospital to pay.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Compensation {
+    /// `issuer.uuid`.
+    #[schema(value_type = String)]
+    voucher: VoucherId,
+    /// The `UseConfirmed` that was superseded.
+    superseded: RecordRef,
+    /// Why, in the operator's words, at most 500 bytes. Kept here and not in the ledger.
+    reason: String,
+    /// The second person's name.
+    approver: String,
+}
+
+/// Pay a hospital whose use was superseded though it broke no rule. The voucher is not touched.
+///
+/// `201`; `409` `claim-unfounded`, `already-redeemed` if it was paid before, `approver-needed`.
+#[utoipa::path(tag = "issuer", request_body = Compensation, responses(
+    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/issuer/compensations")]
+async fn compensate(node: Data<Node>, post: Post<Compensation>) -> Result<HttpResponse, Problem> {
+    by_operator(&node, post, |node, Compensation { voucher, superseded, reason, approver }| {
+        let approver = second(node, &approver)?;
+        Ok(Command::Compensate { voucher, superseded: superseded.into(), reason, approver })
+    })
+    .await
+}

@@ -1,0 +1,233 @@
+//! Membership (unit B1): registering institutions, how they stand, their keys, lines and the federation's numbers.
+
+use actix_web::web::{Data, Path};
+use actix_web::{HttpResponse, post};
+use actors::issuer::{Command, Standing};
+use actors::replica::signature_of;
+use domain::ids::{Digest, InstitutionId};
+use domain::member::{MemberEntry, Parameters, Purpose, Role};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::{by_operator, bytes, parsed, second};
+use crate::api::answer::Nothing;
+use crate::api::answer::{Post, Receipt};
+use crate::api::problem::{Problem, ProblemBody};
+use crate::node::Node;
+
+pub(super) fn configure(config: &mut ServiceConfig<'_>) {
+    config
+        .service(register)
+        .service(change)
+        .service(suspend)
+        .service(restore)
+        .service(revoke)
+        .service(freeze)
+        .service(rotate)
+        .service(parameters);
+}
+
+/// One text for each of the three keys, base64.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Three {
+    /// Signs checkpoints.
+    log: String,
+    /// Signs QR tokens.
+    node: String,
+    /// Signs cosignatures.
+    witness: String,
+}
+
+impl Three {
+    fn read<const N: usize>(&self, what: &str) -> Result<[[u8; N]; 3], Problem> {
+        Ok([bytes(what, &self.log)?, bytes(what, &self.node)?, bytes(what, &self.witness)?])
+    }
+}
+
+/// A join file, as `voucher-node init` makes it.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Join {
+    /// 1 to 24 characters of a-z, 0-9, `-`.
+    #[schema(value_type = String)]
+    institution: InstitutionId,
+    /// In the order issuer, community, voucher, hospital, auditor; each once.
+    #[schema(value_type = Vec<String>)]
+    roles: Vec<Role>,
+    /// Base URL of its node, at most 200 bytes.
+    url: String,
+    /// The name of its log.
+    origin: String,
+    /// Ed25519 public keys, 32 bytes each.
+    keys: Three,
+    /// Proofs of possession, 64 bytes each.
+    proofs: Three,
+}
+
+/// Register an institution from its join file.
+///
+/// `201`; `409` `member-exists`, `key-registered`, `key-unfit`.
+#[utoipa::path(tag = "issuer", request_body = Join, responses(
+    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/issuer/members")]
+async fn register(node: Data<Node>, post: Post<Join>) -> Result<HttpResponse, Problem> {
+    by_operator(&node, post, |_, join| {
+        let keys = join.keys.read("a key")?;
+        let proofs = join.proofs.read::<64>("a proof")?.map(|proof| signature_of(&proof));
+        let Join { institution, roles, url, origin, .. } = join;
+        Ok(Command::RegisterMember(Box::new(MemberEntry { institution, roles, url, origin, keys, proofs })))
+    })
+    .await
+}
+
+/// Roles and URL of a member.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    /// In order, each once.
+    #[schema(value_type = Vec<String>)]
+    roles: Vec<Role>,
+    /// Base URL of its node, at most 200 bytes.
+    url: String,
+}
+
+/// Give a member other roles or another URL.
+#[utoipa::path(tag = "issuer", params(("id" = String, Path)), request_body = Change, responses(
+    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/issuer/members/{id}/changes")]
+async fn change(node: Data<Node>, id: Path<String>, post: Post<Change>) -> Result<HttpResponse, Problem> {
+    by_operator(&node, post, |_, Change { roles, url }| {
+        Ok(Command::ChangeMember { institution: parsed("a member's id", &id)?, roles, url })
+    })
+    .await
+}
+
+/// From where on a member stands otherwise, and who approves.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    /// The second person's name.
+    approver: String,
+    /// The index in the member's log from which it holds; the size known here if it is absent.
+    from: Option<u64>,
+    /// A key was stolen: `from` may lie below the size known here.
+    #[serde(default)]
+    key_stolen: bool,
+}
+
+async fn stand(node: &Node, id: &str, post: Post<Line>, standing: Standing) -> Result<HttpResponse, Problem> {
+    by_operator(node, post, |node, Line { approver, from, key_stolen }| {
+        let institution = parsed("a member's id", id)?;
+        Ok(Command::Stand { institution, standing, from, key_stolen, approver: second(node, &approver)? })
+    })
+    .await
+}
+
+/// Suspend a member: what it writes does not count until it is restored.
+///
+/// `201`; `409` `approver-needed`, `member-unknown`, `wrong-state`, `bad-window`; `403` for the registrar itself.
+#[utoipa::path(tag = "issuer", params(("id" = String, Path)), request_body = Line, responses(
+    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/issuer/members/{id}/suspension")]
+async fn suspend(node: Data<Node>, id: Path<String>, post: Post<Line>) -> Result<HttpResponse, Problem> {
+    stand(&node, &id, post, Standing::Suspended).await
+}
+
+/// Restore a suspended member.
+#[utoipa::path(tag = "issuer", params(("id" = String, Path)), request_body = Line, responses(
+    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/issuer/members/{id}/restoration")]
+async fn restore(node: Data<Node>, id: Path<String>, post: Post<Line>) -> Result<HttpResponse, Problem> {
+    stand(&node, &id, post, Standing::Restored).await
+}
+
+/// Revoke a member for good.
+#[utoipa::path(tag = "issuer", params(("id" = String, Path)), request_body = Line, responses(
+    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/issuer/members/{id}/revocation")]
+async fn revoke(node: Data<Node>, id: Path<String>, post: Post<Line>) -> Result<HttpResponse, Problem> {
+    stand(&node, &id, post, Standing::Revoked).await
+}
+
+/// Up to where a log counts.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Freeze {
+    /// What it holds up to this size counts.
+    size: u64,
+    /// The root at that size, hexadecimal.
+    #[schema(value_type = String)]
+    root: Digest,
+    /// The second person's name.
+    approver: String,
+}
+
+/// Draw the line for a log that has shown two histories.
+#[utoipa::path(tag = "issuer", params(("id" = String, Path)), request_body = Freeze, responses(
+    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/issuer/members/{id}/freeze")]
+async fn freeze(node: Data<Node>, id: Path<String>, post: Post<Freeze>) -> Result<HttpResponse, Problem> {
+    by_operator(&node, post, |node, Freeze { size, root, approver }| {
+        let institution = parsed("a member's id", &id)?;
+        Ok(Command::Freeze { institution, size, root, approver: second(node, &approver)? })
+    })
+    .await
+}
+
+/// Another key for a member.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Rotation {
+    /// `log`, `node` or `witness`.
+    #[schema(value_type = String)]
+    purpose: Purpose,
+    /// The new public key, 32 bytes in base64.
+    key: String,
+    /// Proof of possession by the new key, 64 bytes in base64.
+    proof: String,
+    /// The old key's signature over the same message and the new key, 64 bytes in base64; absent after loss or theft.
+    by_old: Option<String>,
+    /// The second person's name.
+    approver: String,
+}
+
+/// Replace one of a member's keys.
+///
+/// `201`; `409` `key-unfit`, `key-registered`, `approver-needed`.
+#[utoipa::path(tag = "issuer", params(("id" = String, Path)), request_body = Rotation, responses(
+    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/issuer/members/{id}/key")]
+async fn rotate(node: Data<Node>, id: Path<String>, post: Post<Rotation>) -> Result<HttpResponse, Problem> {
+    by_operator(&node, post, |node, rotation| {
+        let by_old = rotation.by_old.as_deref().map(|text| bytes("by_old", text)).transpose()?;
+        Ok(Command::RotateKey {
+            institution: parsed("a member's id", &id)?,
+            purpose: rotation.purpose,
+            key: bytes("key", &rotation.key)?,
+            proof: Box::new(signature_of(&bytes("proof", &rotation.proof)?)),
+            by_old: by_old.map(|signature| Box::new(signature_of(&signature))),
+            approver: second(node, &rotation.approver)?,
+        })
+    })
+    .await
+}
+
+/// Publish the federation's numbers, in milliseconds.
+///
+/// `201`; `400` outside ten years, or for a record format that this node cannot read.
+#[utoipa::path(tag = "issuer", request_body = Object, responses(
+    (status = 201, body = Receipt<Nothing>), (status = 400, body = ProblemBody),
+))]
+#[post("/v1/issuer/parameters")]
+async fn parameters(node: Data<Node>, post: Post<Parameters>) -> Result<HttpResponse, Problem> {
+    by_operator(&node, post, |_, parameters| Ok(Command::SetParameters(parameters))).await
+}

@@ -1,0 +1,100 @@
+//! `/v1/issuer`: what an issuer and the registrar are asked, each handler a command of [`actors::issuer`].
+
+mod claims;
+mod holders;
+mod members;
+mod programmes;
+mod statistics;
+mod vouchers;
+
+pub use statistics::publish_periodically;
+
+use actix_web::HttpResponse;
+use actors::issuer::{Answer, By, Command, Issuer};
+use domain::ids::{Operator, VoucherId};
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::answer::{self, Get, Post};
+use super::caller::{Caller, MAX_OPERATOR_BYTES, pseudonym};
+use super::problem::Problem;
+use crate::node::Node;
+
+/// Registers the routes.
+pub fn configure(config: &mut ServiceConfig<'_>) {
+    members::configure(config);
+    programmes::configure(config);
+    holders::configure(config);
+    vouchers::configure(config);
+    claims::configure(config);
+    statistics::configure(config);
+}
+
+/// A request of an operator of this institution: made a command, asked, answered `201`.
+async fn by_operator<T>(
+    node: &Node,
+    post: Post<T>,
+    make: impl FnOnce(&Node, T) -> Result<Command, Problem>,
+) -> Result<HttpResponse, Problem> {
+    let (language, operator) = (post.language, post.caller.must_be_operator());
+    operator.map_err(|problem| problem.language(language))?;
+    ask(node, post, |body, _| make(node, body)).await
+}
+
+/// A request about a holder: of an operator here, or of the holder's home community.
+async fn by_home<T>(
+    node: &Node,
+    post: Post<T>,
+    make: impl FnOnce(T, By) -> Result<Command, Problem>,
+) -> Result<HttpResponse, Problem> {
+    let language = post.language;
+    let by = home(&post.caller).map_err(|problem| problem.language(language))?;
+    ask(node, post, |body, _| make(body, by)).await
+}
+
+fn home(caller: &Caller) -> Result<By, Problem> {
+    match caller {
+        Caller::Peer(community) => Ok(Some(*community)),
+        other => other.must_be_operator().map(|_| None),
+    }
+}
+
+async fn ask<T>(
+    node: &Node,
+    post: Post<T>,
+    make: impl FnOnce(T, &Caller) -> Result<Command, Problem>,
+) -> Result<HttpResponse, Problem> {
+    let Post { caller, idempotency, body, language } = post;
+    let command = make(body, &caller).map_err(|problem| problem.language(language))?;
+    let post = Post { caller, idempotency, body: (), language };
+    answer::ask::<Issuer, _, Answer>(node, &post, command, Some).await
+}
+
+/// This node plays the issuer, and whoever asks is an operator here.
+fn operator_reads(node: &Node, get: &Get) -> Result<(), Problem> {
+    let allowed = node.role::<Issuer>().map(drop).and_then(|()| get.caller.must_be_operator().map(drop));
+    allowed.map_err(|problem| problem.language(get.language))
+}
+
+/// The second person's pseudonym, from the name given.
+fn second(node: &Node, name: &str) -> Result<Operator, Problem> {
+    if name.is_empty() || name.len() > MAX_OPERATOR_BYTES {
+        return Err(Problem::malformed("approver has 1 to 64 characters"));
+    }
+    Ok(pseudonym(node.config.institution, name))
+}
+
+fn voucher_id(text: &str) -> Result<VoucherId, Problem> {
+    text.parse().map_err(Problem::malformed)
+}
+
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(what: &str, text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|error| Problem::malformed(format!("{what}: {error}")))
+}
+
+/// Bytes of a fixed length from base64.
+fn bytes<const N: usize>(what: &str, text: &str) -> Result<[u8; N], Problem> {
+    let wrong = || Problem::malformed(format!("{what} is {N} bytes in base64"));
+    // Four characters for three bytes, and nothing longer is decoded at all.
+    let decoded = if text.len() <= N.div_ceil(3) * 4 { ledger::note::from_base64(text) } else { None };
+    decoded.and_then(|bytes| bytes.try_into().ok()).ok_or_else(wrong)
+}

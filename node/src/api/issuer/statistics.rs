@@ -1,0 +1,277 @@
+//! Statistics (unit B7): figures now, published ones, and their tables by digest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::header;
+use actix_web::web::{Data, Path, Query};
+use actix_web::{HttpRequest, HttpResponse, get, post};
+use actors::issuer::{Answer, Command, Issuer, publications, table, table_bytes};
+use actors::replica::{Work, counters, statistics_rows};
+use actors::role::Rules as _;
+use actors::writer::{Act, Desk, Done, Refused};
+use chrono::NaiveDate;
+use domain::ids::{Digest, InstitutionId, RecordName, ShortName};
+use domain::reasons::Reason;
+use domain::statistics::{Conservation, Covered, Measure, Row, StatisticsPublished};
+use ledger::log::Ledger;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use crate::api::answer::{self, Get, Listed, Post, Receipt, RecordRef};
+use crate::api::problem::{Problem, ProblemBody};
+use crate::node::Node;
+
+/// How often the node looks whether the figures of the day before are published.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// Published tables in the list.
+const LISTED: usize = 100;
+
+/// Entries taken at once to find the root of what is accepted and not yet durable.
+const ENTRIES_AT_ONCE: usize = 4_096;
+
+pub(super) fn configure(config: &mut ServiceConfig<'_>) {
+    config.service(figures).service(publish).service(listed).service(show_table);
+}
+
+fn day_number(day: NaiveDate) -> i32 {
+    let days = day.signed_duration_since(NaiveDate::default()).num_days();
+    i32::try_from(days).unwrap_or(i32::MAX)
+}
+
+fn date(day: i32) -> Option<NaiveDate> {
+    NaiveDate::default().checked_add_signed(chrono::TimeDelta::try_days(i64::from(day))?)
+}
+
+/// A line of a table, readable.
+#[derive(Debug, Serialize, ToSchema)]
+struct Line {
+    /// The day, in the federation's time zone.
+    #[schema(value_type = Option<String>)]
+    day: Option<NaiveDate>,
+    /// The programme's short name.
+    #[schema(value_type = Option<String>)]
+    programme: Option<ShortName>,
+    /// The community, where one is concerned.
+    #[schema(value_type = Option<String>)]
+    community: Option<InstitutionId>,
+    /// The hospital, where one is concerned.
+    #[schema(value_type = Option<String>)]
+    hospital: Option<InstitutionId>,
+    /// What is counted.
+    #[schema(value_type = String)]
+    measure: Measure,
+    /// How many.
+    count: u64,
+}
+
+fn lines(work: &Work<'_>, rows: &[Row]) -> Vec<Line> {
+    let mut names = std::collections::BTreeMap::new();
+    let mut short = |name: RecordName| {
+        let find = || work.programme(&name).and_then(|p| Some(p.newest()?.programme.clone()));
+        names.entry(name).or_insert_with(find).clone()
+    };
+    let line = |row: &Row| Line {
+        day: date(row.day),
+        programme: short(row.programme),
+        community: row.community,
+        hospital: row.hospital,
+        measure: row.measure,
+        count: row.count,
+    };
+    rows.iter().map(line).collect()
+}
+
+/// Which days.
+#[derive(Debug, Clone, Copy, Deserialize, IntoParams, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Period {
+    /// First day, `YYYY-MM-DD` in the federation's time zone.
+    #[param(value_type = String)]
+    #[schema(value_type = String)]
+    from: NaiveDate,
+    /// Last day.
+    #[param(value_type = String)]
+    #[schema(value_type = String)]
+    until: NaiveDate,
+}
+
+/// Stock of a programme, counted from both ends.
+#[derive(Debug, Serialize, ToSchema)]
+struct Balance {
+    /// The programme's short name.
+    #[schema(value_type = Option<String>)]
+    programme: Option<ShortName>,
+    /// What was generated is what stands, was voided and was redeemed.
+    holds: bool,
+    /// The sums.
+    #[schema(value_type = Object)]
+    sums: Conservation,
+}
+
+/// Figures as this node knows them now.
+#[derive(Debug, Serialize, ToSchema)]
+struct Figures {
+    /// By day, programme, community, hospital and measure.
+    rows: Vec<Line>,
+    /// For each programme, over all time.
+    conservation: Vec<Balance>,
+}
+
+/// Figures of a period, as this node knows them now.
+#[utoipa::path(tag = "issuer", params(Period), responses(
+    (status = 200, body = Figures), (status = 400, body = ProblemBody),
+))]
+#[get("/v1/issuer/statistics")]
+async fn figures(node: Data<Node>, period: Query<Period>, get: Get) -> Result<HttpResponse, Problem> {
+    let problem = |reason| Problem::new(reason).language(get.language);
+    node.role::<Issuer>().map_err(|p| p.language(get.language))?;
+    if !get.caller.is_inside() {
+        return Err(problem(Reason::Unauthenticated));
+    }
+    let (from, until) = (day_number(period.from), day_number(period.until));
+    let figures = answer::read(&node, |work| {
+        let conservation = Conservation::of(counters(work)).into_iter().map(|(name, sums)| Balance {
+            programme: work.programme(&name).and_then(|p| Some(p.newest()?.programme.clone())),
+            holds: sums.holds(),
+            sums,
+        });
+        Figures { rows: lines(work, &statistics_rows(work, from, until)), conservation: conservation.collect() }
+    });
+    Ok(HttpResponse::Ok().json(figures.await))
+}
+
+/// Size and root of every log as it is folded here. The own log's newest entries may not be under a signed head yet.
+fn covers(desk: &Desk<'_>, ledger: &Ledger, origin: impl Fn(InstitutionId) -> String) -> Option<Vec<Covered>> {
+    let mut all = Vec::new();
+    for institution in desk.work.registry.members.keys() {
+        let size = desk.work.cursor(*institution).next;
+        if size == 0 {
+            continue;
+        }
+        let origin = origin(*institution);
+        let mut tiles = ledger.edge(&origin).tiles;
+        while tiles.size() < size {
+            let entries = ledger.entries(&origin, tiles.size(), ENTRIES_AT_ONCE);
+            if entries.is_empty() {
+                return None;
+            }
+            entries.iter().for_each(|entry| tiles.push(ledger::merkle::leaf_hash(entry)));
+        }
+        let root = if tiles.size() == size { tiles.root() } else { ledger.root_at(&origin, size)? };
+        all.push(Covered { institution: *institution, size, root: Digest(root.0) });
+    }
+    Some(all)
+}
+
+/// Publishes the figures of a period. Sizes and roots are taken where it is decided, so that nothing moves in between.
+fn publish_now(node: &Node, act: Act, from: i32, until: i32) -> Result<Done<Answer>, Problem> {
+    node.role::<Issuer>()?;
+    let logs = node.writer.logs();
+    let decided = node.writer.decide(act, |desk| {
+        let covers = covers(desk, &logs.ledger, |i| logs.origin(i)).ok_or(Refused::Reason(Reason::NotReady))?;
+        Issuer::decide(desk, Command::Publish { from, until, covers })
+    });
+    Ok(decided?)
+}
+
+/// Published figures, in an answer.
+#[derive(ToSchema)]
+#[allow(dead_code)] // the shape of an answer, for the documentation
+struct Table {
+    /// SHA-256 of the table's canonical bytes.
+    table: String,
+    /// Its rows.
+    rows: u32,
+}
+
+/// Publish the figures of a period, with the logs that they cover.
+///
+/// `201` with the digest of the table; `400` for a period that cannot be.
+#[utoipa::path(tag = "issuer", request_body = Period, responses(
+    (status = 201, body = Receipt<Table>), (status = 400, body = ProblemBody),
+))]
+#[post("/v1/issuer/statistics/publications")]
+async fn publish(node: Data<Node>, post: Post<Period>) -> Result<HttpResponse, Problem> {
+    let published = async {
+        post.caller.must_be_operator()?;
+        if let Some(before) = answer::repeated::<_, Answer>(&node, &post).await? {
+            return Ok(before);
+        }
+        let Period { from, until } = post.body;
+        let done = publish_now(&node, post.act(), day_number(from), day_number(until))?;
+        node.writer.durable(done.ticket).await;
+        Ok(answer::created(&node, &done.records, Some(done.answer)))
+    };
+    published.await.map_err(|problem: Problem| problem.language(post.language))
+}
+
+/// Figures that were published.
+#[derive(Debug, Serialize, ToSchema)]
+struct Publication {
+    /// The record.
+    name: RecordRef,
+    /// Period, covered logs, digest of the table, totals.
+    #[schema(value_type = Object)]
+    published: StatisticsPublished,
+}
+
+/// The newest published figures of this issuer. Anyone may see them.
+#[utoipa::path(tag = "issuer", responses((status = 200, body = Listed<Publication>)))]
+#[get("/v1/issuer/statistics/publications")]
+async fn listed(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
+    node.role::<Issuer>().map_err(|p| p.language(get.language))?;
+    let items = answer::read(&node, |work| {
+        let all = publications(work, LISTED).into_iter();
+        all.map(|(name, published)| Publication { name: name.into(), published }).collect::<Vec<_>>()
+    });
+    Ok(HttpResponse::Ok().json(Listed { items: items.await, next: None }))
+}
+
+/// A published table by its digest: JSON, or with `Accept: application/octet-stream` the bytes that the digest is over.
+#[utoipa::path(tag = "issuer", params(("digest" = String, Path)), responses(
+    (status = 200, body = Listed<Line>), (status = 404, body = ProblemBody),
+))]
+#[get("/v1/issuer/statistics/tables/{digest}")]
+async fn show_table(
+    node: Data<Node>,
+    request: HttpRequest,
+    digest: Path<String>,
+    get: Get,
+) -> Result<HttpResponse, Problem> {
+    node.role::<Issuer>().map_err(|p| p.language(get.language))?;
+    let digest: Digest = digest.parse().map_err(|e| Problem::malformed(e).language(get.language))?;
+    let wants = request.headers().get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let missing = || Problem::new(Reason::NotFound).language(get.language);
+    if wants.contains("application/octet-stream") {
+        let rows = answer::read(&node, |work| table(work, digest)).await.ok_or_else(missing)?;
+        return Ok(HttpResponse::Ok().content_type("application/octet-stream").body(table_bytes(&rows)));
+    }
+    let items = answer::read(&node, |work| table(work, digest).map(|rows| lines(work, &rows)));
+    let items = items.await.ok_or_else(missing)?;
+    Ok(HttpResponse::Ok().json(Listed { items, next: None }))
+}
+
+/// Publishes the figures of each day once it is over, until the node stops. Does nothing where no issuer runs.
+pub async fn publish_periodically(node: Arc<Node>) {
+    if node.role::<Issuer>().is_err() {
+        return;
+    }
+    let offset = node.writer.settings().offset;
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let now = node.writer.now();
+        let yesterday = day_number(now.day_at(offset)) - 1;
+        let newest = node.writer.read(|work| publications(work, LISTED)).answer;
+        let is_out = |p: &StatisticsPublished| p.until <= now && day_number(p.until.day_at(offset)) > yesterday;
+        if newest.iter().any(|(_, p)| is_out(p)) || !node.may_write() {
+            continue;
+        }
+        match publish_now(&node, Act::default(), yesterday, yesterday) {
+            Ok(done) => tracing::info!(records = done.records.len(), "the figures of the day before are published"),
+            Err(problem) => tracing::warn!(%problem, "the figures of the day before could not be published yet"),
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! Vouchers (units B2, B3, B4): generated and sent in bulk, voided, taken back; and lists of them.
+
+use actix_web::web::{Data, Query};
+use actix_web::{HttpResponse, get, post};
+use actors::issuer::{Command, Issuer, MAX_CHUNK};
+use actors::replica::{VoucherDoc, Work};
+use actors::role::Ask;
+use actors::writer::{Act, Done};
+use domain::ids::{Digest, InstitutionId, RecordName, ShortName, VoucherId};
+use domain::lifecycle::Stage;
+use domain::record::{Idempotency, VoidReason};
+use domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_actix_web::service_config::ServiceConfig;
+use uuid::Uuid;
+
+use super::{by_operator, operator_reads, voucher_id};
+use crate::api::answer::{self, Get, Listed, Nothing, Page, Post, Receipt, RecordRef};
+use crate::api::problem::{Problem, ProblemBody};
+use crate::node::Node;
+
+/// Most vouchers that one request generates or sends.
+const MAX_COUNT: usize = 100_000;
+
+/// Most vouchers that one page of a list looks at.
+const MAX_LOOKED_AT: usize = 5_000;
+
+pub(super) fn configure(config: &mut ServiceConfig<'_>) {
+    config.service(generate).service(list).service(dispatch).service(void).service(reclaim).service(hand_over);
+}
+
+/// What a bulk request did.
+#[derive(Debug, Serialize, ToSchema)]
+struct Bulk {
+    /// How many vouchers.
+    count: usize,
+    /// Index of the first record in this institution's log.
+    first: Option<u64>,
+    /// Index of the last one. Others may stand in between.
+    last: Option<u64>,
+}
+
+/// The idempotency of one part of a bulk request: the same request goes on where it stopped.
+fn part(whole: &Idempotency, number: u64) -> Idempotency {
+    let mut hash = sha2::Sha256::new();
+    for bytes in [b"voucher-node/v1/part\0".as_slice(), &whole.key.0, &number.to_be_bytes()] {
+        hash.update(bytes);
+    }
+    Idempotency { key: Digest(hash.finalize().into()), request: whole.request }
+}
+
+/// Asks for many in parts, other requests in between. Parts that were answered before are not done again.
+async fn in_parts<T>(
+    node: &Node,
+    post: &Post<T>,
+    count: usize,
+    make: impl Fn(usize) -> Command,
+) -> Result<HttpResponse, Problem> {
+    let role = node.role::<Issuer>()?;
+    if !(1..=MAX_COUNT).contains(&count) {
+        return Err(Problem::malformed(format!("count is 1 to {MAX_COUNT}")));
+    }
+    let (mut first, mut last, mut done, mut repeated): (Option<RecordName>, _, usize, _) = (None, None, 0, true);
+    for number in 0_u64.. {
+        let size = (count - done).min(MAX_CHUNK);
+        if size == 0 {
+            break;
+        }
+        let idempotency = part(&post.idempotency, number);
+        let records = if let Some(before) = node.writer.repeated(&idempotency)? {
+            node.writer.durable(before.ticket).await;
+            before.records
+        } else {
+            repeated = false;
+            let act = Act { operator: post.caller.operator(), idempotency: Some(idempotency) };
+            let asked = role.send(Ask::<Issuer> { act, command: make(size) }).await?;
+            let so_far = |refused| Problem::from(refused).detail(format!("{done} are done; the same key goes on"));
+            let Done { records, .. } = asked.map_err(so_far)?;
+            records
+        };
+        first = first.or_else(|| records.first().copied());
+        last = records.last().copied().or(last);
+        done += size;
+    }
+    let (first_index, last_index) = (first.map(|r| r.index), last.map(|r: RecordName| r.index));
+    let mut records: Vec<RecordRef> = first.into_iter().chain(last).map(Into::into).collect();
+    records.dedup_by_key(|r| r.index);
+    let result = Some(Bulk { count, first: first_index, last: last_index });
+    Ok(HttpResponse::Created().json(Receipt { records, voucher: None, repeated, result }))
+}
+
+/// What to generate.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Generation {
+    /// Short name of a programme of this issuer.
+    #[schema(value_type = String)]
+    programme: ShortName,
+    /// How many, 1 to 100,000.
+    count: usize,
+    /// First moment of validity, RFC 3339; now if it is absent.
+    #[schema(value_type = Option<String>)]
+    valid_from: Option<Timestamp>,
+}
+
+/// Generate vouchers of a programme.
+///
+/// `201` with the place of the first and last record; `409` `programme-unknown`. If it stops half way, the same request
+/// with the same key goes on.
+#[utoipa::path(tag = "issuer", request_body = Generation, responses(
+    (status = 201, body = Receipt<Bulk>), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/issuer/vouchers")]
+async fn generate(node: Data<Node>, post: Post<Generation>) -> Result<HttpResponse, Problem> {
+    let generated = async {
+        post.caller.must_be_operator()?;
+        let Generation { programme, count, valid_from } = &post.body;
+        in_parts(&node, &post, *count, |size| Command::Generate {
+            programme: programme.clone(),
+            uuids: (0..size).map(|_| Uuid::new_v4()).collect(),
+            valid_from: *valid_from,
+        })
+        .await
+    };
+    generated.await.map_err(|problem| problem.language(post.language))
+}
+
+/// What to send.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Dispatch {
+    /// To which community.
+    #[schema(value_type = String)]
+    community: InstitutionId,
+    /// Short name of a programme of this issuer.
+    #[schema(value_type = String)]
+    programme: ShortName,
+    /// How many, 1 to 100,000.
+    count: usize,
+}
+
+/// Send generated vouchers to a community. Those that end first go first.
+///
+/// `201`; `409` `no-stock`, `member-unknown`, `not-in-good-standing`, `programme-unknown`.
+#[utoipa::path(tag = "issuer", request_body = Dispatch, responses(
+    (status = 201, body = Receipt<Bulk>), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/issuer/dispatches")]
+async fn dispatch(node: Data<Node>, post: Post<Dispatch>) -> Result<HttpResponse, Problem> {
+    let sent = async {
+        post.caller.must_be_operator()?;
+        let Dispatch { community, programme, count } = &post.body;
+        in_parts(&node, &post, *count, |count| Command::Dispatch {
+            community: *community,
+            programme: programme.clone(),
+            count,
+        })
+        .await
+    };
+    sent.await.map_err(|problem| problem.language(post.language))
+}
+
+/// Which vouchers to list.
+#[derive(Debug, Deserialize, IntoParams)]
+struct Which {
+    /// The stage; `generated` if it is absent.
+    #[param(value_type = Option<String>)]
+    stage: Option<Stage>,
+    /// Short name of a programme; all if it is absent.
+    #[param(value_type = Option<String>)]
+    programme: Option<ShortName>,
+    /// Most items, 1 to 1,000.
+    limit: Option<usize>,
+    /// `next` of the page before.
+    cursor: Option<String>,
+}
+
+/// A voucher in a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct VoucherRow {
+    /// Which one.
+    #[schema(value_type = String)]
+    voucher: VoucherId,
+    /// Where it is in its life.
+    #[schema(value_type = String)]
+    stage: Stage,
+    /// Short name of its programme.
+    #[schema(value_type = Option<String>)]
+    programme: Option<ShortName>,
+    /// Who holds it.
+    #[schema(value_type = Option<String>)]
+    custodian: Option<InstitutionId>,
+    /// The community it was sent to.
+    #[schema(value_type = Option<String>)]
+    community: Option<InstitutionId>,
+    /// The hospital of its booking.
+    #[schema(value_type = Option<String>)]
+    hospital: Option<InstitutionId>,
+    /// First moment of validity.
+    #[schema(value_type = String)]
+    valid_from: Timestamp,
+    /// First moment after it.
+    #[schema(value_type = String)]
+    valid_until: Timestamp,
+    /// The issuer wants it back.
+    void_requested: bool,
+    /// The last record that counts.
+    head: Option<RecordRef>,
+}
+
+fn row(work: &Work<'_>, voucher: VoucherId, doc: &VoucherDoc) -> Option<VoucherRow> {
+    let state = doc.state()?;
+    Some(VoucherRow {
+        voucher,
+        stage: state.stage,
+        programme: work.programme(&state.programme).and_then(|p| Some(p.newest()?.programme.clone())),
+        custodian: state.custodian,
+        community: state.community,
+        hospital: state.hospital(),
+        valid_from: state.valid_from,
+        valid_until: state.valid_until,
+        void_requested: doc.notes_state().void_requested,
+        head: doc.head_name().map(Into::into),
+    })
+}
+
+/// The issuer's vouchers at a stage. A page may hold fewer than asked for and still have a next one.
+#[utoipa::path(tag = "issuer", params(Which), responses((status = 200, body = Listed<VoucherRow>)))]
+#[get("/v1/issuer/vouchers")]
+async fn list(node: Data<Node>, which: Query<Which>, get: Get) -> Result<HttpResponse, Problem> {
+    operator_reads(&node, &get)?;
+    let Which { stage, programme, limit, cursor } = which.into_inner();
+    let page = Page { limit, cursor };
+    let (limit, after) = (page.limit()?, page.after::<VoucherId>()?);
+    let listed = answer::read(&node, |work| {
+        let ids = work.mine(stage.unwrap_or(Stage::Generated), after, MAX_LOOKED_AT);
+        let (mut items, mut next) = (Vec::new(), None);
+        let whole = ids.len() < MAX_LOOKED_AT;
+        for (n, id) in ids.iter().enumerate() {
+            next = (!whole || n + 1 < ids.len()).then(|| id.to_string());
+            let row = work.voucher(*id).and_then(|doc| row(work, *id, &doc));
+            let wanted = |r: &VoucherRow| programme.is_none() || r.programme == programme;
+            items.extend(row.filter(wanted).filter(|r| r.voucher.issuer == work.settings.me));
+            if items.len() == limit {
+                break;
+            }
+        }
+        Listed { items, next }
+    });
+    Ok(HttpResponse::Ok().json(listed.await))
+}
+
+/// A voucher to void.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Void {
+    /// `issuer.uuid`.
+    #[schema(value_type = String)]
+    voucher: VoucherId,
+    /// `issuer-decision`, `entitlement-ended`, `holder-died`, `mistake` or `suspected-fraud`.
+    #[schema(value_type = String)]
+    reason: VoidReason,
+}
+
+/// Whether a voucher is voided already.
+#[derive(ToSchema)]
+#[allow(dead_code)] // the shape of an answer, for the documentation
+struct Voided {
+    voided: bool,
+}
+
+/// Void a voucher. What somebody else holds is asked back first.
+///
+/// `201` with `voided` true, or false while its custodian is asked; `409` `voided`, `already-redeemed`, `void-requested`.
+#[utoipa::path(tag = "issuer", request_body = Void, responses(
+    (status = 201, body = Receipt<Voided>), (status = 409, body = ProblemBody), (status = 404, body = ProblemBody),
+))]
+#[post("/v1/issuer/voids")]
+async fn void(node: Data<Node>, post: Post<Void>) -> Result<HttpResponse, Problem> {
+    by_operator(&node, post, |_, Void { voucher, reason }| Ok(Command::Void { voucher, reason })).await
+}
+
+/// One voucher.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct One {
+    /// `issuer.uuid`.
+    voucher: String,
+}
+
+/// Take a voucher back from a custodian that is silent past its grace, or not in good standing.
+///
+/// `201`; `409` `grace-not-over`.
+#[utoipa::path(tag = "issuer", request_body = One, responses(
+    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/issuer/reclaims")]
+async fn reclaim(node: Data<Node>, post: Post<One>) -> Result<HttpResponse, Problem> {
+    by_operator(&node, post, |_, One { voucher }| Ok(Command::Reclaim { voucher: voucher_id(&voucher)? })).await
+}
+
+/// Hand a voucher to the holder's new voucher module when the old one is gone.
+///
+/// `201`; `409` `not-custodian` while the old one can do it itself.
+#[utoipa::path(tag = "issuer", request_body = One, responses(
+    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/issuer/handovers")]
+async fn hand_over(node: Data<Node>, post: Post<One>) -> Result<HttpResponse, Problem> {
+    by_operator(&node, post, |_, One { voucher }| Ok(Command::HandOver { voucher: voucher_id(&voucher)? })).await
+}
