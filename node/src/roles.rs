@@ -17,7 +17,14 @@ fn start_one<R: Rules>(node: &mut Node) {
 pub fn start(node: &mut Node) {
     for role in node.config.roles.clone() {
         match role {
-            Role::Issuer | Role::Community | Role::Voucher | Role::Hospital | Role::Auditor => {}
+            Role::Issuer => start_one::<actors::issuer::Issuer>(node),
+            Role::Community => {
+                actors::community::set_signer(node.config.institution, &node.keys.node_key().to_bytes());
+                start_one::<actors::community::Community>(node);
+            }
+            Role::Voucher => start_one::<actors::voucher::VoucherModule>(node),
+            Role::Hospital => start_one::<actors::hospital::Hospital>(node),
+            Role::Auditor => start_one::<actors::auditor::Auditor>(node),
         }
     }
 }
