@@ -209,13 +209,13 @@ pub fn finding(institution: InstitutionId, index: u64) -> Vec<u8> {
 pub fn forked(institution: InstitutionId) -> Vec<u8> {
     Key::new(b'K').institution(institution).done()
 }
-/// A note that waits for the record it is about.
+/// A note about a voucher of which no record is known yet.
 #[must_use]
-pub fn waiting_note(missing: InstitutionId, index: u64, note: RecordName) -> Vec<u8> {
-    Key::new(b'w').institution(missing).number(index).institution(note.institution).number(note.index).done()
+pub fn waiting_note(voucher: VoucherId, note: RecordName) -> Vec<u8> {
+    Key::new(b'w').voucher(voucher).institution(note.institution).number(note.index).done()
 }
-/// All notes that wait for a record.
+/// All notes about such a voucher.
 #[must_use]
-pub fn waiting_notes_for(missing: InstitutionId, index: u64) -> Vec<u8> {
-    Key::new(b'w').institution(missing).number(index).done()
+pub fn waiting_notes_for(voucher: VoucherId) -> Vec<u8> {
+    Key::new(b'w').voucher(voucher).done()
 }

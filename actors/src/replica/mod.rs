@@ -5,6 +5,7 @@
 
 mod figures;
 mod names;
+mod notes;
 mod presentation;
 mod registrar;
 mod voucher;
@@ -24,9 +25,10 @@ use crate::keys;
 use crate::kv::{Space, Tx};
 
 pub use figures::{counters, statistics_rows};
+pub use notes::NoteEntry;
 pub use presentation::{claims, holder_key, of_token, public_key, verifies};
 pub use registrar::{check_entry, possession_message, signature_bytes, signature_of};
-pub use voucher::{NoteEntry, VoucherDoc, postpone, refold};
+pub use voucher::{VoucherDoc, postpone, refold};
 
 /// What never changes while a node runs.
 #[derive(Debug, Clone)]
@@ -140,7 +142,7 @@ pub fn apply(work: &mut Work<'_>, institution: InstitutionId, index: u64, bytes:
     }
     match &record.body {
         Body::Chain(chain) => voucher::apply_chain(work, name, &record, chain),
-        Body::Note(note) => voucher::apply_note(work, name, &record, note),
+        Body::Note(note) => notes::apply(work, name, &record, note),
         Body::Registrar(event) => {
             if let Err(reason) = registrar::apply(work, name, record.at, event) {
                 report(work, name, &Broken::Rule(reason));

@@ -94,7 +94,10 @@ pub(super) fn apply(
             change_registry(work, |registry| {
                 registry.members.insert(entry.institution, member);
                 Ok(())
-            })
+            })?;
+            // Its log may have come before the record that registers it.
+            voucher::judge_log_again(work, entry.institution, 0);
+            Ok(())
         }
         RegistrarEvent::MemberChanged { institution, from, roles, url } => {
             change_registry(work, |registry| {

@@ -8,37 +8,17 @@ use domain::duty::{self, Due, Notes};
 use domain::holder::{Enrolment, HolderKey};
 use domain::ids::{InstitutionId, RecordName, VoucherId};
 use domain::lifecycle::{Stage, Step, Voucher};
-use domain::member::{Registry, Role};
+use domain::member::Registry;
 use domain::policy::Programme;
 use domain::reasons::Reason;
-use domain::record::{ChainRecord, Consent, Note, NoteRecord, Presentation, Record, Witnessed};
+use domain::record::{Body, ChainRecord, Note, Presentation, Record};
 use domain::statistics::{self, Standing};
-use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::notes::{self, NoteEntry};
 use super::{Broken, Work, figures, names, presentation};
 use crate::keys;
 use crate::kv::{Space, Tx};
-
-/// Most notes about one voucher that are kept; later ones stand in the logs alone.
-const MAX_NOTES: usize = 512;
-
-/// A note as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NoteEntry {
-    /// Its name.
-    pub name: RecordName,
-    /// Its time.
-    pub at: Timestamp,
-    /// The role in which it was written.
-    pub role: Role,
-    /// The head that its author knew.
-    pub about: RecordName,
-    /// What it says.
-    pub note: Note,
-    /// Whether its presentation holds, where it has one.
-    pub proved: bool,
-}
 
 /// A step of the path as the figures need it; institutions by their place in the document's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +39,8 @@ pub struct VoucherDoc {
     signed: Vec<(u16, HolderKey)>,
     /// Records about it outside the chain.
     pub notes: Vec<NoteEntry>,
+    /// Whether a key signed the presentation of a note, as far as it was looked at.
+    pub(super) signed_notes: Vec<(RecordName, HolderKey, bool)>,
     /// The state after the last record that counts, and that record's place in `links`.
     pub head: Option<(u16, Voucher)>,
     /// A fork touches its path.
@@ -253,11 +235,15 @@ pub(super) fn apply_chain(work: &mut Work<'_>, name: RecordName, record: &Record
     if let Some(enrolment) = enrolled {
         work.tx.put(Space::State, keys::of_enrolment(&enrolment, chain.voucher), Vec::new());
     }
+    let is_first = doc.links.is_empty();
     doc.links.push(link);
     fold_again(work, chain.voucher, doc, Some(name));
+    if is_first {
+        notes::take_up(work, chain.voucher);
+    }
 }
 
-fn first_use(work: &mut Work<'_>, name: RecordName, kid: [u8; 8], cti: [u8; 8]) -> bool {
+pub(super) fn first_use(work: &mut Work<'_>, name: RecordName, kid: [u8; 8], cti: [u8; 8]) -> bool {
     let key = keys::presentation(name.institution, kid, cti);
     match work.tx.load::<u64>(&key) {
         Some(first) => first == name.index,
@@ -266,73 +252,6 @@ fn first_use(work: &mut Work<'_>, name: RecordName, kid: [u8; 8], cti: [u8; 8]) 
             true
         }
     }
-}
-
-/// Applies a record about a voucher.
-pub(super) fn apply_note(work: &mut Work<'_>, name: RecordName, record: &Record, note: &NoteRecord) {
-    let Some(mut doc) = work.voucher(note.voucher) else {
-        // The voucher is not known here yet: the note is taken up when the record it is about comes.
-        let key = keys::waiting_note(note.about.institution, note.about.index, name);
-        work.tx.put(Space::State, key, Vec::new());
-        return;
-    };
-    if doc.notes.len() >= MAX_NOTES || doc.notes.iter().any(|n| n.name == name) {
-        return;
-    }
-    if !work.registry.author_counts(name.institution, record.role, name.index, domain::member::Horizon::ALL) {
-        super::report(work, name, &Broken::Rule(Reason::NotInGoodStanding));
-        return;
-    }
-    let proved = match &note.note {
-        Note::CancelRequested { witnessed }
-        | Note::MoveRequested { witnessed, .. }
-        | Note::UseDisputed { witnessed }
-        | Note::HelpRequested { witnessed, .. } => prove(work, &doc, name, record.at, note.voucher, witnessed),
-        _ => true,
-    };
-    if !proved {
-        super::report(work, name, &Broken::Rule(Reason::PresentationForged));
-    }
-    doc.notes.push(NoteEntry {
-        name,
-        at: record.at,
-        role: record.role,
-        about: note.about,
-        note: note.note.clone(),
-        proved,
-    });
-    settle_document(work, note.voucher, doc);
-}
-
-/// Whether a presentation outside the chain holds: fresh, first, for this author and voucher, under the holder's key.
-fn prove(
-    work: &mut Work<'_>,
-    doc: &VoucherDoc,
-    name: RecordName,
-    at: Timestamp,
-    voucher: VoucherId,
-    witnessed: &Witnessed,
-) -> bool {
-    let Some(claims) = presentation::claims(&witnessed.presentation.cose) else { return false };
-    let first = first_use(work, name, claims.kid, claims.cti);
-    let same = match claims.consent {
-        Consent::Cancel { aud, voucher: v } => aud == name.institution && v == voucher,
-        _ => false,
-    };
-    let iat = Timestamp::from_millis(claims.iat_secs.saturating_mul(1_000));
-    let enrolment = doc.state().and_then(|v| v.enrolment).and_then(|e| work.enrolment(&e));
-    let Some(enrolment) = enrolment else { return false };
-    let Some(now) = enrolment.at(witnessed.registrar.index) else { return false };
-    let key = match witnessed.presentation.assisted {
-        Some(_) => now.card.map(|(_, key)| HolderKey::Ed25519(key)),
-        None => now.key,
-    };
-    first
-        && same
-        && now.blocked.is_none()
-        && claims.is_for(enrolment.id)
-        && iat.distance(at) <= custody::PRESENTATION_WINDOW
-        && key.is_some_and(|key| presentation::verifies(&witnessed.presentation.cose, &key))
 }
 
 /// Folds a voucher again: something that it depends on has changed.
@@ -461,7 +380,8 @@ fn move_in_lists(work: &mut Work<'_>, id: VoucherId, old: Option<&Voucher>, new:
 }
 
 /// Sets the alarms that follow from the state, and stores the document.
-fn settle_document(work: &mut Work<'_>, id: VoucherId, mut doc: VoucherDoc) {
+pub(super) fn settle_document(work: &mut Work<'_>, id: VoucherId, mut doc: VoucherDoc) {
+    notes::judge(work, id, &mut doc);
     let parameters = work.registry.parameters_at(u64::MAX);
     let due = doc
         .state()
@@ -517,17 +437,6 @@ pub(super) fn wake(work: &mut Work<'_>, name: RecordName) {
         }
         fold_again(work, id, doc, None);
     }
-    let prefix = keys::waiting_notes_for(name.institution, name.index);
-    for (key, _) in work.tx.prefix(Space::State, &prefix, usize::MAX) {
-        work.tx.delete(Space::State, key.clone());
-        let mut parts = keys::Parts(&key[prefix.len()..]);
-        let (Some(author), Some(index)) = (parts.institution(), parts.number()) else { continue };
-        let Some(bytes) = work.tx.entry(author, index) else { continue };
-        let Ok(record) = ledger::record::decode_record::<Record>(&bytes) else { continue };
-        if let (domain::record::Body::Note(note), Some(name)) = (&record.body, work.name_at(author, index)) {
-            apply_note(work, name, &record, note);
-        }
-    }
 }
 
 /// A line was drawn in a log, or a key changed: every voucher that it wrote about from there on is judged again.
@@ -535,8 +444,10 @@ pub(super) fn judge_log_again(work: &mut Work<'_>, institution: InstitutionId, f
     let mut seen = std::collections::BTreeSet::new();
     for index in from..work.cursor(institution).next {
         let Some(bytes) = work.tx.entry(institution, index) else { continue };
-        if let Ok(Record { body: domain::record::Body::Chain(chain), .. }) = ledger::record::decode_record(&bytes) {
-            seen.insert(chain.voucher);
+        match ledger::record::decode_record::<Record>(&bytes).map(|record| record.body) {
+            Ok(Body::Chain(chain)) => drop(seen.insert(chain.voucher)),
+            Ok(Body::Note(note)) => drop(seen.insert(note.voucher)),
+            _ => {}
         }
     }
     for voucher in seen {
