@@ -31,6 +31,15 @@ pub enum Command {
         /// Why.
         reason: ReleaseReason,
     },
+    /// A voucher module sends the voucher's QR ahead (unit V4). The record `UsePresented` is what counts.
+    Present {
+        /// Who sent it.
+        from: InstitutionId,
+        /// Which voucher.
+        voucher: VoucherId,
+        /// The text of the VQ1.
+        token: String,
+    },
     /// The holder did not come.
     NoShow(VoucherId),
     /// The holder is at the desk.

@@ -8,6 +8,7 @@
 //! | duty *release*, `Release` | the holder's wish; its office | `BookingReleased`; `BookingDeclined` before it is confirmed |
 //! | `Arrive` | its desk | H1, H2: `Verified` and `UseConfirmed` |
 //! | `Check` | its desk | `Verified` with the four states, good or refused |
+//! | `Present` | a voucher module | nothing: the QR that came is checked |
 //! | `NoShow` | its desk | `NoShow` |
 //! | `Complete` | its desk | H3: `ExamCompleted`; a letter with the results to the voucher module |
 //! | `Abort` | its desk | `UseAborted` |
@@ -39,6 +40,9 @@ use domain::time::Timestamp;
 use crate::replica::{VoucherDoc, Work};
 use crate::role::{Reaction, Rules};
 use crate::writer::{Desk, Refused};
+
+#[cfg(test)]
+pub(crate) use visits::use_and_complete;
 
 pub use command::{Answer, Arrival, Command, Completion, Personal};
 

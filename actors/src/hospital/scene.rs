@@ -211,6 +211,17 @@ impl Scene {
         answer
     }
 
+    /// The holder arrives at `gulou`; the name of the use.
+    pub(crate) fn step_in(&mut self, personal: String, voucher_qr: String) -> RecordName {
+        let (personal, voucher_qr) = (super::Personal::Phone(personal), Some(voucher_qr));
+        let Answer::Visit { voucher, .. } =
+            self.ask(Command::Arrive(super::Arrival { personal, voucher_qr, voucher: None })).unwrap()
+        else {
+            panic!("who arrives visits")
+        };
+        self.town.voucher(gulou(), voucher).unwrap().head_name().unwrap()
+    }
+
     pub(crate) fn stage(&self, voucher: VoucherId) -> Stage {
         self.town.voucher(gulou(), voucher).unwrap().state().unwrap().stage
     }

@@ -20,16 +20,16 @@ use crate::writer::{Desk, Refused};
 const ROLE: Role = Role::Hospital;
 
 /// How long before its limit a booking is declined whose opening has not come.
-pub const DECLINE_BEFORE: Millis = Millis::minutes(1);
+pub(super) const DECLINE_BEFORE: Millis = Millis::minutes(1);
 
 /// Where openings of claims go.
-pub const CLAIM_OPENINGS: &str = "/v1/issuer/claims/openings";
+pub(super) const CLAIM_OPENINGS: &str = "/v1/issuer/claims/openings";
 
 /// Where results go.
-pub const RESULTS: &str = "/v1/voucher/results";
+pub(super) const RESULTS: &str = "/v1/voucher/results";
 
-/// Longest result of one item, in bytes of UTF-8.
-pub const MAX_RESULT_BYTES: usize = 2_000;
+/// Longest results of one examination, in bytes of UTF-8: all items together.
+pub(super) const MAX_RESULT_BYTES: usize = 16 * 1024;
 
 pub(super) fn decide(desk: &mut Desk<'_>, command: Command) -> Result<Answer, Refused> {
     match command {
@@ -43,6 +43,7 @@ pub(super) fn decide(desk: &mut Desk<'_>, command: Command) -> Result<Answer, Re
         Command::Release { voucher, reason } => release(desk, voucher, reason),
         Command::NoShow(voucher) => no_show(desk, voucher),
         Command::Arrive(arrival) => arrive(desk, &arrival),
+        Command::Present { from, voucher, token } => present(&desk.work, from, voucher, &token, desk.now),
         Command::Check { voucher, refused } => check(desk, voucher, refused),
         Command::Complete(completion) => complete(desk, completion),
         Command::Abort { voucher, reason } => abort(desk, voucher, reason),
@@ -239,6 +240,24 @@ fn arrive(desk: &mut Desk<'_>, arrival: &Arrival) -> Result<Answer, Refused> {
     Ok(Answer::Visit { voucher: id, complete_by })
 }
 
+/// Unit V4's other end: what came is checked against the record of it, and nothing more is needed.
+fn present(
+    work: &Work<'_>,
+    from: InstitutionId,
+    id: VoucherId,
+    token: &str,
+    now: Timestamp,
+) -> Result<Answer, Refused> {
+    let (doc, voucher) = known(work, id)?;
+    if voucher.voucher_module != Some(from) {
+        return Err(Reason::Forbidden.into());
+    }
+    checks::not_elsewhere(work, &voucher)?;
+    checks::check_voucher_qr(work, id, &doc, token)?;
+    let (states, outcome) = (checks::four_states(&voucher, now), checks::outcome(work, &doc, now));
+    Ok(Answer::Checked { voucher: id, states, outcome })
+}
+
 fn check(desk: &mut Desk<'_>, id: VoucherId, refused: bool) -> Result<Answer, Refused> {
     let (doc, voucher) = known(&desk.work, id)?;
     let (me, now) = (desk.me(), desk.now);
@@ -286,8 +305,8 @@ fn complete(desk: &mut Desk<'_>, completion: Completion) -> Result<Answer, Refus
     let department = opening.slot.department;
     let performers = rows::performers(&desk.work.tx, &department);
     check_examination(&examination, &performers, arrived_at, now)?;
-    let too_long = |r: &Option<String>| r.as_ref().is_some_and(|r| r.len() > MAX_RESULT_BYTES);
-    if examination.items.iter().any(|item| too_long(&item.result)) {
+    let results = examination.items.iter().filter_map(|item| item.result.as_ref());
+    if results.map(String::len).sum::<usize>() > MAX_RESULT_BYTES {
         return Err(Reason::TooLarge.into());
     }
 

@@ -36,7 +36,7 @@ pub(super) fn use_it(scene: &mut Scene, voucher: VoucherId) -> Result<Answer, Re
 }
 
 /// A whole visit: in at the slot, out twenty minutes later.
-pub(super) fn use_and_complete(scene: &mut Scene, voucher: VoucherId) {
+pub(crate) fn use_and_complete(scene: &mut Scene, voucher: VoucherId) {
     scene.at(SLOT);
     use_it(scene, voucher).unwrap();
     scene.at(SLOT + Millis::minutes(20));
@@ -268,6 +268,24 @@ fn a_voucher_qr_that_was_presented_need_not_be_shown() {
 }
 
 #[test]
+fn a_voucher_qr_sent_ahead_is_checked() {
+    let mut scene = Scene::new();
+    let voucher = scene.booked();
+    scene.at(SLOT);
+    let (current, old) = (scene.current_qr(voucher), scene.token(voucher));
+    let table = [
+        ("xuanwu", current.clone(), None),
+        ("qinhuai", current, Some(Reason::Forbidden)),
+        ("xuanwu", old, Some(Reason::Superseded)),
+        ("xuanwu", "VQ1:".to_owned(), Some(Reason::QrNotGenuine)),
+    ];
+    for (from, token, expected) in table {
+        let answer = scene.ask(Command::Present { from: id(from), voucher, token: token.clone() });
+        assert_eq!(why(answer), expected, "{from} {token}");
+    }
+}
+
+#[test]
 fn a_printed_card_stands_in_for_the_phone() {
     let mut scene = Scene::new();
     let voucher = scene.booked();
@@ -337,7 +355,7 @@ fn an_examination_counts_when_it_is_complete_and_says_what_is_missing() {
         ("in the future", |e| e.ended_at = SLOT + Millis::hours(1), Some(Reason::EndsInFuture)),
         ("not done", |e| e.items[0].done = false, Some(Reason::ItemNotDone)),
         ("no result", |e| e.items[0].result = None, Some(Reason::EvidenceMissing)),
-        ("a novel", |e| e.items[0].result = Some("x".repeat(2_001)), Some(Reason::TooLarge)),
+        ("a novel", |e| e.items[0].result = Some("x".repeat(16 * 1024 + 1)), Some(Reason::TooLarge)),
     ];
     for (what, change, expected) in table {
         let mut scene = Scene::new();
