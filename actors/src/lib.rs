@@ -8,6 +8,7 @@
 //!                                     <role>/state.rs react  ◄─ role.rs looks at what is due
 //! ```
 
+pub mod auditor;
 pub mod clock;
 pub mod community;
 pub mod hospital;

@@ -9,7 +9,7 @@ use chrono::FixedOffset;
 use domain::holder::RegistrarEvent;
 use domain::ids::{InstitutionId, Operator, RecordName, VoucherId};
 use domain::member::{MemberEntry, Purpose, Registry, Role};
-use domain::record::Body;
+use domain::record::{Body, Record};
 use domain::time::{Millis, Timestamp};
 use ledger::key::PrivateKey;
 
@@ -151,6 +151,36 @@ impl Town {
     /// Writes a record as it is, and says where.
     pub fn write(&mut self, at: InstitutionId, role: Role, body: Body) -> RecordName {
         self.decide(at, |desk| desk.write(role, body)).expect("a test writes what can be written")
+    }
+
+    /// Writes a record without asking whether it may: what a dishonest node does.
+    pub fn lie(&mut self, at: InstitutionId, role: Role, body: Body) -> RecordName {
+        let index = self.house(at).log.len() as u64;
+        let record = Record { institution: at, index, role, at: self.now, operator: None, idempotency: None, body };
+        self.lie_in_bytes(at, &ledger::record::encode_record(&record).expect("a lie is small"))
+    }
+
+    /// The same with any bytes.
+    pub fn lie_in_bytes(&mut self, at: InstitutionId, bytes: &[u8]) -> RecordName {
+        let house = self.house(at);
+        let index = house.log.len() as u64;
+        let bytes: Arc<[u8]> = bytes.into();
+        let mut work = Work { tx: Tx::new(&house.memory), registry: house.registry.clone(), settings: &house.settings };
+        replica::apply(&mut work, at, index, &bytes);
+        let registry = work.registry.clone();
+        let writes = work.tx.into_writes();
+        house.memory.commit(writes);
+        house.memory.hold(at, index, bytes.clone());
+        house.registry = registry;
+        let id = domain::ids::Digest(ledger::merkle::leaf_hash(&bytes).0);
+        house.log.push(bytes);
+        RecordName { institution: at, index, id }
+    }
+
+    /// What an institution has stored.
+    #[must_use]
+    pub fn base(&self, at: InstitutionId) -> &dyn Base {
+        &self.houses[&at].memory
     }
 
     /// Every log reaches everyone.

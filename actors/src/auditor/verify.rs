@@ -1,0 +1,172 @@
+//! Verifying a whole store: every log is folded again in memory, and the stored state is compared with it row by row.
+//!
+//! What is compared is what follows from the logs. Alarms are this node's own notebook of what to look at when, and
+//! the order in which records came in is no part of a voucher's state; both may differ between two good stores.
+
+use std::collections::BTreeMap;
+
+use domain::custody::Link;
+use domain::ids::{Digest, InstitutionId, RecordName};
+use domain::lifecycle::Voucher;
+use serde::Serialize;
+
+use super::recount::{Again, Difference, NotHeld, recount};
+use super::report::{Report, report};
+use crate::keys::{self, Parts};
+use crate::kv::{Base, Space, Tx, after_prefix};
+use crate::replica::{NoteEntry, Settings, VoucherDoc, Work};
+
+/// Most differing rows that are named; all are counted.
+pub const MAX_NAMED: usize = 100;
+
+/// Rows read at once.
+const CHUNK: usize = 1_000;
+
+/// How a store's state compares with the logs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Comparison {
+    /// Rows compared.
+    pub rows: u64,
+    /// Rows that differ, are missing or are too many.
+    pub differing: u64,
+    /// The keys of the first of them, hexadecimal.
+    pub keys: Vec<String>,
+}
+
+/// What verifying a store comes to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// The report over the state as it was folded again.
+    pub report: Report,
+    /// The root of each log, computed from its entries.
+    pub roots: BTreeMap<InstitutionId, Digest>,
+    /// The stored state against the folded one.
+    pub state: Comparison,
+    /// Published statistics, by issuer and index, that are not what the logs say.
+    pub statistics: Vec<(InstitutionId, u64, Difference)>,
+    /// How many were counted again.
+    pub statistics_checked: u64,
+}
+
+impl Verified {
+    /// Nothing is wrong.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.report.good && self.state.differing == 0 && self.statistics.is_empty()
+    }
+}
+
+/// Folds every log again up to its size and compares everything that follows from it.
+///
+/// `sizes` are those up to which the stored state is folded. Roots are for the caller to compare with signed heads.
+///
+/// # Errors
+///
+/// [`NotHeld`] if an entry is missing.
+pub fn verify_store(base: &dyn Base, settings: &Settings, sizes: &[(InstitutionId, u64)]) -> Result<Verified, NotHeld> {
+    let again = Again::fold(base, settings, sizes)?;
+    let state = compare(base, &again.memory);
+    let published = again.read(|work| super::recount::to_recount(work, usize::MAX));
+    let mut statistics = Vec::new();
+    let statistics_checked = published.len() as u64;
+    for (issuer, index, published) in published {
+        if let Some(difference) = recount(&again.memory, settings, &published)? {
+            statistics.push((issuer, index, difference));
+        }
+    }
+    let report = again.read(report);
+    Ok(Verified { report, roots: again.roots, state, statistics, statistics_checked })
+}
+
+/// The sizes up to which a stored state is folded.
+#[must_use]
+pub fn folded_sizes(work: &Work<'_>) -> Vec<(InstitutionId, u64)> {
+    let rows = work.tx.prefix(Space::State, &[keys::CURSOR], usize::MAX);
+    let known = rows.iter().filter_map(|(key, _)| Parts(key.get(1..)?).institution());
+    known.map(|id| (id, work.cursor(id).next)).collect()
+}
+
+/// Compares two states row by row.
+#[must_use]
+pub fn compare(stored: &dyn Base, folded: &dyn Base) -> Comparison {
+    let mut comparison = Comparison::default();
+    let (mut left, mut right) = (Rows::new(stored), Rows::new(folded));
+    loop {
+        let order = match (left.peek(), right.peek()) {
+            (None, None) => break,
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (Some((a, _)), Some((b, _))) => a.cmp(b),
+        };
+        let a = (order != std::cmp::Ordering::Greater).then(|| left.next()).flatten();
+        let b = (order != std::cmp::Ordering::Less).then(|| right.next()).flatten();
+        let key = a.as_ref().or(b.as_ref()).map(|(key, _)| key.clone()).unwrap_or_default();
+        comparison.rows += 1;
+        let same = match (&a, &b) {
+            (Some((_, a)), Some((_, b))) => a == b || (key.first() == Some(&keys::VOUCHER) && same_voucher(a, b)),
+            _ => false,
+        };
+        if !same {
+            comparison.differing += 1;
+            if comparison.keys.len() < MAX_NAMED {
+                comparison.keys.push(hex::encode(&key));
+            }
+        }
+    }
+    comparison
+}
+
+/// Rows of a state in order, a chunk at a time, without alarms.
+struct Rows<'a> {
+    base: &'a dyn Base,
+    chunk: std::collections::VecDeque<crate::kv::Row>,
+    from: Vec<u8>,
+    over: bool,
+}
+
+impl<'a> Rows<'a> {
+    fn new(base: &'a dyn Base) -> Self {
+        Self { base, chunk: std::collections::VecDeque::new(), from: Vec::new(), over: false }
+    }
+
+    fn peek(&mut self) -> Option<&crate::kv::Row> {
+        while self.chunk.is_empty() && !self.over {
+            let rows = Tx::new(self.base).range(Space::State, &self.from, &after_prefix(&[u8::MAX]), CHUNK);
+            self.over = rows.len() < CHUNK;
+            if let Some((last, _)) = rows.last() {
+                self.from = [last.as_slice(), &[0]].concat();
+            }
+            self.chunk.extend(rows.into_iter().filter(|(key, _)| key.first() != Some(&keys::ALARM)));
+        }
+        self.chunk.front()
+    }
+
+    fn next(&mut self) -> Option<crate::kv::Row> {
+        self.peek()?;
+        self.chunk.pop_front()
+    }
+}
+
+/// What of a voucher follows from its records, whatever their order of arrival.
+#[derive(PartialEq, Eq)]
+struct Canonical {
+    links: Vec<Link>,
+    path: Vec<RecordName>,
+    head: Option<(RecordName, Voucher)>,
+    contested: bool,
+    notes: Vec<NoteEntry>,
+}
+
+fn canonical(bytes: &[u8]) -> Option<Canonical> {
+    let doc: VoucherDoc = ledger::record::decode_trusted(bytes).ok()?;
+    let path = doc.path().map(|link| link.name).collect();
+    let head = doc.head_name().zip(doc.state().cloned());
+    let VoucherDoc { mut links, mut notes, contested, .. } = doc;
+    links.sort_by_key(|link| link.name);
+    notes.sort_by_key(|note| note.name);
+    Some(Canonical { links, path, head, contested, notes })
+}
+
+fn same_voucher(a: &[u8], b: &[u8]) -> bool {
+    canonical(a).zip(canonical(b)).is_some_and(|(a, b)| a == b)
+}
