@@ -7,6 +7,9 @@ mod programmes;
 mod statistics;
 mod vouchers;
 
+#[cfg(test)]
+mod tests;
+
 pub use statistics::publish_periodically;
 
 use actix_web::HttpResponse;

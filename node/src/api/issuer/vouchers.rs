@@ -8,6 +8,7 @@ use actors::role::Ask;
 use actors::writer::{Act, Done};
 use domain::ids::{Digest, InstitutionId, RecordName, ShortName, VoucherId};
 use domain::lifecycle::Stage;
+use domain::reasons::Reason;
 use domain::record::{Idempotency, VoidReason};
 use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -127,6 +128,16 @@ async fn generate(node: Data<Node>, post: Post<Generation>) -> Result<HttpRespon
     generated.await.map_err(|problem| problem.language(post.language))
 }
 
+/// Whether that many vouchers of a programme can be sent. An unknown programme is for the role to say.
+async fn in_stock(node: &Node, programme: &ShortName, count: usize) -> bool {
+    let now = node.writer.now();
+    answer::read(node, |work| {
+        let Some(programme) = work.programme_named(work.settings.me, programme.as_str()) else { return true };
+        count > MAX_COUNT || work.on_shelf(Stage::Generated, &programme.name, now, count).len() >= count
+    })
+    .await
+}
+
 /// What to send.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -152,6 +163,10 @@ async fn dispatch(node: Data<Node>, post: Post<Dispatch>) -> Result<HttpResponse
     let sent = async {
         post.caller.must_be_operator()?;
         let Dispatch { community, programme, count } = &post.body;
+        let begun = node.writer.repeated(&part(&post.idempotency, 0))?.is_some();
+        if !begun && !in_stock(&node, programme, *count).await {
+            return Err(Problem::new(Reason::NoStock)); // all that is asked for, or none
+        }
         in_parts(&node, &post, *count, |count| Command::Dispatch {
             community: *community,
             programme: programme.clone(),
