@@ -13,7 +13,7 @@ use super::phone::Phone;
 use super::report::Named;
 
 /// Longest answer that the demo reads, in bytes: a page of a thousand items.
-pub const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+pub(super) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 /// How long a call waits for its answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -26,7 +26,7 @@ const REST: Duration = Duration::from_millis(100);
 
 /// Who calls.
 #[derive(Clone, Copy)]
-pub enum As<'a> {
+pub(super) enum As<'a> {
     /// Nobody in particular.
     Anyone,
     /// A clerk, by name.
@@ -37,19 +37,21 @@ pub enum As<'a> {
 
 /// What a node answered.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub(super) struct Answer {
     /// HTTP status.
-    pub status: u16,
+    pub(super) status: u16,
     /// The body: JSON, or the text as a JSON string.
-    pub body: Value,
+    pub(super) body: Value,
+    /// The body as it came, for what is no JSON.
+    pub(super) raw: Vec<u8>,
     /// The header `Node-Time`.
-    pub node_time: Option<Timestamp>,
+    pub(super) node_time: Option<Timestamp>,
     asked: String,
 }
 
 /// An answer that the story cannot go on with.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum CallError {
+pub(super) enum CallError {
     /// Nobody answered.
     #[error("{asked}: no answer: {error}")]
     Silent {
@@ -86,7 +88,7 @@ pub enum CallError {
 impl Answer {
     /// Whether the node said yes.
     #[must_use]
-    pub const fn is_good(&self) -> bool {
+    pub(super) const fn is_good(&self) -> bool {
         self.status >= 200 && self.status < 300
     }
 
@@ -95,7 +97,7 @@ impl Answer {
     /// # Errors
     ///
     /// [`CallError::Refused`] with status and reason.
-    pub fn good(self) -> Result<Self, CallError> {
+    pub(super) fn good(self) -> Result<Self, CallError> {
         if self.is_good() {
             return Ok(self);
         }
@@ -106,19 +108,19 @@ impl Answer {
 
     /// The reason code of a problem; empty if it is none.
     #[must_use]
-    pub fn code(&self) -> &str {
+    pub(super) fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or_default()
     }
 
     /// Whether the node refused for this reason.
     #[must_use]
-    pub fn is_refused(&self, code: &str) -> bool {
+    pub(super) fn is_refused(&self, code: &str) -> bool {
         !self.is_good() && self.code() == code
     }
 
     /// The records that were written.
     #[must_use]
-    pub fn records(&self) -> Vec<Named> {
+    pub(super) fn records(&self) -> Vec<Named> {
         self.body["records"].as_array().into_iter().flatten().filter_map(named).collect()
     }
 
@@ -127,7 +129,7 @@ impl Answer {
     /// # Errors
     ///
     /// [`CallError::Missing`].
-    pub fn text(&self, pointer: &str) -> Result<&str, CallError> {
+    pub(super) fn text(&self, pointer: &str) -> Result<&str, CallError> {
         self.body.pointer(pointer).and_then(Value::as_str).ok_or_else(|| self.missing(pointer))
     }
 
@@ -136,13 +138,13 @@ impl Answer {
     /// # Errors
     ///
     /// [`CallError::Missing`].
-    pub fn list(&self, pointer: &str) -> Result<&Vec<Value>, CallError> {
+    pub(super) fn list(&self, pointer: &str) -> Result<&Vec<Value>, CallError> {
         self.body.pointer(pointer).and_then(Value::as_array).ok_or_else(|| self.missing(pointer))
     }
 
     /// What to say about something that the answer should have.
     #[must_use]
-    pub fn missing(&self, what: &str) -> CallError {
+    pub(super) fn missing(&self, what: &str) -> CallError {
         CallError::Missing { asked: self.asked.clone(), what: what.to_owned() }
     }
 }
@@ -156,7 +158,7 @@ impl fmt::Display for Answer {
 
 /// A record's name in an answer.
 #[must_use]
-pub fn named(value: &Value) -> Option<Named> {
+pub(super) fn named(value: &Value) -> Option<Named> {
     Some(Named {
         institution: value["institution"].as_str()?.to_owned(),
         index: value["index"].as_u64()?,
@@ -166,7 +168,7 @@ pub fn named(value: &Value) -> Option<Named> {
 
 /// Calls the nodes of the federation.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub(super) struct Client {
     http: reqwest::Client,
     urls: Arc<BTreeMap<String, String>>,
 }
@@ -177,7 +179,7 @@ impl Client {
     /// # Errors
     ///
     /// The HTTP client cannot be set up.
-    pub fn new(urls: BTreeMap<String, String>) -> Result<Self, reqwest::Error> {
+    pub(super) fn new(urls: BTreeMap<String, String>) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .timeout(CALL_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
@@ -187,7 +189,7 @@ impl Client {
     }
 
     /// The institutions, in the order of their names.
-    pub fn institutions(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn institutions(&self) -> impl Iterator<Item = &str> {
         self.urls.keys().map(String::as_str)
     }
 
@@ -196,7 +198,7 @@ impl Client {
     /// # Errors
     ///
     /// [`CallError::Nobody`].
-    pub fn url(&self, institution: &str) -> Result<&str, CallError> {
+    pub(super) fn url(&self, institution: &str) -> Result<&str, CallError> {
         self.urls.get(institution).map(String::as_str).ok_or_else(|| CallError::Nobody(institution.to_owned()))
     }
 
@@ -205,8 +207,22 @@ impl Client {
     /// # Errors
     ///
     /// [`CallError::Silent`]; a refusal is an answer.
-    pub async fn get(&self, who: As<'_>, institution: &str, path: &str) -> Result<Answer, CallError> {
+    pub(super) async fn get(&self, who: As<'_>, institution: &str, path: &str) -> Result<Answer, CallError> {
         self.call(who, "GET", institution, path, &Value::Null, "").await
+    }
+
+    /// GETs once, whatever comes of it.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub(super) async fn try_get(&self, institution: &str, path: &str) -> Result<Answer, CallError> {
+        let url = format!("{}{path}", self.url(institution)?);
+        let asked = format!("GET {institution}{path}");
+        match self.send(As::Anyone, "GET", institution, path, &url, &[], "").await {
+            Ok(answer) => Ok(Answer { asked, ..answer }),
+            Err(error) => Err(CallError::Silent { asked, error: error.to_string() }),
+        }
     }
 
     /// POSTs under a fresh idempotency key.
@@ -214,7 +230,22 @@ impl Client {
     /// # Errors
     ///
     /// [`CallError::Silent`]; a refusal is an answer.
-    pub async fn post(
+    pub(super) async fn post(
+        &self,
+        who: As<'_>,
+        institution: &str,
+        path: &str,
+        body: &Value,
+    ) -> Result<Answer, CallError> {
+        self.post_as(who, institution, path, body, &uuid::Uuid::new_v4().to_string()).await
+    }
+
+    /// PUTs under a fresh idempotency key.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Silent`]; a refusal is an answer.
+    pub(super) async fn put(
         &self,
         who: As<'_>,
         institution: &str,
@@ -222,7 +253,7 @@ impl Client {
         body: &Value,
     ) -> Result<Answer, CallError> {
         let key = uuid::Uuid::new_v4().to_string();
-        self.call(who, "POST", institution, path, body, &key).await
+        self.call(who, "PUT", institution, path, body, &key).await
     }
 
     /// POSTs under a key of the caller's choice, so that it can be sent again.
@@ -230,7 +261,7 @@ impl Client {
     /// # Errors
     ///
     /// [`CallError::Silent`]; a refusal is an answer.
-    pub async fn post_as(
+    pub(super) async fn post_as(
         &self,
         who: As<'_>,
         institution: &str,
@@ -281,7 +312,11 @@ impl Client {
         bytes: &[u8],
         key: &str,
     ) -> Result<Answer, reqwest::Error> {
-        let mut request = if method == "GET" { self.http.get(url) } else { self.http.post(url) };
+        let mut request = match method {
+            "GET" => self.http.get(url),
+            "PUT" => self.http.put(url),
+            _ => self.http.post(url),
+        };
         if method != "GET" {
             request = request.header("Idempotency-Key", key).header("Content-Type", "application/json");
             request = request.body(bytes.to_vec());
@@ -307,9 +342,9 @@ impl Client {
             }
             raw.extend_from_slice(&chunk);
         }
-        let body = serde_json::from_slice(&raw)
-            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&raw).into_owned()));
-        Ok(Answer { status, body, node_time, asked: String::new() })
+        let body =
+            serde_json::from_slice(&raw).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&raw).into_owned()));
+        Ok(Answer { status, body, raw, node_time, asked: String::new() })
     }
 }
 
@@ -321,7 +356,8 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_by_its_code_and_a_good_answer_by_its_records() {
-        let answer = |status, body| Answer { status, body, node_time: None, asked: "POST a/v1".into() };
+        let answer =
+            |status, body| Answer { status, body, raw: Vec::new(), node_time: None, asked: "POST a/v1".into() };
         let no = answer(409, json!({"code": "expired", "detail": "since noon"}));
         assert!(no.is_refused("expired") && !no.is_refused("voided"));
         assert_eq!(no.good().unwrap_err().to_string(), "POST a/v1: 409 expired (since noon)");

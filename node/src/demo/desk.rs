@@ -6,17 +6,17 @@ use super::client::{Answer, As, CallError, Client};
 
 /// A desk.
 #[derive(Clone)]
-pub struct Desk {
+pub(super) struct Desk {
     client: Client,
     /// Whose desk.
-    pub institution: String,
+    pub(super) institution: String,
     operator: String,
 }
 
 impl Desk {
     /// A desk of an institution, with its clerk.
     #[must_use]
-    pub fn new(client: &Client, institution: &str, operator: &str) -> Self {
+    pub(super) fn new(client: &Client, institution: &str, operator: &str) -> Self {
         Self { client: client.clone(), institution: institution.to_owned(), operator: operator.to_owned() }
     }
 
@@ -25,7 +25,7 @@ impl Desk {
     /// # Errors
     ///
     /// Nobody answers; a refusal is an answer.
-    pub async fn get(&self, path: &str) -> Result<Answer, CallError> {
+    pub(super) async fn get(&self, path: &str) -> Result<Answer, CallError> {
         self.client.get(As::Operator(&self.operator), &self.institution, path).await
     }
 
@@ -34,25 +34,20 @@ impl Desk {
     /// # Errors
     ///
     /// As above.
-    pub async fn post(&self, path: &str, body: Value) -> Result<Answer, CallError> {
+    pub(super) async fn post(&self, path: &str, body: Value) -> Result<Answer, CallError> {
         self.client.post(As::Operator(&self.operator), &self.institution, path, &body).await
     }
 
-    /// All items of a list, page by page; `path` has no query of its own.
+    /// The same POST twice, as after a lost answer: both answers.
     ///
     /// # Errors
     ///
-    /// Nobody answers, or a page is refused.
-    pub async fn all(&self, path: &str) -> Result<Vec<Value>, CallError> {
-        let mut items = Vec::new();
-        let mut query = "?limit=1000".to_owned();
-        loop {
-            let page = self.get(&format!("{path}{query}")).await?.good()?;
-            items.extend(page.list("/items")?.iter().cloned());
-            match page.body["next"].as_str() {
-                Some(next) => query = format!("?limit=1000&cursor={next}"),
-                None => return Ok(items),
-            }
-        }
+    /// As above.
+    pub(super) async fn post_twice(&self, path: &str, body: Value) -> Result<[Answer; 2], CallError> {
+        let key = uuid::Uuid::new_v4().to_string();
+        let who = As::Operator(&self.operator);
+        let first = self.client.post_as(who, &self.institution, path, &body, &key).await?;
+        let again = self.client.post_as(who, &self.institution, path, &body, &key).await?;
+        Ok([first, again])
     }
 }

@@ -20,7 +20,7 @@ use crate::clock::NodeClock;
 const SEED_DOMAIN: &[u8] = b"voucher-node/v1/demo-phone\0";
 
 /// The secret from which the demo makes the keys of its phones, so that a second start plays the same phones.
-pub struct Keyring {
+pub(super) struct Keyring {
     secret: [u8; 32],
 }
 
@@ -30,7 +30,7 @@ impl Keyring {
     /// # Errors
     ///
     /// The file cannot be read or written, or does not hold 32 bytes in hexadecimal.
-    pub fn load_or_make(path: &Path) -> anyhow::Result<Self> {
+    pub(super) fn load_or_make(path: &Path) -> anyhow::Result<Self> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -67,7 +67,7 @@ impl Keyring {
     /// The phone of a person, with a key for each of these programmes. Phones of one kind sign with ES256, others with
     /// Ed25519; `model` says which.
     #[must_use]
-    pub fn phone(&self, owner: &str, programmes: &[String], model: usize, clock: &Arc<NodeClock>) -> Phone {
+    pub(super) fn phone(&self, owner: &str, programmes: &[String], model: usize, clock: &Arc<NodeClock>) -> Phone {
         let make = |purpose: &str, es256: bool| {
             if es256 { self.es256(owner, purpose) } else { self.ed25519(owner, purpose) }
         };
@@ -78,7 +78,7 @@ impl Keyring {
 
 /// A phone.
 #[derive(Clone)]
-pub struct Phone {
+pub(super) struct Phone {
     main: HolderKey,
     keys: BTreeMap<String, HolderKey>,
     enrolments: BTreeMap<String, Uuid>,
@@ -87,62 +87,68 @@ pub struct Phone {
 
 impl Phone {
     /// Remembers under which id the person is enrolled in a programme.
-    pub fn enrol(&mut self, programme: &str, id: Uuid) {
+    pub(super) fn enrol(&mut self, programme: &str, id: Uuid) {
         self.enrolments.insert(programme.to_owned(), id);
+    }
+
+    /// Whether the phone knows its enrolment in a programme.
+    #[must_use]
+    pub(super) fn is_enrolled(&self, programme: &str) -> bool {
+        self.enrolments.contains_key(programme)
     }
 
     /// The public keys by programme, as text.
     #[must_use]
-    pub fn enrolment_keys(&self) -> BTreeMap<&str, String> {
+    pub(super) fn enrolment_keys(&self) -> BTreeMap<&str, String> {
         self.keys.iter().map(|(programme, key)| (programme.as_str(), key.public().to_string())).collect()
     }
 
     /// Thumbprint of the main key, hexadecimal: by it the community finds the phone.
     #[must_use]
-    pub fn thumbprint(&self) -> String {
+    pub(super) fn thumbprint(&self) -> String {
         hex::encode(self.main.public().thumbprint())
     }
 
     /// The code *register*: this is my main key.
     #[must_use]
-    pub fn register_qr(&self) -> String {
+    pub(super) fn register_qr(&self) -> String {
         self.by_main(vp1::Step::Register { key: self.main.public() })
     }
 
     /// The code *identify*: who is there.
     #[must_use]
-    pub fn identify_qr(&self) -> String {
+    pub(super) fn identify_qr(&self) -> String {
         self.by_main(vp1::Step::Identify)
     }
 
     /// The code *receive*: a voucher of this programme, from this community.
     #[must_use]
-    pub fn receive_qr(&self, programme: &str, community: &str) -> String {
+    pub(super) fn receive_qr(&self, programme: &str, community: &str) -> String {
         let step = vp1::Step::Receive { community: community.to_owned(), programme: programme.to_owned() };
         self.by_enrolment(programme, step)
     }
 
     /// The code *arrive*: I am here, with this voucher.
     #[must_use]
-    pub fn arrive_qr(&self, programme: &str, hospital: &str, voucher: &str) -> String {
+    pub(super) fn arrive_qr(&self, programme: &str, hospital: &str, voucher: &str) -> String {
         self.about(programme, hospital, voucher, |audience, voucher| vp1::Step::Arrive { audience, voucher })
     }
 
     /// The code *complete*: the examination took place.
     #[must_use]
-    pub fn complete_qr(&self, programme: &str, hospital: &str, voucher: &str) -> String {
+    pub(super) fn complete_qr(&self, programme: &str, hospital: &str, voucher: &str) -> String {
         self.about(programme, hospital, voucher, |audience, voucher| vp1::Step::Complete { audience, voucher })
     }
 
     /// The code *cancel*: let the booking go, move it, or deny a use.
     #[must_use]
-    pub fn cancel_qr(&self, programme: &str, module: &str, voucher: &str) -> String {
+    pub(super) fn cancel_qr(&self, programme: &str, module: &str, voucher: &str) -> String {
         self.about(programme, module, voucher, |audience, voucher| vp1::Step::Cancel { audience, voucher })
     }
 
     /// The signature over a request to a node.
     #[must_use]
-    pub fn wallet_token(&self, institution: &str, method: &str, path: &str, body: &[u8]) -> String {
+    pub(super) fn wallet_token(&self, institution: &str, method: &str, path: &str, body: &[u8]) -> String {
         let request = vp1::request_digest(method, path, body);
         self.by_main(vp1::Step::Wallet { audience: institution.to_owned(), request })
     }

@@ -5,13 +5,13 @@ use std::io::Write as _;
 
 /// A record's name as the story prints it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
+pub(super) struct Named {
     /// Whose log.
-    pub institution: String,
+    pub(super) institution: String,
     /// Index in it.
-    pub index: u64,
+    pub(super) index: u64,
     /// RFC 6962 leaf hash, hexadecimal.
-    pub id: String,
+    pub(super) id: String,
 }
 
 /// `institution.index` and the first eight digits of the id.
@@ -23,66 +23,66 @@ impl Display for Named {
 
 /// One check and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
+pub(super) struct Check {
     /// Its name, the same on every run.
-    pub name: &'static str,
+    pub(super) name: &'static str,
     /// Whether it held.
-    pub held: bool,
+    pub(super) held: bool,
     /// What was expected and seen.
-    pub detail: String,
+    pub(super) detail: String,
 }
 
 /// All checks of a run. The run is good only if there are some and every one held.
 #[derive(Debug, Default)]
-pub struct Checks(Vec<Check>);
+pub(super) struct Checks(Vec<Check>);
 
 impl Checks {
     /// Notes a check.
-    pub fn check(&mut self, name: &'static str, held: bool, detail: impl Display) -> &Check {
+    pub(super) fn check(&mut self, name: &'static str, held: bool, detail: impl Display) -> &Check {
         self.0.push(Check { name, held, detail: detail.to_string() });
         &self.0[self.0.len() - 1]
     }
 
     /// How many were made.
     #[must_use]
-    pub fn made(&self) -> usize {
+    pub(super) fn made(&self) -> usize {
         self.0.len()
     }
 
     /// Those that did not hold.
-    pub fn failed(&self) -> impl Iterator<Item = &Check> {
+    pub(super) fn failed(&self) -> impl Iterator<Item = &Check> {
         self.0.iter().filter(|check| !check.held)
     }
 
     /// Whether every check held, and there was at least one.
     #[must_use]
-    pub fn all_held(&self) -> bool {
+    pub(super) fn all_held(&self) -> bool {
         self.made() > 0 && self.failed().next().is_none()
     }
 }
 
 /// The story as it is printed, line by line, while it happens.
 #[derive(Debug, Default)]
-pub struct Story {
+pub(super) struct Story {
     /// The checks so far.
-    pub checks: Checks,
+    pub(super) checks: Checks,
     chapters: usize,
 }
 
 impl Story {
     /// Begins a chapter.
-    pub fn chapter(&mut self, title: &str, when: impl Display) {
+    pub(super) fn chapter(&mut self, title: &str, when: impl Display) {
         self.chapters += 1;
         self.line(&format!("\n{}. {title}   ({when})", self.chapters));
     }
 
     /// Tells something.
-    pub fn tell(&mut self, text: impl Display) {
+    pub(super) fn tell(&mut self, text: impl Display) {
         self.line(&format!("   {text}"));
     }
 
     /// Tells something that stands in the ledger, with the names of the records.
-    pub fn wrote(&mut self, text: impl Display, records: &[Named]) {
+    pub(super) fn wrote(&mut self, text: impl Display, records: &[Named]) {
         let names: String = match records {
             [] => String::new(),
             [first] => format!("   [{first}]"),
@@ -95,7 +95,7 @@ impl Story {
     }
 
     /// Checks something and says so; one that fails prints what was expected and seen.
-    pub fn check(&mut self, name: &'static str, held: bool, detail: impl Display) -> bool {
+    pub(super) fn check(&mut self, name: &'static str, held: bool, detail: impl Display) -> bool {
         let check = self.checks.check(name, held, detail).clone();
         let word = if check.held { "ok     " } else { "FAILED " };
         self.line(&format!("   {word}{}: {}", check.name, check.detail));
@@ -103,7 +103,7 @@ impl Story {
     }
 
     /// Says at the end what came of all checks.
-    pub fn verdict(&mut self) {
+    pub(super) fn verdict(&mut self) {
         let failed: Vec<Check> = self.checks.failed().cloned().collect();
         let made = self.checks.made();
         if failed.is_empty() {
