@@ -1,12 +1,16 @@
 //! REST: thin. Parse, make a command, ask a role, answer. Which route is whose stands in the file of that role.
 
 pub mod answer;
+pub mod audit;
 pub mod caller;
+pub mod community;
+pub mod hospital;
 pub mod issuer;
 pub mod log;
 pub mod problem;
 pub mod records;
 pub mod system;
+pub mod wallet;
 
 use actix_web::web;
 use utoipa::OpenApi;
@@ -34,6 +38,10 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
     records::configure(config);
     log::configure(config);
     issuer::configure(config);
+    hospital::configure(config);
+    audit::configure(config);
+    community::configure(config);
+    wallet::configure(config);
 }
 
 /// What a body that is not ours to read says: path, query and payload extractors of actix.

@@ -1,0 +1,166 @@
+//! The community's desk: who is there (C1), issuing (C5), help for people without a phone.
+
+use actix_web::web::Data;
+use actix_web::{HttpResponse, post};
+use actors::community::command::{Answer, Assist, Command, Issued};
+use actors::token::vc1::Card;
+use domain::ids::{Operator, ShortName, VoucherId};
+use domain::reasons::Reason;
+use domain::record::{AssistReason, HelpStep};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::{clerk, in_language, send};
+use crate::api::answer::{self, Nothing, Post, Receipt};
+use crate::api::problem::{Problem, ProblemBody};
+use crate::api::wallet::{Wanted, slot_of};
+use crate::node::Node;
+
+pub(super) fn configure(config: &mut ServiceConfig<'_>) {
+    config.service(identify).service(issue).service(help);
+}
+
+/// A personal QR.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Shown {
+    /// Text of the VP1 with step *identify*.
+    qr: String,
+}
+
+/// Who shows this personal QR, and what they may have. Nothing is written.
+///
+/// `200` with masked name and programmes; `404` for somebody of another community; `409` `presentation-stale`,
+/// `presentation-forged`, `presentation-other-step`.
+#[utoipa::path(tag = "community", request_body = Shown, responses(
+    (status = 200, body = Object), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/community/desk/identify")]
+async fn identify(node: Data<Node>, post: Post<Shown>) -> Result<HttpResponse, Problem> {
+    in_language(&post, async {
+        clerk(&node, &post)?;
+        let now = node.writer.now();
+        let known = answer::read(&node, |work| actors::community::desk::identify(work, &post.body.qr, now)).await?;
+        Ok(HttpResponse::Ok().json(known))
+    })
+    .await
+}
+
+/// To whom a voucher is issued: a phone's code, or card and document.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Issue {
+    /// Text of the VP1 with step *receive*.
+    qr: Option<String>,
+    /// Text of the VC1.
+    card: Option<String>,
+    /// With a card: of which programme.
+    #[schema(value_type = Option<String>)]
+    programme: Option<ShortName>,
+    /// With a card: the number of the document that the clerk sees.
+    document_number: Option<String>,
+    /// With a card: `no-phone`, `phone-broken` or `needs-help`.
+    #[schema(value_type = Option<String>)]
+    assist_reason: Option<AssistReason>,
+}
+
+/// A voucher as its holder takes it away.
+#[derive(ToSchema)]
+#[allow(dead_code)] // the shape of an answer, for the documentation
+struct IssuedVoucher {
+    /// `issuer.uuid`.
+    voucher: String,
+    /// Text of the VQ1.
+    token: String,
+    /// First moment after its validity.
+    valid_until: String,
+}
+
+/// Issue a voucher to whoever signed: by phone, or by card with the document in hand.
+///
+/// `201` with the voucher QR's text; `409` `allowance-used`, `no-stock`, `not-entitled`, `enrolment-blocked`,
+/// `enrolment-elsewhere`, `presentation-…`, `card-not-allowed`, `card-unknown`; `404` `holder-unknown`; `503` `waiting` while
+/// the registrar's record is on its way.
+#[utoipa::path(tag = "community", request_body = Issue, responses(
+    (status = 201, body = Receipt<IssuedVoucher>), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
+    (status = 503, body = ProblemBody),
+))]
+#[post("/v1/community/desk/issue")]
+async fn issue(node: Data<Node>, post: Post<Issue>) -> Result<HttpResponse, Problem> {
+    in_language(&post, async {
+        let helper = clerk(&node, &post)?;
+        if let Some(again) = answer::repeated::<_, Issued>(&node, &post).await? {
+            return Ok(again);
+        }
+        let body = &post.body;
+        let command = match (&body.qr, &body.card, &body.programme, &body.document_number, body.assist_reason) {
+            (Some(qr), None, None, None, None) => Command::Issue { qr: qr.clone() },
+            (None, Some(card), Some(programme), Some(document_number), Some(reason)) => Command::IssueByCard {
+                assist: assist(card, helper, reason)?,
+                programme: programme.clone(),
+                document_number: document_number.clone(),
+            },
+            _ => {
+                let what = "either qr, or card with programme, document_number and assist_reason";
+                return Err(Problem::malformed(what));
+            }
+        };
+        let done = send(&node, &post, command).await?;
+        let Answer::Issued(issued) = done.answer else { return Err(Reason::Internal.into()) };
+        Ok(answer::created(&node, &done.records, Some(issued)))
+    })
+    .await
+}
+
+fn assist(card: &str, helper: Operator, reason: AssistReason) -> Result<Assist, Problem> {
+    let card = Card::parse(card.trim()).map_err(|error| Problem::new(Reason::QrNotGenuine).detail(error))?;
+    Ok(Assist { card, helper, reason, cti: rand::random() })
+}
+
+/// What a clerk asks the voucher module for.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Help {
+    /// Text of the VC1.
+    card: String,
+    /// `issuer.uuid`.
+    #[schema(value_type = String)]
+    voucher: VoucherId,
+    /// `book` or `cancel`.
+    #[schema(value_type = String)]
+    step: HelpStep,
+    /// To book: the appointment.
+    slot: Option<Wanted>,
+    /// `no-phone`, `phone-broken` or `needs-help`.
+    #[schema(value_type = String)]
+    assist_reason: AssistReason,
+}
+
+/// Ask the voucher module to book or cancel for the holder of a card. The card's signature stands in the record.
+///
+/// `201`; the booking follows by itself; `409` `card-unknown`, `card-not-allowed`, `enrolment-elsewhere`, `slot-unknown`;
+/// `404` for a voucher that is not known here.
+#[utoipa::path(tag = "community", request_body = Help, responses(
+    (status = 201, body = Receipt<Nothing>), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/community/desk/help")]
+async fn help(node: Data<Node>, post: Post<Help>) -> Result<HttpResponse, Problem> {
+    in_language(&post, async {
+        let helper = clerk(&node, &post)?;
+        if let Some(again) = answer::repeated::<_, Nothing>(&node, &post).await? {
+            return Ok(again);
+        }
+        let Help { card, voucher, step, slot, assist_reason } = &post.body;
+        let assist = assist(card, helper, *assist_reason)?;
+        let slot = match slot {
+            Some(wanted) => Some(slot_of(&node, wanted).await?),
+            None => None,
+        };
+        let command = Command::Help { assist, voucher: *voucher, step: *step, slot, salt: rand::random() };
+        let done = send(&node, &post, command).await?;
+        node.wake();
+        Ok(answer::created(&node, &done.records, Some(Nothing {})))
+    })
+    .await
+}

@@ -1,0 +1,75 @@
+//! `/v1/community`: registration, the desk, stock and cards, each handler a command of [`actors::community`].
+
+mod desk;
+mod registration;
+mod stock;
+
+use actix_web::HttpResponse;
+use actors::community::Community;
+use actors::community::command::{Answer, Command};
+use actors::role::Ask;
+use actors::writer::Done;
+use domain::ids::{HolderId, Operator};
+use domain::reasons::Reason;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::answer::{Get, Post};
+use super::problem::Problem;
+use crate::node::Node;
+
+/// Registers the routes.
+pub fn configure(config: &mut ServiceConfig<'_>) {
+    registration::configure(config);
+    desk::configure(config);
+    stock::configure(config);
+}
+
+/// This node plays the community, and whoever asks is a clerk here.
+fn clerk<T>(node: &Node, post: &Post<T>) -> Result<Operator, Problem> {
+    node.role::<Community>()?;
+    post.caller.must_be_operator()
+}
+
+/// The same for a request that changes nothing.
+fn clerk_reads(node: &Node, get: &Get) -> Result<(), Problem> {
+    let allowed = node.role::<Community>().map(drop).and_then(|()| get.caller.must_be_operator().map(drop));
+    allowed.map_err(|problem| problem.language(get.language))
+}
+
+/// Asks the community; the answer is durable.
+async fn send<T>(node: &Node, post: &Post<T>, command: Command) -> Result<Done<Answer>, Problem> {
+    Ok(node.role::<Community>()?.send(Ask::<Community> { act: post.act(), command }).await??)
+}
+
+/// Reads what a handler makes of its request, and says problems in the caller's language.
+async fn in_language<T>(
+    post: &Post<T>,
+    handled: impl Future<Output = Result<HttpResponse, Problem>>,
+) -> Result<HttpResponse, Problem> {
+    handled.await.map_err(|problem| problem.language(post.language))
+}
+
+/// POSTs to the registrar, under a key of its own.
+async fn registrar<T: DeserializeOwned>(
+    node: &Node,
+    path: &str,
+    key: &str,
+    body: &impl Serialize,
+) -> Result<T, Problem> {
+    let registry = node.writer.registry();
+    let url = registry.member(registry.registrar).map(|m| m.entry.url.clone());
+    let url = url.ok_or_else(|| Problem::new(Reason::NotReady).detail("the registrar's log is not here yet"))?;
+    let answered = node.client.post_json(&format!("{url}{path}"), key, body).await;
+    answered.map_err(|error| Problem::new(error.reason()).detail(format!("the registrar: {error}")))
+}
+
+/// The key under which a request of a desk is passed on.
+fn key_of<T>(post: &Post<T>) -> String {
+    format!("desk-{}", post.idempotency.key)
+}
+
+fn holder_id(text: &str) -> Result<HolderId, Problem> {
+    text.parse().map(HolderId).map_err(Problem::malformed)
+}

@@ -1,0 +1,417 @@
+//! Registration: a phone announces its keys, the desk sees the document, the registrar registers each once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actix_web::web::{Data, Path};
+use actix_web::{HttpResponse, get, post};
+use actors::community::Community;
+use actors::community::command::{Answer, Command, Granted, Known, Registered};
+use actors::community::people::{self, Form, Person, Sex};
+use actors::community::registration::{self, Application, CardKeys, Carrier};
+use actors::presented;
+use actors::token::PublicKey;
+use actors::token::vc1::Card;
+use actors::voucher::letters::{Enrolled, KeyText};
+use domain::holder::BlockReason;
+use domain::ids::{CardId, HolderId, InstitutionId, ShortName};
+use domain::policy::Class;
+use domain::reasons::Reason;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_actix_web::service_config::ServiceConfig;
+use uuid::Uuid;
+
+use super::{clerk, clerk_reads, holder_id, in_language, key_of, registrar, send};
+use crate::api::answer::{self, Get, Listed, Nothing, Post, Receipt};
+use crate::api::caller::Caller;
+use crate::api::problem::{Problem, ProblemBody};
+use crate::node::Node;
+
+/// How long a desk waits until the enrolments are here that the registrar has written: then the person can be issued to.
+const WAIT_FOR_ENROLMENTS: Duration = Duration::from_secs(3);
+
+/// Rest between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+pub(super) fn configure(config: &mut ServiceConfig<'_>) {
+    config
+        .service(announce)
+        .service(without_phone)
+        .service(complete)
+        .service(new_card)
+        .service(look_up)
+        .service(block)
+        .service(new_phone);
+}
+
+/// What a phone announces.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Announcement {
+    /// Text of the VP1 with step *register*, not older than 60 s.
+    main_key: String,
+    /// A key for each programme: `ed25519:` or `es256:` and base64.
+    #[schema(value_type = Object)]
+    enrolment_keys: BTreeMap<ShortName, KeyText>,
+}
+
+/// Where an announcement waits.
+#[derive(Debug, Serialize, ToSchema)]
+struct Announced {
+    /// SHA-256 of the main key's bytes, hexadecimal.
+    thumbprint: String,
+}
+
+/// A phone announces its keys; a desk completes the registration within 24 hours. The request is signed by the new main key.
+///
+/// `201` with the thumbprint; `401` if another key signed; `409` `presentation-stale`, `presentation-forged`, `key-unfit`.
+#[utoipa::path(tag = "community", request_body = Announcement, responses(
+    (status = 201, body = Receipt<Announced>), (status = 401, body = ProblemBody), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/community/registrations")]
+async fn announce(node: Data<Node>, post: Post<Announcement>) -> Result<HttpResponse, Problem> {
+    in_language(&post, async {
+        node.role::<Community>()?;
+        let Caller::Holder(proof) = &post.caller else { return Err(Reason::Unauthenticated.into()) };
+        let main_key = presented::read(&post.body.main_key)?.main_key()?;
+        if !proof.verify(&main_key) {
+            return Err(Reason::Unauthenticated.into());
+        }
+        let command = Command::Announce {
+            register: post.body.main_key.clone(),
+            enrolment_keys: post.body.enrolment_keys.clone(),
+        };
+        let done = send(&node, &post, command).await?;
+        let Answer::Announced(thumbprint) = done.answer else { return Err(Reason::Internal.into()) };
+        Ok(answer::created(&node, &done.records, Some(Announced { thumbprint: hex::encode(thumbprint) })))
+    })
+    .await
+}
+
+/// A person as the desk reads the document. Personal data.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PersonForm {
+    /// Kind of document, such as `resident-id`.
+    #[schema(value_type = String)]
+    document_type: ShortName,
+    /// Its number.
+    document_number: String,
+    /// As in the document.
+    name: String,
+    /// Date of birth, `YYYY-MM-DD`.
+    born: chrono::NaiveDate,
+    /// `F` or `M`, as in the document.
+    #[schema(value_type = String)]
+    sex: Sex,
+    /// Telephone number.
+    phone: Option<String>,
+    /// `elderly`, `chronic`, `pregnant` or `disabled`.
+    #[schema(value_type = String)]
+    class: Class,
+    /// Who looks after the vouchers; this node or the first voucher module unless it is named.
+    #[schema(value_type = Option<String>)]
+    voucher_module: Option<InstitutionId>,
+    /// Text of the VP1 with step *register* that the phone shows now; absent without a phone.
+    qr: Option<String>,
+}
+
+impl PersonForm {
+    fn form(&self) -> Form {
+        Form {
+            document_type: self.document_type.clone(),
+            document_number: self.document_number.trim().to_owned(),
+            name: self.name.trim().to_owned(),
+            born: self.born,
+            sex: self.sex,
+            phone: self.phone.clone(),
+            class: self.class,
+        }
+    }
+}
+
+/// A printed card. Its text is a secret: print it, and keep it nowhere.
+#[derive(Serialize, ToSchema)]
+struct PrintedCard {
+    /// Text of the VC1.
+    text: String,
+    /// Twelve digits, printed below it.
+    lookup_number: String,
+    /// Random id.
+    #[schema(value_type = String)]
+    card_id: CardId,
+}
+
+impl From<&Card> for PrintedCard {
+    fn from(card: &Card) -> Self {
+        let card_id = CardId(Uuid::from_bytes(card.id()));
+        Self { text: card.text().to_string(), lookup_number: card.lookup_number(), card_id }
+    }
+}
+
+/// A registered person.
+#[derive(Serialize, ToSchema)]
+struct Completed {
+    /// Random id.
+    #[schema(value_type = String)]
+    holder: HolderId,
+    /// One for each programme that is open to the class.
+    #[schema(value_type = Vec<Object>)]
+    enrolments: Vec<Enrolled>,
+    /// The printed card, for somebody without a phone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    card: Option<PrintedCard>,
+}
+
+/// The part of the registrar's receipt that is needed.
+#[derive(Deserialize)]
+struct Receipted {
+    result: Option<Granted>,
+}
+
+/// Complete the registration of somebody whose phone announced itself: the document is checked, the phone is shown.
+///
+/// `201` with the enrolments; `404` if the phone has not announced itself within 24 hours; `409` `presentation-forged`,
+/// `presentation-stale`, `document-registered`, `key-registered`, `not-entitled`, `document-invalid`; `503` if the registrar
+/// does not answer.
+#[utoipa::path(tag = "community", params(("thumbprint" = String, Path)), request_body = PersonForm, responses(
+    (status = 201, body = Receipt<Completed>), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
+    (status = 503, body = ProblemBody),
+))]
+#[post("/v1/community/registrations/{thumbprint}/completion")]
+async fn complete(node: Data<Node>, thumbprint: Path<String>, post: Post<PersonForm>) -> Result<HttpResponse, Problem> {
+    in_language(&post, async {
+        clerk(&node, &post)?;
+        let mut print = [0; 32];
+        hex::decode_to_slice(thumbprint.as_str(), &mut print).map_err(Problem::malformed)?;
+        let qr = post.body.qr.as_deref().ok_or_else(|| Problem::malformed("qr: the phone shows its code"))?;
+        let form = post.body.form();
+        let now = node.writer.now();
+        let (pending, known) = answer::read(&node, |work| {
+            (registration::pending(work, &print, now), completed_before(work, &print, &form))
+        })
+        .await;
+        if let (None, Some(person)) = (&pending, known) {
+            // The answer to the desk was lost: it is given again.
+            let Person { holder, enrolments, .. } = person;
+            return Ok(answer::created(&node, &[], Some(Completed { holder, enrolments, card: None })));
+        }
+        let pending =
+            pending.ok_or_else(|| Problem::new(Reason::NotFound).detail("no phone of that thumbprint waits"))?;
+        let application = answer::read(&node, |work| {
+            let carrier = Carrier::Phone(qr, &pending);
+            registration::application(work, &form, post.body.voucher_module, &carrier, Uuid::new_v4, now)
+        })
+        .await?;
+        register(&node, &post, form, application, Some(pending.main_key), None).await
+    })
+    .await
+}
+
+fn completed_before(work: &actors::replica::Work<'_>, thumbprint: &[u8; 32], form: &Form) -> Option<Person> {
+    let kid = *thumbprint.first_chunk::<8>()?;
+    people::by_main_key_id(&work.tx, kid)
+        .into_iter()
+        .find(|p| p.form == *form && p.main_key.is_some_and(|key| key.thumbprint() == *thumbprint))
+}
+
+/// Register somebody without a phone: the document is checked, a card is printed.
+///
+/// `201` with enrolments and card, which is shown this once; `409` as for a phone; `503` if the registrar does not answer.
+#[utoipa::path(tag = "community", request_body = PersonForm, responses(
+    (status = 201, body = Receipt<Completed>), (status = 409, body = ProblemBody), (status = 503, body = ProblemBody),
+))]
+#[post("/v1/community/registrations/without-phone")]
+async fn without_phone(node: Data<Node>, post: Post<PersonForm>) -> Result<HttpResponse, Problem> {
+    in_language(&post, async {
+        clerk(&node, &post)?;
+        if post.body.qr.is_some() {
+            return Err(Problem::malformed("qr: a phone completes its own registration"));
+        }
+        let form = post.body.form();
+        let card = Card::generate(&mut rand::rng());
+        let now = node.writer.now();
+        let application = answer::read(&node, |work| {
+            let carrier = Carrier::Card(&card);
+            registration::application(work, &form, post.body.voucher_module, &carrier, Uuid::new_v4, now)
+        })
+        .await?;
+        register(&node, &post, form, application, None, Some(&card)).await
+    })
+    .await
+}
+
+async fn register(
+    node: &Node,
+    post: &Post<PersonForm>,
+    form: Form,
+    application: Application,
+    main_key: Option<PublicKey>,
+    card: Option<&Card>,
+) -> Result<HttpResponse, Problem> {
+    // Ids and keys are fresh each time, so each application is a request of its own.
+    let key = format!("registration-{}", Uuid::new_v4());
+    let receipted: Receipted = registrar(node, "/v1/issuer/holders", &key, &application).await?;
+    let granted = receipted.result.ok_or_else(|| {
+        Problem::new(Reason::PeerUnreachable).detail("the registrar's answer does not name the enrolments")
+    })?;
+    let registered = Registered {
+        form,
+        granted: granted.clone(),
+        main_key,
+        voucher_module: application.voucher_module,
+        card: card.map(|card| (CardId(Uuid::from_bytes(card.id())), card.lookup_number())),
+    };
+    let done = send(node, post, Command::Keep(Box::new(registered))).await?;
+    node.wake();
+    until_here(node, &granted.enrolments).await;
+    let Granted { holder, enrolments } = granted;
+    let result = Completed { holder, enrolments, card: card.map(Into::into) };
+    Ok(answer::created(node, &done.records, Some(result)))
+}
+
+/// Waits a little until the registrar's records are here. If they are not, they come later all the same.
+async fn until_here(node: &Node, enrolments: &[Enrolled]) {
+    let here = || node.writer.read(|work| enrolments.iter().all(|e| work.enrolment(&e.name).is_some())).answer;
+    let all = async {
+        while !here() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    let _ = tokio::time::timeout(WAIT_FOR_ENROLMENTS, all).await;
+}
+
+/// Whose card.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct WhoseCard {
+    /// Random id of the person.
+    #[schema(value_type = String)]
+    holder: HolderId,
+}
+
+/// A new card.
+#[derive(Serialize, ToSchema)]
+struct NewCard {
+    /// It is shown this once.
+    card: PrintedCard,
+}
+
+/// Print a card for somebody of this community, with or without a phone. It replaces an earlier one.
+///
+/// `201` with the card; `404` `holder-unknown`; `409` what the registrar refuses.
+#[utoipa::path(tag = "community", request_body = WhoseCard, responses(
+    (status = 201, body = Receipt<NewCard>), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/community/cards")]
+async fn new_card(node: Data<Node>, post: Post<WhoseCard>) -> Result<HttpResponse, Problem> {
+    in_language(&post, async {
+        clerk(&node, &post)?;
+        let holder = post.body.holder;
+        let person = answer::read(&node, |work| people::of(&work.tx, holder)).await.ok_or(Reason::HolderUnknown)?;
+        let card = Card::generate(&mut rand::rng());
+        let keys = CardKeys::of(&card, person.enrolments.iter().map(|e| (&e.programme, e.id)));
+        let path = format!("/v1/issuer/holders/{holder}/card");
+        let key = format!("card-{}", keys.card);
+        let _: serde_json::Value = registrar(&node, &path, &key, &keys).await?;
+        let command = Command::KeepCard { holder, card: (keys.card, card.lookup_number()) };
+        let done = send(&node, &post, command).await?;
+        Ok(answer::created(&node, &done.records, Some(NewCard { card: (&card).into() })))
+    })
+    .await
+}
+
+/// Look a card up by the twelve digits printed on it. They open nothing: they only say whose card it is.
+///
+/// `200` with whom it may belong to; `404` if nobody's; `429` after ten wrong numbers in ten minutes.
+#[utoipa::path(tag = "community", params(("lookup_number" = String, Path)), responses(
+    (status = 200, body = Object), (status = 404, body = ProblemBody), (status = 429, body = ProblemBody),
+))]
+#[get("/v1/community/cards/{lookup_number}")]
+async fn look_up(node: Data<Node>, lookup_number: Path<String>, get: Get) -> Result<HttpResponse, Problem> {
+    clerk_reads(&node, &get)?;
+    let looked = async {
+        let command = Command::LookUp { number: lookup_number.into_inner() };
+        let act = actors::writer::Act { operator: get.caller.operator(), idempotency: None };
+        let ask = actors::role::Ask::<Community> { act, command };
+        let Answer::Cards(found) = node.role::<Community>()?.send(ask).await??.answer else {
+            return Err(Reason::Internal.into());
+        };
+        if found.is_empty() {
+            return Err(Problem::new(Reason::NotFound).detail("no card of this community has that number"));
+        }
+        let limit = found.len();
+        Ok(HttpResponse::Ok().json(Listed::new(found, limit, |k: &Known| k.holder.to_string())))
+    };
+    looked.await.map_err(|problem: Problem| problem.language(get.language))
+}
+
+/// Why somebody is blocked.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Block {
+    /// `lost-or-stolen`, `died`, `entitlement-ended` or `holder-asked`.
+    #[schema(value_type = String)]
+    reason: BlockReason,
+}
+
+/// Block somebody with phone and card, in one act and for good. The registrar writes it.
+///
+/// `201`; `404` `holder-unknown`; `503` if the registrar does not answer.
+#[utoipa::path(tag = "community", params(("holder" = String, Path)), request_body = Block, responses(
+    (status = 201, body = Receipt<Nothing>), (status = 404, body = ProblemBody), (status = 503, body = ProblemBody),
+))]
+#[post("/v1/community/holders/{holder}/block")]
+async fn block(node: Data<Node>, holder: Path<String>, post: Post<Block>) -> Result<HttpResponse, Problem> {
+    in_language(&post, async {
+        clerk(&node, &post)?;
+        let holder = holder_id(&holder)?;
+        answer::read(&node, |work| people::of(&work.tx, holder).map(drop)).await.ok_or(Reason::HolderUnknown)?;
+        let path = format!("/v1/issuer/holders/{holder}/block");
+        let _: serde_json::Value = registrar(&node, &path, &key_of(&post), &post.body).await?;
+        Ok(answer::created(&node, &[], Some(Nothing {})))
+    })
+    .await
+}
+
+/// Another phone.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NewPhone {
+    /// Text of the VP1 with step *register* that the new phone shows now; absent if only a card is left.
+    main_key: Option<String>,
+    /// The new phone's key for each programme: `ed25519:` or `es256:` and base64.
+    #[schema(value_type = Object)]
+    #[serde(default)]
+    enrolment_keys: BTreeMap<ShortName, KeyText>,
+}
+
+/// Put another phone in the place of the old one. Nothing that the old one signs counts any more.
+///
+/// `201`; `404` `holder-unknown`; `409` `key-registered`, `presentation-forged`, `presentation-stale`.
+#[utoipa::path(tag = "community", params(("holder" = String, Path)), request_body = NewPhone, responses(
+    (status = 201, body = Receipt<Nothing>), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/community/holders/{holder}/phone")]
+async fn new_phone(node: Data<Node>, holder: Path<String>, post: Post<NewPhone>) -> Result<HttpResponse, Problem> {
+    in_language(&post, async {
+        clerk(&node, &post)?;
+        let holder = holder_id(&holder)?;
+        answer::read(&node, |work| people::of(&work.tx, holder).map(drop)).await.ok_or(Reason::HolderUnknown)?;
+        let main_key = match &post.body.main_key {
+            Some(text) => {
+                let shown = presented::read(text)?;
+                shown.is_fresh(node.writer.now())?;
+                Some(shown.main_key()?)
+            }
+            None => None,
+        };
+        let path = format!("/v1/issuer/holders/{holder}/key");
+        let _: serde_json::Value = registrar(&node, &path, &key_of(&post), &post.body).await?;
+        let done = send(&node, &post, Command::KeepPhone { holder, main_key }).await?;
+        node.wake();
+        Ok(answer::created(&node, &done.records, Some(Nothing {})))
+    })
+    .await
+}
