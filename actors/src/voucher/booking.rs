@@ -40,6 +40,16 @@ pub fn of_holder(work: &Work<'_>, holder: HolderId, id: VoucherId) -> Result<(Wa
     }
 }
 
+/// Whether a holder's voucher is one that can be booked at all: the stage, before any appointment is looked for.
+///
+/// # Errors
+///
+/// Those of [`of_holder`]; why its stage allows no booking.
+pub fn can_book(work: &Work<'_>, holder: HolderId, id: VoucherId) -> Result<(), Refused> {
+    let (_, _, state) = of_holder(work, holder, id)?;
+    if state.stage == Stage::Issued { Ok(()) } else { Err(wrong_stage(state.stage).into()) }
+}
+
 /// Whether an appointment can be booked with a voucher, all rules but the stage: validity, time, hospital, department,
 /// one open booking for each holder and programme.
 fn check_slot(work: &Work<'_>, id: VoucherId, state: &Voucher, slot: &Slot, now: Timestamp) -> Result<(), Reason> {
