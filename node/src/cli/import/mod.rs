@@ -1,0 +1,199 @@
+//! `import`: the tables of an office, read, judged, and sent to the node that they are for.
+
+mod plan;
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use serde::Serialize;
+use serde_json::Value;
+use sha2::Digest as _;
+use voucher_node::import::MAX_FILE_BYTES;
+
+use self::plan::Plan;
+use super::node::{DEFAULT_URL, Node};
+use super::output::{progress, say, say_json};
+use super::{BAD, GOOD};
+
+const AFTER_HELP: &str = "\
+Examples:
+  voucher-node import programmes programmes.csv --url http://127.0.0.1:7101
+  voucher-node import programmes programmes.csv --url http://127.0.0.1:7101 --operator 'Wang Fang' --yes
+  voucher-node import schedule  hours.csv      --url http://127.0.0.1:7104 --operator 'Li Na' --yes
+  voucher-node import residents residents.csv  --url http://127.0.0.1:7102 --operator 'Zhou Min' --yes
+
+Without --yes it reads the table, lists its faults by line and column, says what it would send, and sends nothing.
+Rows with a fault are never sent; the others are. Of a table for several institutions, only the rows of the one whose
+node is at --url are sent: programmes to an issuer, hours to a hospital, residents to a community.
+Columns, UTF-8 or GB18030, with or without a byte order mark: docs/operating/commands.md.
+
+Sending the same file twice does nothing twice. What was broken off is finished by the same command.
+Exit code 0: every row is good (and sent, with --yes). 1: some rows have faults, or the node refused some. 2: it could
+not be done.";
+
+/// Which table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Table {
+    /// People entitled, to their community
+    Residents,
+    /// Weekly consulting hours, to a hospital; they replace what it had
+    Schedule,
+    /// Voucher programmes, to an issuer
+    Programmes,
+}
+
+impl Table {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Residents => "residents",
+            Self::Schedule => "schedule",
+            Self::Programmes => "programmes",
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct ImportArgs {
+    /// Which table the file is
+    #[arg(value_enum)]
+    pub table: Table,
+    /// The file, CSV
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Base URL of the node that it is for
+    #[arg(long, value_name = "URL", default_value = DEFAULT_URL, env = "VOUCHER_NODE_URL")]
+    pub url: String,
+    /// Who imports; records carry a pseudonym of the name, never the name
+    #[arg(long, value_name = "NAME", required_if_eq("yes", "true"))]
+    pub operator: Option<String>,
+    /// Send what is good; without it, nothing is sent
+    #[arg(long)]
+    pub yes: bool,
+    /// Time zone in which a date of birth is judged, in minutes east of UTC
+    #[arg(long, value_name = "MINUTES", default_value_t = 480, hide = true)]
+    pub utc_offset_minutes: i32,
+    /// Report and answers as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What was read and sent, for machines. It holds no row of the file.
+#[derive(Debug, Serialize)]
+struct Outcome {
+    table: &'static str,
+    institution: String,
+    /// Rows without a fault, and the faults.
+    report: Value,
+    /// Good rows that are not for this node.
+    elsewhere: usize,
+    /// Rows that need not be sent or cannot be, with the reason.
+    left: Vec<String>,
+    /// Rows to send, and in how many requests.
+    rows: usize,
+    requests: usize,
+    /// What the node answered, in order.
+    answers: Vec<Value>,
+}
+
+pub(super) fn import(args: &ImportArgs) -> anyhow::Result<ExitCode> {
+    let file = read(&args.file)?;
+    let node = Node::at(&args.url, args.operator.as_deref())?;
+    let plan = Plan::make(args, &file, &node)?;
+    if !args.json {
+        say(&page(args, &plan));
+    }
+    let answers = if args.yes { send(args, &plan, &digest(&file), &node)? } else { Vec::new() };
+    if args.json {
+        say_json(&Outcome {
+            table: args.table.as_str(),
+            institution: plan.institution.to_string(),
+            rows: plan.rows(),
+            requests: plan.requests.len(),
+            report: plan.report.clone(),
+            elsewhere: plan.elsewhere,
+            left: plan.left.clone(),
+            answers,
+        })?;
+    }
+    Ok(ExitCode::from(if plan.is_clean() { GOOD } else { BAD }))
+}
+
+/// Reads a file, up to the limit of a table and a byte more, so that the reader of the table can say that it is too large.
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = MAX_FILE_BYTES as u64 + 1;
+    let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+    read.with_context(|| format!("{} cannot be read", path.display()))?;
+    Ok(bytes)
+}
+
+/// What a file is called in idempotency keys: the first 16 bytes of its SHA-256.
+fn digest(file: &[u8]) -> String {
+    let digest: [u8; 32] = sha2::Sha256::digest(file).into();
+    hex::encode(&digest[..16])
+}
+
+/// Sends the requests in order. The node answers a repetition as it answered the first time, and does nothing again.
+fn send(args: &ImportArgs, plan: &Plan, digest: &str, node: &Node) -> anyhow::Result<Vec<Value>> {
+    let bar = progress("sending", plan.requests.len() as u64);
+    let mut answers = Vec::new();
+    for request in &plan.requests {
+        let key = format!("import-{}-{digest}-{}", args.table.as_str(), request.name);
+        let answer = node
+            .post(plan.path, &key, &request.body)
+            .with_context(|| format!("{} of {} were taken; {}", answers.len(), plan.requests.len(), request.what))?;
+        if !args.json {
+            bar.suspend(|| say(&format!("{}: {}\n", request.what, taken(&answer))));
+        }
+        bar.inc(1);
+        answers.push(answer);
+    }
+    bar.finish_and_clear();
+    Ok(answers)
+}
+
+/// An answer in a few words: its numbers, never its rows.
+fn taken(answer: &Value) -> String {
+    if answer["repeated"] == Value::Bool(true) {
+        return "was taken before, nothing was done again".to_owned();
+    }
+    let mut text = "taken".to_owned();
+    for (name, value) in answer["result"].as_object().into_iter().flatten() {
+        match value {
+            Value::Number(number) => drop(write!(text, ", {name} {number}")),
+            Value::Array(items) => drop(write!(text, ", {name} {}", items.len())),
+            _ => {}
+        }
+    }
+    text
+}
+
+fn page(args: &ImportArgs, plan: &Plan) -> String {
+    let mut text = plan.faults_text.clone();
+    for left in &plan.left {
+        let _ = writeln!(text, "{left}");
+    }
+    if plan.elsewhere > 0 {
+        let _ = writeln!(text, "{} good rows are for other institutions and stay here", plan.elsewhere);
+    }
+    let (rows, requests) = (plan.rows(), plan.requests.len());
+    let _ = match (args.yes, requests) {
+        (_, 0) => writeln!(text, "there is nothing to send to {}", plan.institution),
+        (true, _) => writeln!(text, "sending {rows} rows to {} in {requests} requests", plan.institution),
+        (false, _) => writeln!(
+            text,
+            "nothing was sent: with --yes --operator NAME, {rows} rows would go to {} in {requests} requests",
+            plan.institution
+        ),
+    };
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,410 @@
+//! `init`: an institution's keys, its configuration, and the file with which it asks to join a federation.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail, ensure};
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use domain::ids::InstitutionId;
+use domain::member::{MemberEntry, Role};
+use ledger::key::{KeyKind, NoteVerifier};
+use ledger::note::to_base64;
+use serde::Serialize;
+use voucher_node::config::Config;
+use voucher_node::keys::NodeKeys;
+
+use super::GOOD;
+use super::output::{say, say_json};
+
+/// Longest base URL of a member, in bytes: the registrar refuses a longer one.
+const MAX_URL_BYTES: usize = 200;
+
+const AFTER_HELP: &str = "\
+Examples:
+  The registrar, the first institution of a federation, whose word on members and keys is taken:
+    voucher-node init --institution nanjing-health --roles issuer --federation voucher-ledger.example \\
+      --url http://127.0.0.1:7101 --bind 127.0.0.1:7101 --dir /srv/voucher/nanjing-health
+  Everyone else, with the vkey that the registrar's `init` printed:
+    voucher-node init --institution hospital-gulou --roles hospital --federation voucher-ledger.example \\
+      --url http://127.0.0.1:7104 --bind 127.0.0.1:7104 --dir /srv/voucher/hospital-gulou \\
+      --registrar nanjing-health --registrar-url http://127.0.0.1:7101 --registrar-vkey VKEY
+
+It makes DIR/node.toml, DIR/join.json and DIR/keys/{log,node,witness}.key, and never overwrites any of them. Keys that
+are there already are used. Keep the keys as you keep the institution's seal, and never two running copies of them.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct InitArgs {
+    /// Short id of the institution, for good: 1 to 24 characters of a-z, 0-9 and -
+    #[arg(long, value_name = "ID")]
+    pub institution: InstitutionId,
+    /// What it does, separated by commas
+    #[arg(long, value_name = "ROLE,..", value_delimiter = ',', required = true, value_parser = role())]
+    pub roles: Vec<Role>,
+    /// What the names of the federation's logs begin with, such as voucher-ledger.example
+    #[arg(long, value_name = "NAME")]
+    pub federation: String,
+    /// The base URL at which the others reach this node
+    #[arg(long, value_name = "URL")]
+    pub url: String,
+    /// Where this node listens; only a loopback address, transport security stands in front of it
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub bind: SocketAddr,
+    /// Directory for keys, configuration and data; made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+    /// The federation's registrar; without it, this institution is the registrar of a new federation
+    #[arg(long, value_name = "ID", requires_all = ["registrar_url", "registrar_vkey"])]
+    pub registrar: Option<InstitutionId>,
+    /// Base URL of the registrar's node
+    #[arg(long, value_name = "URL", requires = "registrar")]
+    pub registrar_url: Option<String>,
+    /// Verification key of the registrar's log: ask the registrar on a way that nobody can tamper with
+    #[arg(long, value_name = "VKEY", requires = "registrar")]
+    pub registrar_vkey: Option<String>,
+    /// What was made, as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn role() -> impl clap::builder::TypedValueParser<Value = Role> {
+    PossibleValuesParser::new(Role::ALL.map(Role::as_str)).map(|word| {
+        let found = Role::ALL.into_iter().find(|role| role.as_str() == word);
+        found.expect("only the words of roles are possible values")
+    })
+}
+
+/// The body of `POST /v1/issuer/members`.
+#[derive(Debug, Serialize)]
+struct Join {
+    institution: InstitutionId,
+    roles: Vec<Role>,
+    url: String,
+    origin: String,
+    keys: Three,
+    proofs: Three,
+}
+
+/// One text for each of the three keys, base64.
+#[derive(Debug, Serialize)]
+struct Three {
+    log: String,
+    node: String,
+    witness: String,
+}
+
+impl From<MemberEntry> for Join {
+    fn from(entry: MemberEntry) -> Self {
+        let [log, node, witness] = entry.keys.map(|key| to_base64(&key));
+        let keys = Three { log, node, witness };
+        let [log, node, witness] = entry.proofs.map(|proof| to_base64(&actors::replica::signature_bytes(&proof)));
+        let proofs = Three { log, node, witness };
+        let MemberEntry { institution, roles, url, origin, .. } = entry;
+        Self { institution, roles, url, origin, keys, proofs }
+    }
+}
+
+/// What was made, for machines.
+#[derive(Debug, Serialize)]
+struct Made {
+    config: PathBuf,
+    join: PathBuf,
+    keys: PathBuf,
+    origin: String,
+    log_vkey: String,
+}
+
+pub(super) fn init(args: &InitArgs) -> anyhow::Result<ExitCode> {
+    let made = make(args)?;
+    if args.json {
+        say_json(&made)?;
+    } else {
+        say(&page(args, &made));
+    }
+    Ok(ExitCode::from(GOOD))
+}
+
+fn make(args: &InitArgs) -> anyhow::Result<Made> {
+    check(args)?;
+    let dir = std::path::absolute(&args.dir).with_context(|| format!("--dir {}", args.dir.display()))?;
+    let (config_path, join_path) = (dir.join("node.toml"), dir.join("join.json"));
+    for path in [&config_path, &join_path] {
+        ensure!(!path.exists(), "{} is there already; init never overwrites, take another --dir", path.display());
+    }
+    let text = config_text(args, &dir)?;
+    fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+    write_new(&config_path, &text)?;
+    let rest = || {
+        // The file is read as the node will read it, so that what `run` refuses is refused here.
+        let config = Config::load(&config_path)?;
+        let keys = NodeKeys::load_or_make(&config.store.keys)?;
+        let signer = keys.log_signer(&config.origin())?;
+        let join = Join::from(keys.entry(config.institution, &config.roles, &config.http.url, &config.origin()));
+        write_new(&join_path, &format!("{}\n", serde_json::to_string_pretty(&join)?))?;
+        anyhow::Ok((config.origin(), signer.verifier().to_string(), config.store.keys))
+    };
+    match rest() {
+        Ok((origin, log_vkey, keys)) => Ok(Made { config: config_path, join: join_path, keys, origin, log_vkey }),
+        Err(error) => {
+            // What is half made would stand in the way of the next try. Keys stay: they are used then.
+            let _ = fs::remove_file(&config_path);
+            Err(error)
+        }
+    }
+}
+
+/// Checks what the configuration's own check does not see.
+fn check(args: &InitArgs) -> anyhow::Result<()> {
+    for (option, url) in
+        std::iter::once(("--url", &args.url)).chain(args.registrar_url.iter().map(|u| ("--registrar-url", u)))
+    {
+        let good = reqwest::Url::parse(url).is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
+        ensure!(good, "{option} {url}: a base URL begins with http:// or https:// and a host");
+        ensure!(!url.ends_with('/'), "{option} {url}: without the / at its end");
+        ensure!(url.len() <= MAX_URL_BYTES, "{option}: at most {MAX_URL_BYTES} bytes");
+    }
+    match (args.registrar, &args.registrar_vkey) {
+        (None, _) if !args.roles.contains(&Role::Issuer) => {
+            bail!("without --registrar this institution is the registrar itself, and that needs the role issuer")
+        }
+        (Some(registrar), _) if registrar == args.institution => {
+            bail!("--registrar {registrar} is this institution itself: leave the three --registrar options away")
+        }
+        (Some(registrar), Some(vkey)) => {
+            let verifier: NoteVerifier = vkey.parse().context("--registrar-vkey")?;
+            let origin = format!("{}/{registrar}", args.federation);
+            ensure!(verifier.kind() == KeyKind::Log, "--registrar-vkey is the key of a witness, not of a log");
+            ensure!(verifier.name() == origin, "--registrar-vkey is the key of {}, not of {origin}", verifier.name());
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
+    let write = || {
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// The configuration with the words that explain it.
+fn config_text(args: &InitArgs, dir: &Path) -> anyhow::Result<String> {
+    let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
+    let path = |name: &str| {
+        let path = dir.join(name);
+        let text = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
+        anyhow::Ok(quoted(text))
+    };
+    let mut roles = args.roles.clone();
+    roles.sort_unstable();
+    roles.dedup();
+    let roles: Vec<String> = roles.iter().map(|role| quoted(role.as_str())).collect();
+    let registrar = args.registrar.unwrap_or(args.institution);
+    let registrar_url = args.registrar_url.as_deref().unwrap_or(&args.url);
+    Ok(format!(
+        "\
+# One institution's node. Any field can be set by the environment instead: VOUCHER__HTTP__BIND for bind in [http].
+
+# Format of this file.
+version = 1
+# Short id, for good: it stands in every record.
+institution = {institution}
+# issuer, community, voucher, hospital, auditor.
+roles = [{roles}]
+# The name of this institution's log is this, a slash, and its id.
+federation = {federation}
+# Time zone of opening hours and statistics, in minutes east of UTC.
+utc_offset_minutes = 480
+
+[http]
+# Where it listens. Only a loopback address: transport security stands in front of it.
+bind = {bind}
+# The base URL at which the others reach it.
+url = {url}
+# Threads that serve requests.
+workers = 2
+
+[store]
+# Journal and store. One directory, one node; never run a copy of it.
+dir = {store}
+# The three keys: log, node, witness; mode 600.
+keys = {keys}
+# Free disk space, in MiB, below which nothing is accepted.
+min_free_disk_mib = 512
+# A directory that a reboot empties: it tells a plain restart from a machine that may have lost something.
+marker_dir = \"/dev/shm\"
+
+[registrar]
+# The trust anchor: the institution whose word on members and keys is taken.
+institution = {registrar}
+url = {registrar_url}
+# The verification key of its log; empty on the registrar itself.
+log_vkey = {vkey}
+
+[peers]
+# How long a question for something new waits at the other side, in seconds.
+poll_wait_secs = 20
+# Longest rest after failures, in milliseconds.
+max_backoff_millis = 5000
+# Institutions whose answer, beside the registrar's, lets this node write again after a crash of the machine.
+witnesses = []
+",
+        institution = quoted(args.institution.as_str()),
+        roles = roles.join(", "),
+        federation = quoted(&args.federation),
+        bind = quoted(&args.bind.to_string()),
+        url = quoted(&args.url),
+        store = path("data")?,
+        keys = path("keys")?,
+        registrar = quoted(registrar.as_str()),
+        registrar_url = quoted(registrar_url),
+        vkey = quoted(args.registrar_vkey.as_deref().unwrap_or_default()),
+    ))
+}
+
+fn page(args: &InitArgs, made: &Made) -> String {
+    let Made { config, join, keys, origin, log_vkey } = made;
+    let (config, join, keys) = (config.display(), join.display(), keys.display());
+    let mut text = format!(
+        "configuration  {config}\nkeys           {keys}   (back them up apart from the data; show them to nobody)\n\
+         join file      {join}\nlog            {origin}\nlog vkey       {log_vkey}\n\nNext:\n"
+    );
+    match (&args.registrar, &args.registrar_url) {
+        (Some(registrar), Some(url)) => text.push_str(&format!(
+            "  1. Give the join file to the operator of {registrar}, who registers this institution:\n     \
+             curl -X POST {url}/v1/issuer/members -H 'Content-Type: application/json' -H 'Operator: NAME' \\\n       \
+             -H 'Idempotency-Key: join-{id}' --data @{join}\n  \
+             2. Start the node:  voucher-node run --config {config}\n  \
+             3. See it catch up: voucher-node status --url {own}\n",
+            id = args.institution,
+            own = args.url,
+        )),
+        _ => text.push_str(&format!(
+            "  1. Start the node:  voucher-node run --config {config}\n     \
+             It registers itself as the first entry of its log, so its join file is not needed.\n  \
+             2. Give the others the id {id}, the URL {own} and the log vkey above, for their `init`:\n     \
+             --registrar {id} --registrar-url {own} --registrar-vkey {log_vkey}\n  \
+             3. Register each of them with the join file that their `init` makes.\n",
+            id = args.institution,
+            own = args.url,
+        )),
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use domain::member::Registry;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Typed {
+        #[command(flatten)]
+        init: InitArgs,
+    }
+
+    /// A registrar's arguments, with changes: each names an option and its new value.
+    fn typed(dir: &Path, changes: &[(&str, &str)]) -> Result<InitArgs, clap::Error> {
+        let dir = dir.to_str().unwrap();
+        let mut options = vec![
+            ("--institution", "nanjing-health"),
+            ("--roles", "issuer"),
+            ("--federation", "voucher-ledger.example"),
+            ("--url", "http://127.0.0.1:7101"),
+            ("--bind", "127.0.0.1:7101"),
+            ("--dir", dir),
+        ];
+        options.retain(|(option, _)| !changes.iter().any(|(changed, _)| changed == option));
+        options.extend(changes);
+        let words = options.iter().flat_map(|(option, value)| [*option, *value]);
+        Typed::try_parse_from(std::iter::once("init").chain(words)).map(|typed| typed.init)
+    }
+
+    #[test]
+    fn a_federation_begins_and_grows() {
+        let home = tempfile::tempdir().unwrap();
+        let registrar = make(&typed(&home.path().join("r"), &[]).unwrap()).unwrap();
+        let vkey = registrar.log_vkey.as_str();
+        let joining = [
+            ("--institution", "community-xuanwu"),
+            ("--roles", "voucher,community,voucher"),
+            ("--registrar", "nanjing-health"),
+            ("--registrar-url", "http://127.0.0.1:7101"),
+            ("--registrar-vkey", vkey),
+        ];
+        let dir = home.path().join("x");
+        let args = typed(&dir, &joining).unwrap();
+        let made = make(&args).unwrap();
+
+        let config = Config::load(&made.config).unwrap();
+        assert_eq!(config.roles, [Role::Community, Role::Voucher]);
+        assert_eq!((config.registrar.log_vkey.as_str(), config.store.keys.clone()), (vkey, dir.join("keys")));
+        assert_eq!(made.origin, "voucher-ledger.example/community-xuanwu");
+        assert!(page(&args, &made).contains(&format!("--data @{}", made.join.display())));
+
+        // The join file says what the registrar checks before it registers anyone.
+        let keys = NodeKeys::load_or_make(&config.store.keys).unwrap();
+        let entry = keys.entry(config.institution, &config.roles, &config.http.url, &config.origin());
+        actors::replica::check_entry(&Registry::new(config.registrar.institution), &entry).unwrap();
+        let join: serde_json::Value = serde_json::from_slice(&fs::read(&made.join).unwrap()).unwrap();
+        assert_eq!(join["institution"], "community-xuanwu");
+        assert_eq!(join["roles"], serde_json::json!(["community", "voucher"]));
+        assert_eq!(join["keys"]["log"], to_base64(&entry.keys[0]));
+        assert_eq!(join["proofs"]["witness"], to_base64(&actors::replica::signature_bytes(&entry.proofs[2])));
+
+        // Nothing is overwritten, and nothing was changed by the try.
+        let before = fs::read(&made.config).unwrap();
+        assert!(make(&args).unwrap_err().to_string().contains("never overwrites"));
+        assert_eq!(fs::read(&made.config).unwrap(), before);
+        // A configuration that was removed is made again over the same keys.
+        fs::remove_file(&made.config).unwrap();
+        fs::remove_file(&made.join).unwrap();
+        assert_eq!(make(&args).unwrap().log_vkey, made.log_vkey);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_and_leaves_nothing() {
+        let other = NoteVerifier::new(
+            "voucher-ledger.example/somebody",
+            KeyKind::Log,
+            ledger::key::PrivateKey::from_seed(&[7; 32]).public(),
+        );
+        let vkey = other.unwrap().to_string();
+        let registrar = |vkey: &'static str| {
+            vec![("--registrar", "a"), ("--registrar-url", "http://127.0.0.1:1"), ("--registrar-vkey", vkey)]
+        };
+        let vkey: &'static str = vkey.leak();
+        let table: [(Vec<(&str, &str)>, &str); 12] = [
+            (vec![("--institution", "Nanjing")], "a-z, 0-9 and -"),
+            (vec![("--roles", "issuer,doctor")], "possible values: issuer, community, voucher, hospital, auditor"),
+            (vec![("--roles", "hospital")], "needs the role issuer"),
+            (vec![("--federation", "a b")], "federation:"),
+            (vec![("--federation", "")], "federation:"),
+            (vec![("--url", "127.0.0.1:7101")], "begins with http://"),
+            (vec![("--url", "http://127.0.0.1:7101/")], "without the /"),
+            (vec![("--bind", "0.0.0.0:7101")], "only a loopback address"),
+            (vec![("--registrar", "a")], "--registrar-url"),
+            (registrar("a+b+c"), "--registrar-vkey"),
+            (registrar(vkey), "is the key of voucher-ledger.example/somebody, not of voucher-ledger.example/a"),
+            ([registrar(vkey), vec![("--institution", "a")]].concat(), "is this institution itself"),
+        ];
+        for (changes, why) in table {
+            let home = tempfile::tempdir().unwrap();
+            let dir = home.path().join("d");
+            let said = match typed(&dir, &changes) {
+                Ok(args) => format!("{:#}", make(&args).unwrap_err()),
+                Err(error) => error.to_string(),
+            };
+            assert!(said.contains(why), "{changes:?}: {said}");
+            assert!(!dir.join("node.toml").exists() && !dir.join("join.json").exists(), "{changes:?}");
+        }
+    }
+}

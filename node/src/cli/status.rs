@@ -1,0 +1,107 @@
+//! `status`: how a node stands, and how old its knowledge of each log is.
+
+use std::process::ExitCode;
+
+use domain::time::{Millis, Timestamp};
+
+use super::node::{DEFAULT_URL, LogStatus, Node, Status};
+use super::output::{say, say_json, span, table};
+use super::{BAD, GOOD};
+
+const AFTER_HELP: &str = "\
+Examples:
+  voucher-node status
+  voucher-node status --url http://127.0.0.1:7104
+  voucher-node status --json | jq .logs
+
+`age` is the time since the last record of that log that this node knows: what it says about vouchers is at least as
+new as that. A log whose institution has nothing to do grows old without harm.
+Exit code 0: the node may write. 1: it may not yet (the start rule, see docs/operating/setup.md), or a log needs a newer
+program. 2: it cannot be reached.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct StatusArgs {
+    /// Base URL of the node
+    #[arg(long, value_name = "URL", default_value = DEFAULT_URL, env = "VOUCHER_NODE_URL")]
+    url: String,
+    /// The node's own answer, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let node = Node::at(&args.url, None)?;
+    let status = node.status()?;
+    if args.json {
+        say_json(&node.get::<serde_json::Value>("/v1/status")?)?;
+    } else {
+        say(&page(&status));
+    }
+    let good = status.ready && !status.logs.iter().any(|log| log.upgrade_needed);
+    Ok(ExitCode::from(if good { GOOD } else { BAD }))
+}
+
+fn page(status: &Status) -> String {
+    let roles: Vec<&str> = status.roles.iter().map(|role| role.as_str()).collect();
+    let ready = if status.ready { "may write" } else { "may NOT write yet: it asks how far its log had come" };
+    let clock = match status.clock_ahead_secs {
+        ahead if status.clock == "federation" => {
+            format!("the demo's clock, {} ahead", span(Millis(ahead.saturating_mul(1_000))))
+        }
+        _ => "the machine's clock".to_owned(),
+    };
+    let mut rows = vec![["log", "entries", "folded", "last record", "age", ""].map(str::to_owned).to_vec()];
+    rows.extend(status.logs.iter().map(|log| row(log, status.time)));
+    format!(
+        "{} ({}), version {}\n{}   {clock}\n{ready}\n\n{}",
+        status.institution,
+        roles.join(", "),
+        status.version,
+        status.time,
+        table(&rows)
+    )
+}
+
+fn row(log: &LogStatus, now: Timestamp) -> Vec<String> {
+    let (last, age) = match log.folded {
+        0 => ("-".to_owned(), "-".to_owned()),
+        _ => (log.last_at.to_string(), span(Millis(now.millis().saturating_sub(log.last_at.millis())))),
+    };
+    let note = match log.size.saturating_sub(log.folded) {
+        _ if log.upgrade_needed => "needs a newer program".to_owned(),
+        0 => String::new(),
+        behind => format!("{behind} not folded yet"),
+    };
+    vec![log.institution.to_string(), log.size.to_string(), log.folded.to_string(), last, age, note]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_says_how_old_each_log_is() {
+        let status: Status = serde_json::from_value(serde_json::json!({
+            "institution": "hospital-gulou", "roles": ["hospital"], "time": "2026-11-23T08:00:10.000Z",
+            "clock": "federation", "clock_ahead_secs": 7200, "ready": false, "version": "0.1.0",
+            "logs": [
+                {"institution": "audit-jiangsu", "origin": "x", "size": 0, "folded": 0, "last_at": "1970-01-01T00:00:00.000Z", "upgrade_needed": false},
+                {"institution": "hospital-gulou", "origin": "y", "size": 12, "folded": 12, "last_at": "2026-11-23T08:00:07.000Z", "upgrade_needed": false},
+                {"institution": "nanjing-health", "origin": "z", "size": 300, "folded": 298, "last_at": "2026-11-23T06:00:00.000Z", "upgrade_needed": false},
+            ]
+        }))
+        .unwrap();
+        assert_eq!(
+            page(&status),
+            "hospital-gulou (hospital), version 0.1.0\n\
+             2026-11-23T08:00:10.000Z   the demo's clock, 2 h ahead\n\
+             may NOT write yet: it asks how far its log had come\n\
+             \n\
+             log             entries  folded               last record  age\n\
+             audit-jiangsu         0       0                         -    -\n\
+             hospital-gulou       12      12  2026-11-23T08:00:07.000Z  3 s\n\
+             nanjing-health      300     298  2026-11-23T06:00:00.000Z  2 h  2 not folded yet\n"
+        );
+    }
+}
