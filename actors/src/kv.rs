@@ -1,10 +1,13 @@
 //! Reading and writing state: a transaction over what the ledger holds, kept or dropped as a whole.
 
-use std::collections::BTreeMap;
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use domain::ids::InstitutionId;
+use domain::ids::{InstitutionId, RecordName};
+use domain::time::Timestamp;
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -33,19 +36,57 @@ pub trait Base: Send + Sync {
 /// New values by key; none deletes.
 pub type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
+/// A value that a transaction keeps decoded.
+trait Kept: Any + Send + Sync {
+    fn bytes(&self) -> Vec<u8>;
+}
+
+impl<T: Serialize + Send + Sync + 'static> Kept for T {
+    fn bytes(&self) -> Vec<u8> {
+        write(self)
+    }
+}
+
+struct KeptRow {
+    value: Arc<dyn Kept>,
+    /// Written here, and not yet among the transaction's writes.
+    is_new: bool,
+}
+
+/// What a transaction has learnt of its base, which does not change below it.
+#[derive(Default)]
+struct Learnt {
+    /// Ranges of the state that were looked at, and whether there is no row in them.
+    looked_at: Vec<(Vec<u8>, Vec<u8>, bool)>,
+    /// Private keys without a row.
+    absent: BTreeSet<Vec<u8>>,
+    /// Records that are held, with their times.
+    records: HashMap<RecordName, Timestamp>,
+}
+
 /// A transaction: reads see its own writes; nothing outside sees them before it is committed.
 pub struct Tx<'a> {
     base: &'a dyn Base,
     state: Writes,
     private: Writes,
     entries: BTreeMap<(InstitutionId, u64), Arc<[u8]>>,
+    // Rows of the state that are read and written many times in one transaction: decoded once, encoded once.
+    kept: Mutex<BTreeMap<Vec<u8>, KeptRow>>,
+    learnt: Mutex<Learnt>,
 }
 
 impl<'a> Tx<'a> {
     /// An empty transaction.
     #[must_use]
-    pub const fn new(base: &'a dyn Base) -> Self {
-        Self { base, state: Writes::new(), private: Writes::new(), entries: BTreeMap::new() }
+    pub fn new(base: &'a dyn Base) -> Self {
+        Self {
+            base,
+            state: Writes::new(),
+            private: Writes::new(),
+            entries: BTreeMap::new(),
+            kept: Mutex::default(),
+            learnt: Mutex::default(),
+        }
     }
 
     const fn writes(&self, space: Space) -> &Writes {
@@ -58,10 +99,34 @@ impl<'a> Tx<'a> {
     /// The value of a key.
     #[must_use]
     pub fn get(&self, space: Space, key: &[u8]) -> Option<Arc<[u8]>> {
-        match self.writes(space).get(key) {
-            Some(value) => value.as_deref().map(Arc::from),
-            None => self.base.get(space, key),
+        match self.written(space, key) {
+            Some(value) => value.map(Arc::from),
+            None => self.base_get(space, key),
         }
+    }
+
+    /// What this transaction wrote under a key; the outer none if it did not.
+    fn written(&self, space: Space, key: &[u8]) -> Option<Option<Vec<u8>>> {
+        if space == Space::State
+            && let Some(row) = self.kept.lock().get(key).filter(|row| row.is_new)
+        {
+            return Some(Some(row.value.bytes()));
+        }
+        self.writes(space).get(key).cloned()
+    }
+
+    fn base_get(&self, space: Space, key: &[u8]) -> Option<Arc<[u8]>> {
+        if space == Space::State {
+            return self.base.get(space, key);
+        }
+        if self.learnt.lock().absent.contains(key) {
+            return None;
+        }
+        let found = self.base.get(space, key);
+        if found.is_none() {
+            self.learnt.lock().absent.insert(key.to_vec());
+        }
+        found
     }
 
     /// Puts a value.
@@ -76,7 +141,10 @@ impl<'a> Tx<'a> {
 
     fn set(&mut self, space: Space, key: Vec<u8>, value: Option<Vec<u8>>) {
         match space {
-            Space::State => self.state.insert(key, value),
+            Space::State => {
+                self.kept.get_mut().remove(&key);
+                self.state.insert(key, value)
+            }
             Space::Private => self.private.insert(key, value),
         };
     }
@@ -84,26 +152,56 @@ impl<'a> Tx<'a> {
     /// At most `limit` rows from `from` on and before `to`, in order.
     #[must_use]
     pub fn range(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Vec<Row> {
-        let bounds = (Bound::Included(from.to_vec()), Bound::Excluded(to.to_vec()));
         if from >= to {
             return Vec::new();
         }
-        let mut written = self.writes(space).range(bounds).peekable();
-        if written.peek().is_none() {
-            return self.base.range(space, from, to, limit);
+        let bounds = (Bound::Included(from), Bound::Excluded(to));
+        let mut written: BTreeMap<&[u8], Option<Arc<[u8]>>> = BTreeMap::new();
+        for (key, value) in self.writes(space).range::<[u8], _>(bounds) {
+            written.insert(key, value.as_deref().map(Arc::from));
+        }
+        let kept = self.kept.lock();
+        if space == Space::State {
+            for (key, row) in kept.range::<[u8], _>(bounds).filter(|(_, row)| row.is_new) {
+                written.insert(key, Some(row.value.bytes().into()));
+            }
+        }
+        if written.is_empty() {
+            return self.base_range(space, from, to, limit);
         }
         // Rows deleted here make room for as many more from below.
-        let deleted = self.writes(space).range((Bound::Included(from.to_vec()), Bound::Excluded(to.to_vec())));
-        let deleted = deleted.filter(|(_, v)| v.is_none()).count();
-        let mut rows: BTreeMap<Vec<u8>, Arc<[u8]>> =
-            self.base.range(space, from, to, limit.saturating_add(deleted)).into_iter().collect();
+        let deleted = written.values().filter(|v| v.is_none()).count();
+        let below = self.base_range(space, from, to, limit.saturating_add(deleted));
+        let mut rows: BTreeMap<Vec<u8>, Arc<[u8]>> = below.into_iter().collect();
         for (key, value) in written {
             match value {
-                Some(value) => drop(rows.insert(key.clone(), Arc::from(value.as_slice()))),
+                Some(value) => drop(rows.insert(key.to_vec(), value)),
                 None => drop(rows.remove(key)),
             }
         }
         rows.into_iter().take(limit).collect()
+    }
+
+    fn base_range(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Vec<Row> {
+        if space == Space::State && self.is_empty(from, to) == Some(true) {
+            return Vec::new();
+        }
+        self.base.range(space, from, to, limit)
+    }
+
+    /// Whether the base has no row in a range, if a range around it was looked at.
+    fn is_empty(&self, from: &[u8], to: &[u8]) -> Option<bool> {
+        let learnt = self.learnt.lock();
+        let around = learnt.looked_at.iter().find(|(start, end, _)| start.as_slice() <= from && to <= end.as_slice());
+        around.map(|(_, _, is_empty)| *is_empty)
+    }
+
+    /// Looks once whether a range of the state has any row, so that parts of it need not be looked for one by one.
+    pub fn look_ahead(&self, from: &[u8], to: &[u8]) {
+        if self.is_empty(from, to).is_none() {
+            let is_empty = self.base.range(Space::State, from, to, 1).is_empty();
+            self.learnt.lock().looked_at.push((from.to_vec(), to.to_vec(), is_empty));
+        }
     }
 
     /// Every row whose key begins with `prefix`, at most `limit`.
@@ -123,10 +221,62 @@ impl<'a> Tx<'a> {
         self.entries.insert((institution, index), bytes);
     }
 
+    /// Remembers that a record is held, and its time.
+    pub fn remember(&mut self, name: RecordName, at: Timestamp) {
+        self.learnt.get_mut().records.insert(name, at);
+    }
+
+    /// The time of a record that [`Tx::remember`] was told of.
+    #[must_use]
+    pub fn remembered(&self, name: &RecordName) -> Option<Timestamp> {
+        self.learnt.lock().records.get(name).copied()
+    }
+
+    /// A typed value of the state, decoded at most once in this transaction.
+    #[must_use]
+    pub fn load_kept<T>(&self, key: &[u8]) -> Option<Arc<T>>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync + 'static,
+    {
+        if let Some(row) = self.kept.lock().get(key) {
+            let any: Arc<dyn Any + Send + Sync> = row.value.clone();
+            if let Ok(value) = any.downcast() {
+                return Some(value);
+            }
+        }
+        let value: Arc<T> = Arc::new(self.load(key)?);
+        self.kept.lock().entry(key.to_vec()).or_insert_with(|| KeptRow { value: value.clone(), is_new: false });
+        Some(value)
+    }
+
+    /// Stores a typed value of the state; its bytes are made when the transaction ends or somebody asks for them.
+    pub fn keep<T: Serialize + Send + Sync + 'static>(&mut self, key: Vec<u8>, value: T) {
+        self.kept.get_mut().insert(key, KeptRow { value: Arc::new(value), is_new: true });
+    }
+
+    /// Takes a value out to be changed. The caller keeps it again: what was written of it here is gone otherwise.
+    pub fn take_kept<T>(&mut self, key: &[u8]) -> Option<T>
+    where
+        T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
+    {
+        let value = self.load_kept::<T>(key)?;
+        self.kept.get_mut().remove(key);
+        Some(Arc::unwrap_or_clone(value))
+    }
+
     /// A typed value of the state.
     #[must_use]
     pub fn load<T: DeserializeOwned>(&self, key: &[u8]) -> Option<T> {
-        self.get(Space::State, key).map(|bytes| read(&bytes))
+        match self.written(Space::State, key) {
+            Some(value) => value.map(|bytes| read(&bytes)),
+            None => self.base.get(Space::State, key).map(|bytes| read(&bytes)),
+        }
+    }
+
+    /// A typed value that this transaction wrote under a key of the state, and not any other before it.
+    #[must_use]
+    pub fn load_written<T: DeserializeOwned>(&self, key: &[u8]) -> Option<T> {
+        self.written(Space::State, key).flatten().map(|bytes| read(&bytes))
     }
 
     /// Stores a typed value of the state.
@@ -147,7 +297,10 @@ impl<'a> Tx<'a> {
 
     /// What it wrote: state and private rows.
     #[must_use]
-    pub fn into_writes(self) -> (Writes, Writes) {
+    pub fn into_writes(mut self) -> (Writes, Writes) {
+        for (key, row) in self.kept.into_inner().into_iter().filter(|(_, row)| row.is_new) {
+            self.state.insert(key, Some(row.value.bytes()));
+        }
         (self.state, self.private)
     }
 }
@@ -263,5 +416,34 @@ mod tests {
         assert_eq!(keys(2), [b"b".to_vec(), b"bb".to_vec()]);
         assert!(tx.get(Space::State, b"a").is_none());
         assert_eq!(after_prefix(b"a\xff"), b"b".to_vec());
+    }
+
+    #[test]
+    fn what_is_kept_is_a_row_like_any_other() {
+        let mut memory = Memory::default();
+        let mut first = Tx::new(&memory);
+        first.keep(b"a".to_vec(), 1_u64);
+        first.keep(b"b".to_vec(), 2_u64);
+        memory.commit(first.into_writes());
+
+        let mut tx = Tx::new(&memory);
+        tx.look_ahead(b"c", b"z");
+        assert_eq!(tx.load_kept::<u64>(b"a").as_deref(), Some(&1));
+        let taken: Option<u64> = tx.take_kept(b"a");
+        tx.keep(b"a".to_vec(), taken.unwrap() + 10);
+        tx.keep(b"c".to_vec(), 3_u64);
+        tx.delete(Space::State, b"b".to_vec());
+        let rows: Vec<u64> = tx.range(Space::State, b"a", b"z", 9).iter().map(|(_, v)| read(v)).collect();
+        assert_eq!(rows, [11, 3]);
+        assert_eq!(
+            (tx.load::<u64>(b"a"), tx.load::<u64>(b"b"), tx.load_written::<u64>(b"c")),
+            (Some(11), None, Some(3))
+        );
+        // Plain writes replace what was kept.
+        tx.store(b"c".to_vec(), &4_u64);
+        assert_eq!((tx.load_kept::<u64>(b"c").as_deref(), tx.load_kept::<u64>(b"b")), (Some(&4), None));
+        memory.commit(tx.into_writes());
+        let left: Vec<(&[u8], u64)> = memory.state().map(|(k, v)| (k, read(v))).collect();
+        assert_eq!(left, [(&b"a"[..], 11), (&b"c"[..], 4)]);
     }
 }

@@ -394,13 +394,10 @@ impl Desk<'_> {
             // The state is behind the log, or does not know the format: nothing can be decided.
             return Err(Reason::NotReady.into());
         }
-        if self.work.tx.get(Space::State, &keys::broken(name.institution, name.index)).is_some() {
-            let broken: (RecordName, replica::Broken) = self
-                .work
-                .tx
-                .load(&keys::broken(name.institution, name.index))
-                .unwrap_or((name, replica::Broken::Unreadable));
-            return Err(match broken.1 {
+        // The place in the log is new, so what is wrong with it can only have been written now.
+        let broken = self.work.tx.load_written(&keys::broken(name.institution, name.index));
+        if let Some((_, broken)) = broken as Option<(RecordName, replica::Broken)> {
+            return Err(match broken {
                 replica::Broken::Rule(reason) => reason.into(),
                 _ => Reason::Internal.into(),
             });
@@ -418,7 +415,7 @@ impl Desk<'_> {
     /// [`Reason::VoidRequested`] for a forward step of a voucher that the issuer wants back.
     pub fn step(&mut self, role: Role, voucher: VoucherId, step: Step) -> Result<RecordName, Refused> {
         let me = self.me();
-        let prev = match self.work.voucher(voucher) {
+        let prev = match self.work.voucher_kept(voucher) {
             Some(doc) => {
                 if doc.own_waits(me) {
                     return Err(Reason::Waiting.into());
@@ -442,7 +439,7 @@ impl Desk<'_> {
         };
         let registrar = self.work.registrar_position().ok_or(Reason::NotReady)?;
         let name = self.write(role, Body::Chain(ChainRecord { voucher, prev, registrar, step }))?;
-        let doc = self.work.voucher(voucher).ok_or(Refused::NotFound)?;
+        let doc = self.work.voucher_kept(voucher).ok_or(Refused::NotFound)?;
         if doc.head_name() == Some(name) {
             return Ok(name);
         }

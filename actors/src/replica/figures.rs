@@ -10,11 +10,11 @@ use crate::kv::{Space, read};
 pub(super) fn add(work: &mut Work<'_>, changes: Changes) {
     for (counter, change) in changes {
         let key = keys::counter(&counter);
-        let n: i64 = work.tx.load::<(Counter, i64)>(&key).map_or(0, |(_, n)| n) + change;
+        let n: i64 = work.tx.load_kept::<(Counter, i64)>(&key).map_or(0, |row| row.1) + change;
         if n == 0 {
             work.tx.delete(Space::State, key);
         } else {
-            work.tx.store(key, &(counter, n));
+            work.tx.keep(key, (counter, n));
         }
     }
 }

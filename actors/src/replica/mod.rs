@@ -102,7 +102,7 @@ pub struct Fork {
 /// Returns the record, or none where its bytes are of no use.
 pub fn apply(work: &mut Work<'_>, institution: InstitutionId, index: u64, bytes: &Arc<[u8]>) -> Option<Record> {
     let key = keys::cursor(institution);
-    let mut cursor: Cursor = work.tx.load(&key).unwrap_or_default();
+    let mut cursor: Cursor = work.cursor(institution);
     if cursor.next != index || cursor.upgrade_needed {
         return None;
     }
@@ -112,12 +112,12 @@ pub fn apply(work: &mut Work<'_>, institution: InstitutionId, index: u64, bytes:
         Ok(record) => record,
         Err(ledger::record::DecodeError::UnknownVersion(_)) => {
             cursor.upgrade_needed = true;
-            work.tx.store(key, &cursor);
+            work.tx.keep(key, cursor);
             return None;
         }
         Err(_) => {
             cursor.next += 1;
-            work.tx.store(key, &cursor);
+            work.tx.keep(key, cursor);
             report(work, name, &Broken::Unreadable);
             voucher::wake(work, name);
             return None;
@@ -127,7 +127,7 @@ pub fn apply(work: &mut Work<'_>, institution: InstitutionId, index: u64, bytes:
     let backwards = record.at < cursor.last_at;
     cursor.next += 1;
     cursor.last_at = cursor.last_at.max(record.at);
-    work.tx.store(key, &cursor);
+    work.tx.keep(key, cursor);
     if !in_place || backwards {
         report(work, name, if in_place { &Broken::ClockWentBack } else { &Broken::Unreadable });
         voucher::wake(work, name);
@@ -140,6 +140,7 @@ pub fn apply(work: &mut Work<'_>, institution: InstitutionId, index: u64, bytes:
         repeated.records.push(name);
         work.tx.store(key, &repeated);
     }
+    work.tx.remember(name, record.at);
     match &record.body {
         Body::Chain(chain) => voucher::apply_chain(work, name, &record, chain),
         Body::Note(note) => notes::apply(work, name, &record, note),
@@ -214,13 +215,19 @@ impl Work<'_> {
     /// How far a log is folded.
     #[must_use]
     pub fn cursor(&self, institution: InstitutionId) -> Cursor {
-        self.tx.load(&keys::cursor(institution)).unwrap_or_default()
+        self.tx.load_kept(&keys::cursor(institution)).map_or_else(Cursor::default, |cursor| *cursor)
     }
 
     /// A voucher's records and state.
     #[must_use]
     pub fn voucher(&self, id: VoucherId) -> Option<VoucherDoc> {
-        self.tx.load(&keys::voucher(id))
+        self.voucher_kept(id).map(Arc::unwrap_or_clone)
+    }
+
+    /// The same, shared with the transaction: to be read, and let go before the voucher is written.
+    #[must_use]
+    pub fn voucher_kept(&self, id: VoucherId) -> Option<Arc<VoucherDoc>> {
+        self.tx.load_kept(&keys::voucher(id))
     }
 
     /// The enrolment that a record made.

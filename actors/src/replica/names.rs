@@ -18,6 +18,9 @@ fn look(work: &Work<'_>, own: RecordName, name: &RecordName) -> Known {
     if name.institution == own.institution && name.index >= own.index {
         return Known::Wrong; // a record cannot name itself or what comes after it
     }
+    if let Some(at) = work.tx.remembered(name) {
+        return Known::Held(at);
+    }
     if work.cursor(name.institution).next <= name.index {
         return Known::NotYet;
     }

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::notes::{self, NoteEntry};
 use super::{Broken, Work, figures, names, presentation};
 use crate::keys;
-use crate::kv::{Space, Tx};
+use crate::kv::{Space, Tx, after_prefix};
 
 /// A step of the path as the figures need it; institutions by their place in the document's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,15 +144,14 @@ impl VoucherDoc {
         u16::try_from(at).unwrap_or(u16::MAX)
     }
 
-    fn standings(&self) -> Vec<(&Link, Standing)> {
+    fn standings(&self, path: &[Waypoint]) -> Vec<(&Link, Standing)> {
         let who = |at: Option<u16>| at.and_then(|i| self.institutions.get(usize::from(i)).copied());
         let programme = self.links.iter().find_map(|l| match &l.step {
             Step::Generated { programme, .. } => Some(*programme),
             _ => None,
         });
         let Some(programme) = programme else { return Vec::new() };
-        self.path
-            .iter()
+        path.iter()
             .filter_map(|w| {
                 let standing = Standing {
                     programme,
@@ -179,12 +178,10 @@ impl View for DocView<'_, '_> {
         self.registry
     }
     fn enrolment(&self, name: &RecordName) -> Option<Arc<Enrolment>> {
-        let found: Enrolment = self.tx.load(&keys::enrolment(name))?;
-        (found.name == *name).then(|| Arc::new(found))
+        self.tx.load_kept(&keys::enrolment(name)).filter(|found: &Arc<Enrolment>| found.name == *name)
     }
     fn programme(&self, name: &RecordName) -> Option<Arc<Programme>> {
-        let found: Programme = self.tx.load(&keys::programme(name))?;
-        (found.name == *name).then(|| Arc::new(found))
+        self.tx.load_kept(&keys::programme(name)).filter(|found: &Arc<Programme>| found.name == *name)
     }
     fn is_signed(&self, record: &RecordName, presented: &Presentation, key: &HolderKey) -> bool {
         if self.signed.borrow().iter().any(|(name, k)| name == record && k == key) {
@@ -203,12 +200,16 @@ impl View for DocView<'_, '_> {
 
 /// Applies a record of a voucher's chain.
 pub(super) fn apply_chain(work: &mut Work<'_>, name: RecordName, record: &Record, chain: &ChainRecord) {
-    let mut doc = work.voucher(chain.voucher).unwrap_or_default();
-    let of_author = doc.links.iter().filter(|l| l.name.institution == name.institution).count();
-    if of_author >= MAX_LINKS_PER_AUTHOR {
+    let known = work.voucher_kept(chain.voucher);
+    let links = known.as_ref().map_or(&[][..], |doc| &doc.links);
+    if links.iter().filter(|l| l.name.institution == name.institution).count() >= MAX_LINKS_PER_AUTHOR {
         super::report(work, name, &Broken::Rule(Reason::Superseded));
         return;
     }
+    if let Some(before) = links.iter().find(|l| Some(l.name) == chain.prev) {
+        work.tx.remember(before.name, before.at);
+    }
+    drop(known);
     let (names, missing) = names::resolve(work, name, chain);
     for missing in missing {
         let key = keys::waiting(missing.institution, missing.index, chain.voucher);
@@ -235,6 +236,7 @@ pub(super) fn apply_chain(work: &mut Work<'_>, name: RecordName, record: &Record
     if let Some(enrolment) = enrolled {
         work.tx.put(Space::State, keys::of_enrolment(&enrolment, chain.voucher), Vec::new());
     }
+    let mut doc: VoucherDoc = work.tx.take_kept(&keys::voucher(chain.voucher)).unwrap_or_default();
     let is_first = doc.links.is_empty();
     doc.links.push(link);
     fold_again(work, chain.voucher, doc, Some(name));
@@ -283,15 +285,14 @@ fn fold_again(work: &mut Work<'_>, id: VoucherId, mut doc: VoucherDoc, new: Opti
         })
         .collect();
 
-    let old = doc.clone();
+    let (old_path, old_head) = (std::mem::take(&mut doc.path), doc.head.take());
     if let Some(after) = contested {
         let at = u16::try_from(doc.links.len() - 1).unwrap_or(u16::MAX);
         let waypoint = waypoint(&mut doc, at, &after);
+        doc.path.clone_from(&old_path);
         doc.path.push(waypoint);
         doc.head = Some((at, after));
     } else if let Some(path) = path {
-        doc.path = Vec::with_capacity(path.len());
-        doc.head = None;
         let last = path.len().saturating_sub(1);
         for (n, (i, state)) in path.into_iter().enumerate() {
             let at = u16::try_from(i).unwrap_or(u16::MAX);
@@ -302,7 +303,7 @@ fn fold_again(work: &mut Work<'_>, id: VoucherId, mut doc: VoucherDoc, new: Opti
             }
         }
     }
-    let changes = statistics::difference(&old.standings(), &doc.standings(), work.settings.offset);
+    let changes = statistics::difference(&doc.standings(&old_path), &doc.standings(&doc.path), work.settings.offset);
     figures::add(work, changes);
     for (link, verdict) in doc.links.iter().zip(&verdicts) {
         let key = keys::broken(link.name.institution, link.name.index);
@@ -316,7 +317,7 @@ fn fold_again(work: &mut Work<'_>, id: VoucherId, mut doc: VoucherDoc, new: Opti
             }
         }
     }
-    move_in_lists(work, id, old.state(), doc.state());
+    move_in_lists(work, id, old_head.as_ref().map(|(_, v)| v), doc.state());
     settle_document(work, id, doc);
 }
 
@@ -387,7 +388,7 @@ pub(super) fn settle_document(work: &mut Work<'_>, id: VoucherId, mut doc: Vouch
         .state()
         .map_or_else(Vec::new, |voucher| duty::duties(work.settings.me, voucher, doc.notes_state(), &parameters));
     set_alarms(work, id, &mut doc, due);
-    work.tx.store(keys::voucher(id), &doc);
+    work.tx.keep(keys::voucher(id), doc);
 }
 
 fn set_alarms(work: &mut Work<'_>, id: VoucherId, doc: &mut VoucherDoc, due: Vec<Due>) {
@@ -411,12 +412,14 @@ pub fn postpone(work: &mut Work<'_>, id: VoucherId, alarm: Due, until: Option<Du
     due.extend(until);
     work.tx.delete(Space::State, keys::alarm(alarm.blocker, alarm.at, id, alarm.duty as u8));
     set_alarms(work, id, &mut doc, due);
-    work.tx.store(keys::voucher(id), &doc);
+    work.tx.keep(keys::voucher(id), doc);
 }
 
 /// A record has come: whatever waited for it is judged again.
 pub(super) fn wake(work: &mut Work<'_>, name: RecordName) {
+    // Most often nothing waits for anything that this log is still to bring.
     let prefix = keys::waiting_for(name.institution, name.index);
+    work.tx.look_ahead(&prefix, &after_prefix(&keys::waiting_for(name.institution, u64::MAX)));
     let waiting = work.tx.prefix(Space::State, &prefix, usize::MAX);
     for (key, _) in waiting {
         work.tx.delete(Space::State, key.clone());
