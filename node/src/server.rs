@@ -102,6 +102,9 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
     tokio::spawn(start_writing(node.clone().into_inner(), plain_restart));
     tokio::spawn(follow_members(node.clone().into_inner()));
     tokio::spawn(peers::courier::deliver(node.clone().into_inner()));
+    if node.config.roles.contains(&Role::Issuer) {
+        tokio::spawn(api::issuer::publish_periodically(node.clone().into_inner()));
+    }
 
     let served = node.clone();
     let server = HttpServer::new(move || {
