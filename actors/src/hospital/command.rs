@@ -31,15 +31,6 @@ pub enum Command {
         /// Why.
         reason: ReleaseReason,
     },
-    /// A voucher module sends the voucher's QR ahead (unit V4). The record `UsePresented` is what counts.
-    Present {
-        /// Who sent it.
-        from: InstitutionId,
-        /// Which voucher.
-        voucher: VoucherId,
-        /// The text of the VQ1.
-        token: String,
-    },
     /// The holder did not come.
     NoShow(VoucherId),
     /// The holder is at the desk.
@@ -85,6 +76,14 @@ pub enum Personal {
         /// Why.
         reason: AssistReason,
     },
+}
+
+impl Personal {
+    /// A card as it was scanned, with what is random about its use.
+    #[must_use]
+    pub fn card(text: String, cti: [u8; CTI_BYTES], helper: Operator, reason: AssistReason) -> Self {
+        Self::Card { text: Zeroizing::new(text), cti, helper, reason }
+    }
 }
 
 /// A holder at the desk (units H1 and H2).

@@ -151,6 +151,20 @@ pub fn check_voucher_qr(work: &Work<'_>, voucher: VoucherId, doc: &VoucherDoc, t
     if current_token(doc) == Some(text.trim()) { Ok(()) } else { Err(Reason::Superseded) }
 }
 
+/// Whether a voucher QR is genuine and the current one of its voucher.
+///
+/// # Errors
+///
+/// [`Reason::QrNotGenuine`], [`Reason::NotFound`] for a voucher that is not known here.
+pub fn is_current(work: &Work<'_>, text: &str) -> Result<bool, Reason> {
+    let id = named_by(text)?;
+    let doc = work.voucher(id).ok_or(Reason::NotFound)?;
+    match check_voucher_qr(work, id, &doc, text) {
+        Err(Reason::QrNotGenuine) => Err(Reason::QrNotGenuine),
+        checked => Ok(checked.is_ok()),
+    }
+}
+
 /// The text of the voucher QR that is current.
 #[must_use]
 pub fn current_token(doc: &VoucherDoc) -> Option<&str> {

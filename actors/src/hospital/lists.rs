@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::{rows, schedule};
 use crate::replica::{VoucherDoc, Work};
 
-/// Most rows of one answer.
-pub const MAX_LIST: usize = 1_000;
+/// Most rows of one list: a page, and one more to know whether another follows.
+pub const MAX_LIST: usize = 1_001;
 
 /// Most bookings of one day that are looked at.
 const MAX_DAY: usize = 20_000;

@@ -8,7 +8,6 @@
 //! | duty *release*, `Release` | the holder's wish; its office | `BookingReleased`; `BookingDeclined` before it is confirmed |
 //! | `Arrive` | its desk | H1, H2: `Verified` and `UseConfirmed` |
 //! | `Check` | its desk | `Verified` with the four states, good or refused |
-//! | `Present` | a voucher module | nothing: the QR that came is checked |
 //! | `NoShow` | its desk | `NoShow` |
 //! | `Complete` | its desk | H3: `ExamCompleted`; a letter with the results to the voucher module |
 //! | `Abort` | its desk | `UseAborted` |

@@ -43,7 +43,6 @@ pub(super) fn decide(desk: &mut Desk<'_>, command: Command) -> Result<Answer, Re
         Command::Release { voucher, reason } => release(desk, voucher, reason),
         Command::NoShow(voucher) => no_show(desk, voucher),
         Command::Arrive(arrival) => arrive(desk, &arrival),
-        Command::Present { from, voucher, token } => present(&desk.work, from, voucher, &token, desk.now),
         Command::Check { voucher, refused } => check(desk, voucher, refused),
         Command::Complete(completion) => complete(desk, completion),
         Command::Abort { voucher, reason } => abort(desk, voucher, reason),
@@ -238,24 +237,6 @@ fn arrive(desk: &mut Desk<'_>, arrival: &Arrival) -> Result<Answer, Refused> {
     desk.note(ROLE, id, Note::Verified { place: Place::HospitalDesk, states, outcome })?;
     desk.step(ROLE, id, Step::UseConfirmed { presentation, complete_by })?;
     Ok(Answer::Visit { voucher: id, complete_by })
-}
-
-/// Unit V4's other end: what came is checked against the record of it, and nothing more is needed.
-fn present(
-    work: &Work<'_>,
-    from: InstitutionId,
-    id: VoucherId,
-    token: &str,
-    now: Timestamp,
-) -> Result<Answer, Refused> {
-    let (doc, voucher) = known(work, id)?;
-    if voucher.voucher_module != Some(from) {
-        return Err(Reason::Forbidden.into());
-    }
-    checks::not_elsewhere(work, &voucher)?;
-    checks::check_voucher_qr(work, id, &doc, token)?;
-    let (states, outcome) = (checks::four_states(&voucher, now), checks::outcome(work, &doc, now));
-    Ok(Answer::Checked { voucher: id, states, outcome })
 }
 
 fn check(desk: &mut Desk<'_>, id: VoucherId, refused: bool) -> Result<Answer, Refused> {

@@ -268,24 +268,6 @@ fn a_voucher_qr_that_was_presented_need_not_be_shown() {
 }
 
 #[test]
-fn a_voucher_qr_sent_ahead_is_checked() {
-    let mut scene = Scene::new();
-    let voucher = scene.booked();
-    scene.at(SLOT);
-    let (current, old) = (scene.current_qr(voucher), scene.token(voucher));
-    let table = [
-        ("xuanwu", current.clone(), None),
-        ("qinhuai", current, Some(Reason::Forbidden)),
-        ("xuanwu", old, Some(Reason::Superseded)),
-        ("xuanwu", "VQ1:".to_owned(), Some(Reason::QrNotGenuine)),
-    ];
-    for (from, token, expected) in table {
-        let answer = scene.ask(Command::Present { from: id(from), voucher, token: token.clone() });
-        assert_eq!(why(answer), expected, "{from} {token}");
-    }
-}
-
-#[test]
 fn a_printed_card_stands_in_for_the_phone() {
     let mut scene = Scene::new();
     let voucher = scene.booked();
