@@ -1,0 +1,209 @@
+//! `/v1/audit`: what was found, how everything stands, and whether a text is genuine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::{Data, Path, Query};
+use actix_web::{HttpResponse, get, post};
+use actors::auditor::{Auditor, Command, check, evidence, recount, report};
+use actors::role::Ask;
+use actors::writer::Act;
+use domain::ids::{Digest, InstitutionId, VoucherId};
+use domain::reasons::Reason;
+use domain::record::FindingKind;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::answer::{self, Get, Listed, Page, Post, RecordRef};
+use super::problem::{Problem, ProblemBody};
+use crate::node::Node;
+
+/// How often the node looks for published figures that nobody here has counted again.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// Registers the routes.
+pub fn configure(config: &mut ServiceConfig<'_>) {
+    config.service(findings).service(whole).service(look).service(proof);
+}
+
+/// This node plays an auditor, and whoever asks belongs to the federation.
+fn inside(node: &Node, get: &Get) -> Result<(), Problem> {
+    let allowed = node.role::<Auditor>().map(drop).and_then(|()| match get.caller.is_inside() {
+        true => Ok(()),
+        false => Err(Problem::new(Reason::Unauthenticated)),
+    });
+    allowed.map_err(|problem| problem.language(get.language))
+}
+
+/// Something that an auditor found.
+#[derive(Debug, Serialize, ToSchema)]
+struct Found {
+    /// Which auditor found it.
+    #[schema(value_type = String)]
+    by: InstitutionId,
+    /// Where in that auditor's log.
+    index: u64,
+    /// What is wrong.
+    #[schema(value_type = String)]
+    kind: FindingKind,
+    /// Whose log or act it is about.
+    #[schema(value_type = String)]
+    institution: InstitutionId,
+    /// The voucher, if it is about one.
+    #[schema(value_type = Option<String>)]
+    voucher: Option<VoucherId>,
+    /// The first of the records that show it.
+    records: Vec<RecordRef>,
+    /// How many like it.
+    count: u64,
+    /// SHA-256 of the evidence, served under `/v1/audit/evidence/{digest}` by the auditor who found it.
+    #[schema(value_type = Option<String>)]
+    evidence: Option<Digest>,
+}
+
+/// Reads `institution.index`.
+fn read_cursor(text: &str) -> Option<(InstitutionId, u64)> {
+    let (by, index) = text.rsplit_once('.')?;
+    Some((by.parse().ok()?, index.parse().ok()?))
+}
+
+/// What was found, by all auditors of the federation, in the order of their logs.
+///
+/// `200`; `401` for callers from outside; `404` `not-my-role`.
+#[utoipa::path(tag = "audit", params(Page), responses(
+    (status = 200, body = Listed<Found>), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody),
+))]
+#[get("/v1/audit/findings")]
+async fn findings(node: Data<Node>, page: Query<Page>, get: Get) -> Result<HttpResponse, Problem> {
+    inside(&node, &get)?;
+    let limit = page.limit()?;
+    let invalid = || Problem::new(Reason::CursorInvalid).language(get.language);
+    let after = page.cursor.as_deref().map(|text| read_cursor(text).ok_or_else(invalid)).transpose()?;
+    let found = answer::read(&node, |work| report::findings(work, after, limit + 1)).await;
+    let items = found.into_iter().map(|(by, index, f)| Found {
+        by,
+        index,
+        kind: f.kind,
+        institution: f.institution,
+        voucher: f.voucher,
+        records: f.records.into_iter().map(Into::into).collect(),
+        count: f.count,
+        evidence: f.evidence,
+    });
+    Ok(HttpResponse::Ok().json(Listed::new(items.collect(), limit, |f: &Found| format!("{}.{}", f.by, f.index))))
+}
+
+/// How everything stands: each log with its verdict, each programme with its conservation, each published table with whether
+/// it was counted again and what differed, vouchers by stage.
+///
+/// `200`; `401` for callers from outside; `404` `not-my-role`.
+#[utoipa::path(tag = "audit", responses(
+    (status = 200, body = Object), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody),
+))]
+#[get("/v1/audit/report")]
+async fn whole(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
+    inside(&node, &get)?;
+    Ok(HttpResponse::Ok().json(answer::read(&node, report::report).await))
+}
+
+/// A text to look at.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    /// A personal QR (`VP1:`), a voucher QR (`VQ1:`), a tlog-proof, a signed checkpoint, or a record in hexadecimal.
+    text: String,
+}
+
+/// What a check says.
+#[derive(Debug, Serialize, ToSchema)]
+struct CheckedText {
+    /// `personal-qr`, `voucher-qr`, `proof`, `checkpoint`, `record` or `unknown`.
+    #[schema(value_type = String)]
+    kind: check::TextKind,
+    /// The signature, or the place in the log, is proved by what this node holds.
+    genuine: bool,
+    /// What can be said of it, in order; callers from outside learn only what it is and whether it is genuine.
+    facts: Vec<Fact>,
+}
+
+/// One thing that can be said.
+#[derive(Debug, Serialize, ToSchema)]
+struct Fact {
+    name: String,
+    value: String,
+}
+
+/// Check a text. Nothing is written.
+///
+/// `200`, also for a text that is not genuine; `413`.
+#[utoipa::path(tag = "audit", request_body = Text, responses(
+    (status = 200, body = CheckedText), (status = 413, body = ProblemBody),
+))]
+#[post("/v1/audit/check")]
+async fn look(node: Data<Node>, post: Post<Text>) -> Result<HttpResponse, Problem> {
+    node.role::<Auditor>().map_err(|problem| problem.language(post.language))?;
+    if post.body.text.len() > check::MAX_CHARS {
+        let detail = format!("at most {} characters", check::MAX_CHARS);
+        return Err(Problem::new(Reason::TooLarge).detail(detail).language(post.language));
+    }
+    let now = node.writer.now();
+    let checked = answer::read(&node, |work| check::check(work, &post.body.text, now)).await;
+    let facts = if post.caller.is_inside() { checked.facts } else { Vec::new() };
+    let facts = facts.into_iter().map(|(name, value)| Fact { name, value }).collect();
+    Ok(HttpResponse::Ok().json(CheckedText { kind: checked.kind, genuine: checked.genuine, facts }))
+}
+
+/// The evidence of a finding of this auditor, JSON: two signed heads, or figures that differ.
+///
+/// `200`; `401` for callers from outside; `404`.
+#[utoipa::path(tag = "audit", params(("digest" = String, Path)), responses(
+    (status = 200, body = Object), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody),
+))]
+#[get("/v1/audit/evidence/{digest}")]
+async fn proof(node: Data<Node>, digest: Path<String>, get: Get) -> Result<HttpResponse, Problem> {
+    inside(&node, &get)?;
+    let digest: Digest = digest.parse().map_err(|e| Problem::malformed(e).language(get.language))?;
+    let found = answer::read(&node, |work| evidence(&work.tx, digest)).await;
+    let found = found.ok_or_else(|| Problem::new(Reason::NotFound).language(get.language))?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(found))
+}
+
+/// Counts published figures again, one table after the other, until the node stops. Does nothing where no auditor runs.
+pub async fn recount_periodically(node: Arc<Node>) {
+    if node.role::<Auditor>().is_err() {
+        return;
+    }
+    loop {
+        while recount_one(&node).await {}
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Counts the oldest table again that nobody here has counted. False if there is none, or if it cannot be done now.
+async fn recount_one(node: &Arc<Node>) -> bool {
+    let waiting = node.writer.read(|work| recount::to_recount(work, 1)).answer;
+    let Some((issuer, index, published)) = waiting.into_iter().next() else { return false };
+    let counting = node.clone();
+    // Folding whole logs again takes long: not on a thread that answers requests.
+    let counted = tokio::task::spawn_blocking(move || {
+        recount::recount(counting.writer.logs(), counting.writer.settings(), &published)
+    });
+    let difference = match counted.await {
+        Ok(Ok(difference)) => difference,
+        Ok(Err(missing)) => {
+            tracing::debug!(%issuer, index, %missing, "published figures cannot be counted again yet");
+            return false;
+        }
+        Err(error) => {
+            tracing::error!(%issuer, index, %error, "published figures could not be counted again");
+            return false;
+        }
+    };
+    if let Some(difference) = &difference {
+        tracing::error!(%issuer, index, ?difference, "published figures are not what the logs say");
+    }
+    let Ok(role) = node.role::<Auditor>() else { return false };
+    let command = Command::Recounted { issuer, index, difference };
+    matches!(role.send(Ask::<Auditor> { act: Act::default(), command }).await, Ok(Ok(_)))
+}

@@ -1,0 +1,196 @@
+//! Weekly hours and what of them is free.
+
+use actix_web::web::{Data, Query};
+use actix_web::{HttpResponse, get, post};
+use actors::hospital::lists::{SlotQuery, free_slots};
+use actors::hospital::schedule::{self, Minute, WeeklyHours};
+use actors::hospital::{Command, rows};
+use chrono::Weekday;
+use domain::ids::{InstitutionId, ShortName};
+use domain::reasons::Reason;
+use domain::time::{Millis, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_actix_web::service_config::ServiceConfig;
+
+use super::{Said, by_operator, plays};
+use crate::api::answer::{self, Get, Listed, Page, Post, Receipt};
+use crate::api::problem::{Problem, ProblemBody};
+use crate::node::Node;
+
+/// Slots are listed for so long unless the caller asks otherwise.
+const DEFAULT_SPAN: Millis = Millis::days(14);
+
+pub(super) fn configure(config: &mut ServiceConfig<'_>) {
+    config.service(replace).service(list).service(free);
+}
+
+/// When a doctor sees people, every week, in the federation's local time.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Hours {
+    /// The department, 1 to 40 characters of a-z, 0-9, `-`.
+    #[schema(value_type = String)]
+    department: ShortName,
+    /// The department as people read it, at most 100 bytes.
+    department_name: String,
+    /// The doctor, 1 to 40 characters of a-z, 0-9, `-`.
+    #[schema(value_type = String)]
+    doctor: ShortName,
+    /// The doctor as people read it, at most 100 bytes.
+    doctor_name: String,
+    /// `Mon` to `Sun`.
+    #[schema(value_type = String)]
+    weekday: Weekday,
+    /// First minute, `HH:MM`.
+    #[schema(value_type = String)]
+    start: Minute,
+    /// First minute after it, up to `24:00`.
+    #[schema(value_type = String)]
+    end: Minute,
+    /// Length of a slot, 1 to 480.
+    slot_minutes: u16,
+    /// Bookings that one slot takes, 1 to 100.
+    capacity: u16,
+}
+
+impl From<Hours> for WeeklyHours {
+    fn from(h: Hours) -> Self {
+        let Hours { department, department_name, doctor, doctor_name, weekday, start, end, slot_minutes, capacity } = h;
+        Self { department, department_name, doctor, doctor_name, weekday, start, end, slot_minutes, capacity }
+    }
+}
+
+impl From<WeeklyHours> for Hours {
+    fn from(h: WeeklyHours) -> Self {
+        let WeeklyHours {
+            department,
+            department_name,
+            doctor,
+            doctor_name,
+            weekday,
+            start,
+            end,
+            slot_minutes,
+            capacity,
+        } = h;
+        Self { department, department_name, doctor, doctor_name, weekday, start, end, slot_minutes, capacity }
+    }
+}
+
+/// A hospital's weekly hours.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Schedule {
+    /// Every row; at most 5,000.
+    hours: Vec<Hours>,
+}
+
+/// Replace the weekly hours. Bookings that stand are kept.
+///
+/// `201`; `400` names the row that cannot be: a doctor in two places, hours without a slot.
+#[utoipa::path(tag = "hospital", request_body = Schedule, responses(
+    (status = 201, body = Receipt<Said>), (status = 400, body = ProblemBody),
+))]
+#[post("/v1/hospital/schedules")]
+async fn replace(node: Data<Node>, post: Post<Schedule>) -> Result<HttpResponse, Problem> {
+    by_operator(&node, post, |Schedule { hours }| {
+        let hours: Vec<WeeklyHours> = hours.into_iter().map(Into::into).collect();
+        schedule::check(&hours).map_err(Problem::malformed)?;
+        Ok(Command::SetSchedule(hours))
+    })
+    .await
+}
+
+/// The weekly hours, public: who works where and when.
+#[utoipa::path(tag = "hospital", params(Page), responses((status = 200, body = Listed<Hours>)))]
+#[get("/v1/hospital/schedules")]
+async fn list(node: Data<Node>, page: Query<Page>, get: Get) -> Result<HttpResponse, Problem> {
+    plays(&node, &get)?;
+    let limit = page.limit()?;
+    let after: usize = page.after::<usize>()?.unwrap_or(0);
+    let all = answer::read(&node, |work| rows::hours(&work.tx, None, None)).await;
+    let next = after.checked_add(limit).filter(|end| *end < all.len()).map(|end| end.to_string());
+    let items: Vec<Hours> = all.into_iter().skip(after).take(limit).map(Into::into).collect();
+    Ok(HttpResponse::Ok().json(Listed { items, next }))
+}
+
+/// Which slots to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    /// Only this department.
+    #[param(value_type = Option<String>)]
+    department: Option<ShortName>,
+    /// Only this doctor.
+    #[param(value_type = Option<String>)]
+    doctor: Option<ShortName>,
+    /// Not before this time; now, unless said otherwise.
+    #[param(value_type = Option<String>)]
+    from: Option<Timestamp>,
+    /// Before this time; 14 days later, unless said otherwise, and 92 days at most.
+    #[param(value_type = Option<String>)]
+    until: Option<Timestamp>,
+    /// Most items, 1 to 1,000.
+    limit: Option<usize>,
+    /// `next` of the page before.
+    cursor: Option<String>,
+}
+
+/// A slot that takes at least one more booking.
+#[derive(Debug, Serialize, ToSchema)]
+struct Free {
+    /// The hospital.
+    #[schema(value_type = String)]
+    hospital: InstitutionId,
+    /// The department.
+    #[schema(value_type = String)]
+    department: ShortName,
+    /// The doctor.
+    #[schema(value_type = String)]
+    doctor: ShortName,
+    /// First moment.
+    #[schema(value_type = String)]
+    start: Timestamp,
+    /// First moment after it.
+    #[schema(value_type = String)]
+    end: Timestamp,
+    /// How many more bookings it takes.
+    free: u16,
+}
+
+/// A cursor names a slot: begin in milliseconds, department, doctor.
+fn read_cursor(text: &str) -> Option<(Timestamp, ShortName, ShortName)> {
+    let mut parts = text.split('.');
+    let start = Timestamp::from_millis(parts.next()?.parse().ok()?);
+    let (department, doctor) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    parts.next().is_none().then_some((start, department, doctor))
+}
+
+/// Slots that are free, public, in order of time. What is full or past is not listed.
+///
+/// `200`; `400` `cursor-invalid`.
+#[utoipa::path(tag = "hospital", params(Which), responses(
+    (status = 200, body = Listed<Free>), (status = 400, body = ProblemBody),
+))]
+#[get("/v1/hospital/slots")]
+async fn free(node: Data<Node>, which: Query<Which>, get: Get) -> Result<HttpResponse, Problem> {
+    plays(&node, &get)?;
+    let Which { department, doctor, from, until, limit, cursor } = which.into_inner();
+    let page = Page { limit, cursor };
+    let limit = page.limit()?;
+    let invalid = || Problem::new(Reason::CursorInvalid).language(get.language);
+    let after = page.cursor.as_deref().map(|text| read_cursor(text).ok_or_else(invalid)).transpose()?;
+    let now = node.writer.now();
+    // A page begins where the one before ended: what lies before is not worked out again.
+    let from = from.unwrap_or(now).max(after.as_ref().map_or(Timestamp::MIN, |(start, ..)| *start));
+    let until = until.unwrap_or(from + DEFAULT_SPAN);
+    let query = SlotQuery { department, doctor, from, until, after, limit: limit + 1 };
+    let found = answer::read(&node, |work| free_slots(work, &query, now)).await;
+    let items = found.into_iter().map(|f| {
+        let domain::booking::Slot { hospital, department, doctor, start, end } = f.slot;
+        Free { hospital, department, doctor, start, end, free: f.free }
+    });
+    let cursor = |f: &Free| format!("{}.{}.{}", f.start.millis(), f.department, f.doctor);
+    Ok(HttpResponse::Ok().json(Listed::new(items.collect(), limit, cursor)))
+}
