@@ -3,11 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actors::kv::{Memory, Tx};
-use actors::replica::{self, Settings, Work};
+use actors::auditor::verify::verify_store;
 use anyhow::{Context as _, ensure};
-use domain::ids::InstitutionId;
-use domain::member::Registry;
 use ledger::checkpoint::Checkpoint;
 use ledger::log::Ledger;
 use ledger::merkle::{Edge, leaf_hash, verify_inclusion};
@@ -19,9 +16,6 @@ use crate::report::{Line, Times};
 
 /// Entries read and hashed at once.
 const READ_ENTRIES: usize = 16_384;
-
-/// Entries folded into one transaction.
-const FOLD_ENTRIES: usize = 1_024;
 
 /// Threads that ask for proofs.
 const THREADS: u64 = 2;
@@ -72,59 +66,16 @@ pub(crate) fn verify_log(house: &House) -> anyhow::Result<Line> {
     Ok(Line::rate("verify_log", "records/s", head.size, began.elapsed(), Times::default()))
 }
 
-/// Everything: root, chains, custody, presentations, and the state that follows, compared with the node's own.
+/// Everything, as the auditor does it: chains, custody and presentations folded again from the first record, the stored
+/// state compared row by row, the root compared with the signed head.
 pub(crate) fn verify(house: &House) -> anyhow::Result<Line> {
     let began = Instant::now();
     let (head, me) = (signed_head(house)?, house.config.institution);
-    let settings = house.writer.settings();
-    let mut edge = Edge::default();
-    let mut replica = Replica::new(settings);
-    read(house.writer.ledger(), &house.config.origin(), head.size, &mut |entries| {
-        let hashes: Vec<_> = entries.par_iter().map(|entry| leaf_hash(entry)).collect();
-        hashes.into_iter().for_each(|hash| edge.push(hash));
-        entries.chunks(FOLD_ENTRIES).try_for_each(|entries| replica.fold(me, entries))
-    })?;
-    ensure!(edge.root() == head.root, "the entries do not lead to the signed head");
-    let counted = replica.read(replica::counters);
-    ensure!(counted == house.writer.read(replica::counters).answer, "the state is not what the log says");
-    Ok(Line::rate("verify", "records/s", head.size, began.elapsed(), Times::default()))
-}
-
-/// A replica in memory, folded from nothing.
-struct Replica<'a> {
-    settings: &'a Settings,
-    memory: Memory,
-    registry: Arc<Registry>,
-    next: u64,
-}
-
-impl<'a> Replica<'a> {
-    fn new(settings: &'a Settings) -> Self {
-        let registry = Arc::new(Registry::new(settings.registrar));
-        Self { settings, memory: Memory::default(), registry, next: 0 }
-    }
-
-    fn fold(&mut self, institution: InstitutionId, entries: &[Arc<[u8]>]) -> anyhow::Result<()> {
-        let tx = Tx::new(&self.memory);
-        let mut work = Work { tx, registry: self.registry.clone(), settings: self.settings };
-        let first = self.next;
-        for entry in entries {
-            let known = replica::apply(&mut work, institution, self.next, entry);
-            ensure!(known.is_some(), "record {} breaks the rules of a log", self.next);
-            self.next += 1;
-        }
-        self.registry = work.registry.clone();
-        let writes = work.tx.into_writes();
-        self.memory.commit(writes);
-        for (index, entry) in (first..).zip(entries) {
-            self.memory.hold(institution, index, entry.clone());
-        }
-        Ok(())
-    }
-
-    fn read<T>(&self, reading: impl FnOnce(&Work<'_>) -> T) -> T {
-        reading(&Work { tx: Tx::new(&self.memory), registry: self.registry.clone(), settings: self.settings })
-    }
+    let verified = verify_store(house.writer.logs(), house.writer.settings(), &[(me, head.size)])?;
+    let took = began.elapsed();
+    ensure!(verified.is_good(), "the store is not what its log says: {:?}", verified.state);
+    ensure!(verified.roots.get(&me).is_some_and(|root| root.0 == head.root.0), "the root is not the signed one");
+    Ok(Line::rate("verify", "records/s", head.size, took, Times::default()))
 }
 
 /// What is done with the next entries of a log.
