@@ -35,6 +35,13 @@ impl Millis {
     }
 }
 
+impl Add for Millis {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
 /// UTC milliseconds since 1970-01-01. RFC 3339 in text formats, a 64-bit integer in records.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
