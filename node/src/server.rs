@@ -105,6 +105,9 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
     if node.config.roles.contains(&Role::Issuer) {
         tokio::spawn(api::issuer::publish_periodically(node.clone().into_inner()));
     }
+    if node.config.roles.contains(&Role::Auditor) {
+        tokio::spawn(api::audit::recount_periodically(node.clone().into_inner()));
+    }
 
     let served = node.clone();
     let server = HttpServer::new(move || {

@@ -19,8 +19,11 @@ use super::answer::{self, Get, Listed, Page, Post, RecordRef};
 use super::problem::{Problem, ProblemBody};
 use crate::node::Node;
 
-/// How often the node looks for published figures that nobody here has counted again.
+/// How often the node looks for published figures that nobody here has counted again, when no record comes.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// Shortest rest between two looks, however many records come.
+const REST: Duration = Duration::from_secs(1);
 
 /// Registers the routes.
 pub fn configure(config: &mut ServiceConfig<'_>) {
@@ -174,9 +177,11 @@ pub async fn recount_periodically(node: Arc<Node>) {
     if node.role::<Auditor>().is_err() {
         return;
     }
+    let mut commits = node.commits();
     loop {
         while recount_one(&node).await {}
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(REST).await;
+        let _ = tokio::time::timeout(LOOK_EVERY, commits.changed()).await;
     }
 }
 
