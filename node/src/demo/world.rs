@@ -282,18 +282,6 @@ impl World {
         }
     }
 
-    /// Waits until a voucher has left a stage by what a node knows; returns the stage last seen.
-    pub(super) async fn until_after(&self, institution: &str, id: &str, stage: &str) -> String {
-        let began = Instant::now();
-        loop {
-            let seen = self.stage_at(institution, id).await;
-            if seen != stage || began.elapsed() > PROMPTLY {
-                return seen;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    }
-
     /// Waits until something is noted about a voucher by what the issuer knows; returns whether it is.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use domain::time::Millis;
 use serde_json::{Value, json};
 
 use super::refused;
-use crate::demo::world::{Holder, Part, World, each};
+use crate::demo::world::{Holder, Part, World, each, until};
 
 /// How long before the busy morning's moment an appointment may begin.
 const BEFORE: Millis = Millis::minutes(90);
@@ -94,8 +94,8 @@ async fn twice(world: &mut World) -> anyhow::Result<()> {
     let late = world.part(Part::Forgetful)?.clone();
     let full = world.full(&late.programme).context("an appointment that is full")?;
     let id = late.voucher()?.id.clone();
-    let (from, until) = world.clock.day(world.days.morning)?;
-    let path = format!("/slots?limit=1000&voucher={id}&from={from}&until={until}");
+    let (first, last) = world.clock.day(world.days.morning)?;
+    let path = format!("/slots?limit=1000&voucher={id}&from={first}&until={last}");
     let offered = world.wallet(&late, &path, Value::Null).await?.good()?;
     let offered = offered.list("/items")?;
     let same = |o: &&Value| ["hospital", "doctor", "start"].iter().all(|field| o[*field] == full[*field]);
@@ -104,9 +104,8 @@ async fn twice(world: &mut World) -> anyhow::Result<()> {
     world.story.check("full-slot-not-offered", held, detail);
 
     let answer = world.wallet(&late, "/bookings", request(&id, &full)).await?.good()?;
-    let stage = world.until_after(&world.places.issuer, &id, "booking-requested").await;
-    let history = world.history(&id).await?;
-    let declined = history.step("BookingDeclined").cloned();
+    let declined = until(async || Ok(world.history(&id).await?.step("BookingDeclined").cloned())).await?;
+    let stage = world.stage_at(&world.places.issuer, &id).await;
     let why = declined.as_ref().and_then(|(_, step)| step["BookingDeclined"]["reason"].as_str()).unwrap_or_default();
     let said = format!("{} asks for an appointment that is full; the hospital declines.", late.person.name);
     let records: Vec<_> = answer.records().into_iter().chain(declined.iter().map(|(name, _)| name.clone())).collect();

@@ -55,7 +55,8 @@ pub(in crate::demo) async fn live(world: &mut World) -> anyhow::Result<()> {
     let people: Vec<Holder> = world.everybody().cloned().collect();
     let given = each(&people, |holder| give_information(world, holder)).await?;
     let good = given.iter().filter(|good| **good).count();
-    let detail = format!("{good} of {} phones gave contact, document and vouchers, and got back their number", people.len());
+    let detail =
+        format!("{good} of {} phones gave contact, document and vouchers, and got back their number", people.len());
     world.story.check("information-given", good == people.len(), detail);
     let have = world.everybody().filter(|h| !h.vouchers.is_empty()).count();
     let all = world.everybody().count();
@@ -78,7 +79,10 @@ async fn twice(world: &mut World) -> anyhow::Result<()> {
     let [first, again] = world.issuer().post_twice("/v1/issuer/vouchers", body).await?;
     let (first, again) = (first.good()?, again.good()?);
     let same = !first.records().is_empty() && first.records() == again.records();
-    world.story.wrote(format!("2 vouchers of {programme} are generated; the answer is lost, and asked for again"), &first.records());
+    world.story.wrote(
+        format!("2 vouchers of {programme} are generated; the answer is lost, and asked for again"),
+        &first.records(),
+    );
     let detail = format!("the same records again: {same}, said to be repeated: {}", again.body["repeated"]);
     world.story.check("nothing-done-twice", same && again.body["repeated"] == true, detail);
     Ok(())
