@@ -97,7 +97,19 @@ pub(crate) fn name_of(voucher: VoucherId) -> VoucherName {
 
 impl Scene {
     pub(crate) fn new() -> Self {
-        let mut town = Town::default();
+        Self::with(&[Role::Community])
+    }
+
+    /// The same town, where `qinhuai` plays these roles.
+    pub(crate) fn with(qinhuai: &[Role]) -> Self {
+        let mut town = Town::new(&[
+            ("health", &[Role::Issuer]),
+            ("xuanwu", &[Role::Community, Role::Voucher]),
+            ("qinhuai", qinhuai),
+            ("gulou", &[Role::Hospital]),
+            ("zhongda", &[Role::Hospital]),
+            ("audit", &[Role::Auditor]),
+        ]);
         let policy = Policy {
             programme: short(PROGRAMME),
             title_zh: "老年人免费体检".into(),

@@ -108,24 +108,37 @@ pub(super) fn book(
     request(desk, BookingDetails { salt, voucher: id, slot }).map(Answer::Booked)
 }
 
-fn request(desk: &mut Desk<'_>, details: BookingDetails) -> Result<BookingDetails, Refused> {
-    let id = details.voucher;
-    let doc = desk.work.voucher(id).ok_or(Refused::NotFound)?;
+/// The step that books an appointment, if every rule agrees; nothing is written yet.
+fn plan(work: &Work<'_>, details: &BookingDetails, now: Timestamp) -> Result<Step, Refused> {
+    let (id, slot) = (details.voucher, &details.slot);
+    let doc = work.voucher(id).ok_or(Refused::NotFound)?;
     let state = doc.state().ok_or(Reason::Waiting)?;
     if state.stage != Stage::Issued {
         return Err(wrong_stage(state.stage).into());
     }
-    check_slot(&desk.work, id, state, &details.slot, desk.now)?;
-    let slot = &details.slot;
-    let step = Step::Booked {
+    if state.custodian != Some(work.settings.me) {
+        return Err(Reason::NotCustodian.into());
+    }
+    if doc.contested || doc.own_waits(work.settings.me) {
+        return Err(Reason::Waiting.into());
+    }
+    if doc.notes_state().void_requested {
+        return Err(Reason::VoidRequested.into());
+    }
+    check_slot(work, id, state, slot, now)?;
+    Ok(Step::Booked {
         hospital: slot.hospital,
-        details: digest_of(&details),
-        respond_by: (desk.now + RESPOND_WITHIN).min(slot.start),
+        details: digest_of(details),
+        respond_by: (now + RESPOND_WITHIN).min(slot.start),
         use_from: slot.use_from(),
         use_by: slot.use_by(state.valid_until),
-    };
-    desk.step(Role::Voucher, id, step)?;
-    rows::drop_moving(&mut desk.work.tx, id);
+    })
+}
+
+fn request(desk: &mut Desk<'_>, details: BookingDetails) -> Result<BookingDetails, Refused> {
+    let step = plan(&desk.work, &details, desk.now)?;
+    desk.step(Role::Voucher, details.voucher, step)?;
+    rows::drop_moving(&mut desk.work.tx, details.voucher);
     rows::keep_booking(&mut desk.work.tx, &details);
     let hospital = details.slot.hospital;
     letters::post(desk, hospital, letters::OPENINGS_PATH, &OpeningLetter { details: details.clone() })?;
@@ -208,8 +221,10 @@ pub(super) fn rebook(desk: &mut Desk<'_>, id: VoucherId) -> Result<Answer, Refus
     if !can_rebook(&desk.work, id) {
         return Ok(Answer::Done);
     }
-    match of_holder(&desk.work, moving.holder, id).and_then(|_| request(desk, moving.details)) {
-        Ok(details) => Ok(Answer::Booked(details)),
+    let theirs = of_holder(&desk.work, moving.holder, id).map(drop);
+    // Looked at before anything is written: what a step has begun is kept or dropped as a whole.
+    match theirs.and_then(|()| plan(&desk.work, &moving.details, desk.now)) {
+        Ok(_) => request(desk, moving.details).map(Answer::Booked),
         Err(refused) if matches!(refused.reason().kind(), Kind::Rule | Kind::NotFound) => {
             rows::drop_moving(&mut desk.work.tx, id);
             Ok(Answer::Done)
@@ -303,5 +318,29 @@ pub(super) fn lapse(desk: &mut Desk<'_>, id: VoucherId, position: RecordName) ->
 /// Gives a voucher back: the issuer asked. What is kept of it is removed by the duty that follows.
 pub(super) fn give_back(desk: &mut Desk<'_>, id: VoucherId) -> Result<Answer, Refused> {
     desk.step(Role::Voucher, id, Step::Returned { reason: ReturnReason::VoidRequested })?;
+    Ok(Answer::Done)
+}
+
+/// Whether a voucher can be handed over: its holder's enrolment belongs to another voucher module by now.
+fn leaves(work: &Work<'_>, id: VoucherId, now: Timestamp) -> Option<RecordName> {
+    let me = work.settings.me;
+    let doc = work.voucher(id)?;
+    let state = doc.state().filter(|v| v.stage == Stage::Issued && v.custodian == Some(me) && now < v.valid_until)?;
+    let free = !doc.contested && !doc.own_waits(me) && !doc.notes_state().void_requested;
+    let name = state.enrolment.filter(|_| free)?;
+    let stands = work.enrolment(&name)?.now()?;
+    let position = work.registrar_position()?.index;
+    let there = stands.voucher_module;
+    let can = there != me && stands.blocked.is_none() && work.registry.in_good_standing(there, Role::Voucher, position);
+    can.then_some(name)
+}
+
+/// Hands a voucher over to the module to which the registrar moved its holder.
+pub(super) fn hand_over(desk: &mut Desk<'_>, id: VoucherId) -> Result<Answer, Refused> {
+    rows::drop_leaving(&mut desk.work.tx, id);
+    if let Some(enrolment) = leaves(&desk.work, id, desk.now) {
+        desk.step(Role::Voucher, id, Step::HandedOver { enrolment })?;
+        rows::forget_voucher(&mut desk.work.tx, id);
+    }
     Ok(Answer::Done)
 }

@@ -115,6 +115,8 @@ pub enum Command {
     RemoveRecord(VoucherId),
     /// A moved booking was released: make the new one.
     Rebook(VoucherId),
+    /// Hand a voucher over: its holder was moved to another module.
+    HandOver(VoucherId),
     /// Forget what nobody needs any more.
     Sweep,
 }

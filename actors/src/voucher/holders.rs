@@ -23,6 +23,9 @@ pub const SWEEP_EVERY: Millis = Millis::minutes(10);
 /// Rows looked at in one sweep.
 const SWEPT_AT_ONCE: usize = 10_000;
 
+/// Holders looked at in one sweep: whether the registrar has moved them.
+const HOLDERS_AT_ONCE: usize = 1_000;
+
 /// Whose request a holder's signature is: the holder of the main key that made it.
 ///
 /// Age, audience, request and repetition are looked at where requests come in.
@@ -208,7 +211,8 @@ pub fn must_sweep(work: &Work<'_>, now: Timestamp) -> bool {
     work.tx.load_private::<Timestamp>(&swept_key()).is_none_or(|last| last + SWEEP_EVERY <= now)
 }
 
-/// Forgets results that have waited long enough, and rows of vouchers that went elsewhere before their duty was done.
+/// Forgets results that have waited long enough, and rows of vouchers that went elsewhere before their duty was done; finds
+/// what goes to another module.
 pub(super) fn sweep(desk: &mut Desk<'_>) -> Result<Answer, Refused> {
     for old in rows::old_results(&desk.work.tx, desk.now, SWEPT_AT_ONCE) {
         rows::forget_old_result(&mut desk.work.tx, old);
@@ -220,6 +224,39 @@ pub(super) fn sweep(desk: &mut Desk<'_>) -> Result<Answer, Refused> {
             rows::forget_voucher(&mut desk.work.tx, id);
         }
     }
+    for wallet in rows::next_wallets(&mut desk.work.tx, HOLDERS_AT_ONCE) {
+        look_after(desk, &wallet);
+    }
     desk.work.tx.store_private(swept_key(), &desk.now);
     Ok(Answer::Done)
+}
+
+/// Finds what must be handed over of a holder whom the registrar moved; forgets who has nothing here any more.
+fn look_after(desk: &mut Desk<'_>, wallet: &Wallet) {
+    let me = desk.me();
+    let mut stays = false;
+    for enrolled in &wallet.enrolments {
+        let stands = desk.work.enrolment(&enrolled.name).and_then(|e| e.now());
+        // A record that is not here says nothing.
+        if stands.is_none_or(|s| s.voucher_module == me) {
+            stays = true;
+            continue;
+        }
+        for id in desk.work.of_enrolment(&enrolled.name) {
+            let doc = desk.work.voucher(id);
+            let Some(state) = doc.as_ref().and_then(|d| d.state()) else { continue };
+            if state.voucher_module != Some(me) || state.stage.is_settled() {
+                continue;
+            }
+            stays = true;
+            if state.stage == Stage::Issued {
+                rows::keep_leaving(&mut desk.work.tx, id);
+            }
+        }
+    }
+    if !stays {
+        rows::forget_results(&mut desk.work.tx, wallet.holder);
+        rows::forget_contact(&mut desk.work.tx, wallet.holder);
+        rows::forget_wallet(&mut desk.work.tx, wallet.holder);
+    }
 }

@@ -12,6 +12,7 @@
 //! | V5 redemption | `Redeemed` or `Voided` in an issuer's log: duty *remove record* | `RecordRemoved`, rows deleted |
 //! | | consent to deny a use | `UseDisputed` |
 //! | | the issuer asks: duty *return*; erasure | `Returned` |
+//! | | the registrar moved the holder to another module | `HandedOver` |
 //!
 //! Which enrolments belong together is in private rows alone ([`rows`]); a booking's details stand in the ledger as a
 //! salted digest.
@@ -70,6 +71,7 @@ impl Rules for VoucherModule {
             Command::Return(voucher) => booking::give_back(desk, voucher),
             Command::RemoveRecord(voucher) => holders::remove_record(desk, voucher),
             Command::Rebook(voucher) => booking::rebook(desk, voucher),
+            Command::HandOver(voucher) => booking::hand_over(desk, voucher),
             Command::Sweep => holders::sweep(desk),
         }
     }
@@ -91,7 +93,9 @@ impl Rules for VoucherModule {
 
     fn tick(work: &Work<'_>, now: Timestamp) -> Option<Command> {
         let moved = rows::all_moving(&work.tx, 1_000).into_iter().find(|id| booking::can_rebook(work, *id));
-        moved.map(Command::Rebook).or_else(|| holders::must_sweep(work, now).then_some(Command::Sweep))
+        let leaving = || rows::all_leaving(&work.tx, 1).into_iter().next().map(Command::HandOver);
+        let sweep = || holders::must_sweep(work, now).then_some(Command::Sweep);
+        moved.map(Command::Rebook).or_else(leaving).or_else(sweep)
     }
 }
 

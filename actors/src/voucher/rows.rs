@@ -10,6 +10,9 @@
 //! | `v` `b` voucher | [`domain::booking::BookingDetails`] of the booking that stands | the next booking, V5, erasure |
 //! | `v` `m` voucher | [`Moving`]: the appointment to which it moves | done, dropped, V5, erasure |
 //! | `v` `r` holder, voucher | [`Outcome`]: the hospital's result, for the holder | 30 days, erasure |
+//! | `v` `g` voucher | it goes to another module: its holder was moved | handed over |
+//! | `v` `l` | the holder looked at last by a sweep | - |
+//! | `v` `s` | when the last sweep was | - |
 //! | `v` `x` time, holder, voucher | when a result is removed | with it |
 
 use domain::booking::{BookingDetails, Item};
@@ -210,6 +213,38 @@ pub(super) fn drop_moving(tx: &mut Tx<'_>, voucher: VoucherId) {
 #[must_use]
 pub fn all_moving(tx: &Tx<'_>, limit: usize) -> Vec<VoucherId> {
     of_kind(tx, b'm', limit)
+}
+
+/// Notes that a voucher goes to another module.
+pub(super) fn keep_leaving(tx: &mut Tx<'_>, voucher: VoucherId) {
+    tx.put(Space::Private, row(b'g').voucher(voucher).done(), Vec::new());
+}
+pub(super) fn drop_leaving(tx: &mut Tx<'_>, voucher: VoucherId) {
+    tx.delete(Space::Private, row(b'g').voucher(voucher).done());
+}
+
+/// Vouchers that go to another module, at most `limit`.
+#[must_use]
+pub fn all_leaving(tx: &Tx<'_>, limit: usize) -> Vec<VoucherId> {
+    of_kind(tx, b'g', limit)
+}
+
+/// The next holders to look at, at most `limit`, in turn: after the last one it begins anew.
+pub(super) fn next_wallets(tx: &mut Tx<'_>, limit: usize) -> Vec<Wallet> {
+    let last = row(b'l').done();
+    let prefix = row(b'h').done();
+    let after: Option<HolderId> = tx.load_private(&last);
+    let mut from = after.map_or_else(|| prefix.clone(), wallet_key);
+    if after.is_some() {
+        from.push(0);
+    }
+    let found = tx.range(Space::Private, &from, &kv::after_prefix(&prefix), limit);
+    let wallets: Vec<Wallet> = found.iter().map(|(_, wallet)| kv::read(wallet)).collect();
+    match wallets.last().filter(|_| wallets.len() >= limit) {
+        Some(wallet) => tx.store_private(last, &wallet.holder),
+        None => tx.delete(Space::Private, last),
+    }
+    wallets
 }
 
 /// Vouchers of which something is kept, at most `limit`.

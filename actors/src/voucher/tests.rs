@@ -639,6 +639,31 @@ fn what_is_kept_of_a_voucher_goes_when_the_voucher_does() {
     assert_eq!(kept(&scene), []);
 }
 
+#[test]
+fn a_moved_holders_vouchers_are_handed_over() {
+    let mut scene = Scene::with(&[Role::Community, Role::Voucher]);
+    let (kept, booked) = (scene.issued(), booked(&mut scene));
+    let (enrolment, there) = (scene.anna.enrolled.name, id("qinhuai"));
+    scene.registrar(RegistrarEvent::EnrolmentMoved { enrolment, community: there, voucher_module: there });
+    scene.town.pass(holders::SWEEP_EVERY);
+    (0..3).for_each(|_| scene.duties());
+    let module = |scene: &Scene, voucher| {
+        let doc = scene.town.voucher(id("audit"), voucher).unwrap();
+        doc.state().and_then(|v| v.voucher_module)
+    };
+    assert_eq!(module(&scene, kept), Some(there));
+    assert_eq!(module(&scene, booked), Some(xuanwu()), "a booking is kept where it was made");
+    assert!(scene.town.read(xuanwu(), |work| rows::wallet(&work.tx, scene.anna.holder)).is_some());
+    scene.hospital(booked, Step::BookingReleased { reason: ReleaseReason::Unable });
+    for _ in 0..2 {
+        scene.town.pass(holders::SWEEP_EVERY);
+        (0..3).for_each(|_| scene.duties());
+    }
+    assert_eq!(module(&scene, booked), Some(there));
+    assert!(scene.town.read(xuanwu(), |work| rows::wallet(&work.tx, scene.anna.holder)).is_none(), "and is forgotten");
+    assert!(scene.town.read(xuanwu(), |work| rows::wallet(&work.tx, scene.bao.holder)).is_some(), "others stay");
+}
+
 /// Nothing that a holder is told goes to somebody else.
 #[test]
 fn a_wallet_shows_only_its_own() {
