@@ -125,7 +125,7 @@ impl Source {
 
     fn look(&mut self, base: &dyn Base) -> Result<(), NotHeld> {
         if self.next < self.size {
-            let record: Result<Record, _> = ledger::record::decode_record(&*self.entry(base)?);
+            let record: Result<Record, _> = ledger::record::decode_record(&self.entry(base)?);
             // What cannot be read stands where it stands.
             self.at = record.map_or(self.at, |record| record.at.max(self.at));
         }

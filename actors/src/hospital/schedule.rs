@@ -221,7 +221,7 @@ pub fn capacity_of(hours: &[WeeklyHours], slot: &Slot, offset: FixedOffset) -> O
             && h.doctor == slot.doctor
             && h.weekday == local.weekday()
             && h.start.0 <= start
-            && (start - h.start.0) % h.slot_minutes.max(1) == 0
+            && (start - h.start.0).is_multiple_of(h.slot_minutes.max(1))
             && start + h.slot_minutes <= h.end.0
             && slot.end == slot.start + Millis::minutes(i64::from(h.slot_minutes))
     };
@@ -323,7 +323,8 @@ mod tests {
         let good =
             slots(&hours, hospital, at("2026-03-02T00:00:00Z"), at("2026-03-02T00:01:00Z"), offset())[0].0.clone();
         assert_eq!(capacity_of(&hours, &good, offset()), Some(2));
-        let table: [(&str, fn(&mut Slot)); 7] = [
+        type Change = fn(&mut Slot);
+        let table: [(&str, Change); 7] = [
             ("another department", |s| s.department = "bones".parse().unwrap()),
             ("another doctor", |s| s.doctor = "y".parse().unwrap()),
             ("another day", |s| (s.start, s.end) = (s.start + Millis::days(1), s.end + Millis::days(1))),

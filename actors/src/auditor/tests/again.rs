@@ -70,11 +70,12 @@ fn published() -> (Scene, u64, StatisticsPublished) {
 #[test]
 fn published_figures_are_what_the_logs_say_or_the_difference_is_named() {
     type Change = fn(&mut StatisticsPublished);
+    type Expected = fn(Difference) -> bool;
     let (scene, _, good) = published();
     let settings = settings(&scene, audit());
     assert!(good.totals.contains(&(Measure::Redeemed, 1)), "there is something to count");
     assert_eq!(recount(scene.town.base(audit()), &settings, &good), Ok(None));
-    let table: [(&str, Change, fn(Difference) -> bool); 6] = [
+    let table: [(&str, Change, Expected); 6] = [
         ("another table", |p| p.table = Digest([1; 32]), |d| matches!(d, Difference::Table { .. })),
         ("a row more", |p| p.rows += 1, |d| matches!(d, Difference::Table { .. })),
         ("a day less", |p| p.until = p.until - Millis::days(3), |d| matches!(d, Difference::Table { .. })),
