@@ -23,7 +23,7 @@ use crate::import::Resident;
 pub(super) const AT_ONCE: usize = 24;
 
 /// How long something that the nodes do by themselves may take.
-pub(super) const PROMPTLY: Duration = Duration::from_secs(10);
+pub(super) const PROMPTLY: Duration = Duration::from_secs(30);
 
 /// Rest between two looks at something that is awaited.
 const LOOK_EVERY: Duration = Duration::from_millis(60);
