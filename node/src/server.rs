@@ -7,7 +7,7 @@ use actix_web::dev::Service as _;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Compress;
 use actix_web::web::Data;
-use actix_web::{App, HttpServer};
+use actix_web::{App, HttpServer, ResponseError as _};
 use actors::replica::Settings;
 use actors::writer::{Act, Logs, Writer};
 use anyhow::Context as _;
@@ -125,11 +125,17 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
             .wrap_fn(move |request, service| {
                 let node = answering.clone();
                 let began = std::time::Instant::now();
+                let language = api::caller::language(request.request());
                 let method = request.method().to_string();
                 let route = request.match_pattern().unwrap_or_else(|| "unknown".to_owned());
                 let answer = service.call(request);
                 async move {
                     let mut response = answer.await?;
+                    // A refusal is told in the caller's language, wherever it was found out.
+                    let problem = response.response().error().and_then(|e| e.as_error::<Problem>()).cloned();
+                    if let Some(problem) = problem.filter(|p| p.language != language) {
+                        response = response.into_response(problem.language(language).error_response());
+                    }
                     let status = response.status().as_u16();
                     let labels = crate::telemetry::RequestLabels { method, route, status };
                     node.metrics.requests.get_or_create(&labels).inc();
