@@ -7,6 +7,7 @@ mod client;
 mod clock;
 mod desk;
 mod federation;
+mod holder;
 mod people;
 mod phone;
 mod report;
@@ -27,10 +28,11 @@ use serde::{Deserialize, Serialize};
 use client::Client;
 use clock::FederationClock;
 use federation::{Federation, Institution, write_whole};
+use holder::{Holder, Part};
 use people::{Cast, Sample};
 use phone::Keyring;
 use report::Story;
-use world::{Days, Holder, Part, Places, World};
+use world::{Days, Places, World};
 
 use crate::import::Resident;
 

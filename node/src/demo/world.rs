@@ -14,6 +14,7 @@ use super::client::{Answer, As, Client, named};
 use super::clock::FederationClock;
 use super::desk::Desk;
 use super::federation::Federation;
+use super::holder::{History, Holder, Part, Place, Voucher, place};
 use super::people::Sample;
 use super::phone::{Keyring, Phone};
 use super::report::{Named, Story};
@@ -40,107 +41,6 @@ pub(super) struct Places {
     pub(super) hospitals: Vec<String>,
     /// The auditor.
     pub(super) auditor: String,
-}
-
-/// The people who play a part of their own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Part {
-    /// Cancels a booking and books again.
-    Canceller,
-    /// Moves a booking to another hospital and day.
-    Mover,
-    /// Does not come.
-    Absent,
-    /// Tries to book twice.
-    Doubler,
-    /// Shows somebody else's picture.
-    Thief,
-    /// Never books: the voucher expires.
-    Forgetful,
-    /// Is no longer entitled: the voucher is voided while it is booked.
-    Departed,
-    /// Denies a use.
-    Denier,
-}
-
-/// A person with a phone.
-#[derive(Clone)]
-pub(super) struct Holder {
-    /// Who.
-    pub(super) person: Resident,
-    /// The phone.
-    pub(super) phone: Phone,
-    /// The programme that the person is here for.
-    pub(super) programme: String,
-    /// The vouchers on the phone.
-    pub(super) vouchers: Vec<Voucher>,
-}
-
-/// A voucher on a phone.
-#[derive(Debug, Clone)]
-pub(super) struct Voucher {
-    /// `issuer.uuid`.
-    pub(super) id: String,
-    /// The VQ1 token.
-    pub(super) token: String,
-    /// Where it is booked.
-    pub(super) hospital: String,
-    /// The doctor.
-    pub(super) doctor: String,
-}
-
-impl Voucher {
-    /// A voucher that is not booked.
-    #[must_use]
-    pub(super) fn new(id: &str, token: &str) -> Self {
-        let (id, token) = (id.to_owned(), token.to_owned());
-        Self { id, token, hospital: String::new(), doctor: String::new() }
-    }
-
-    /// The same, booked for a slot as a hospital offers it.
-    #[must_use]
-    pub(super) fn booked(&self, slot: &Value) -> Self {
-        let text = |field: &str| slot[field].as_str().unwrap_or_default().to_owned();
-        Self { hospital: text("hospital"), doctor: text("doctor"), ..self.clone() }
-    }
-}
-
-impl Holder {
-    /// The same person whose first voucher is another, or changed.
-    #[must_use]
-    pub(super) fn with_first(&self, first: Voucher) -> Self {
-        let vouchers = std::iter::once(first).chain(self.vouchers.iter().skip(1).cloned()).collect();
-        Self { vouchers, ..self.clone() }
-    }
-
-    /// The first voucher.
-    ///
-    /// # Errors
-    ///
-    /// The phone has none.
-    pub(super) fn voucher(&self) -> anyhow::Result<&Voucher> {
-        self.vouchers.first().with_context(|| format!("{} has no voucher", self.person.name))
-    }
-
-    /// The code *arrive* for the first voucher at the hospital where it is booked.
-    ///
-    /// # Errors
-    ///
-    /// The phone has no voucher.
-    pub(super) fn arrive_qr(&self) -> anyhow::Result<String> {
-        let voucher = self.voucher()?;
-        Ok(self.phone.arrive_qr(&self.programme, &voucher.hospital, &voucher.id))
-    }
-
-    /// The code *complete*, likewise.
-    ///
-    /// # Errors
-    ///
-    /// The phone has no voucher.
-    pub(super) fn complete_qr(&self) -> anyhow::Result<String> {
-        let voucher = self.voucher()?;
-        Ok(self.phone.complete_qr(&self.programme, &voucher.hospital, &voucher.id))
-    }
 }
 
 /// Everything that the scenes share.
@@ -176,9 +76,6 @@ pub(super) struct World {
     /// Who has no phone: the printed card and its voucher.
     pub(super) card: Option<(String, Voucher)>,
 }
-
-/// An appointment: hospital, doctor, begin.
-pub(super) type Place = (String, String, Timestamp);
 
 /// Days and times of the story.
 #[derive(Debug, Clone, Copy)]
@@ -437,10 +334,11 @@ impl World {
     #[must_use]
     pub(super) fn full(&self, programme: &str) -> Option<Value> {
         let departments = &self.sample.programmes.iter().find(|p| p.programme == programme)?.departments;
-        let slots = self.offers.iter().filter(|((_, d, _), _)| departments.contains(d)).flat_map(|(_, slots)| slots);
+        let mut slots =
+            self.offers.iter().filter(|((_, d, _), _)| departments.contains(d)).flat_map(|(_, slots)| slots);
         let is_full =
             |slot: &&Value| place(slot).is_some_and(|(p, free)| self.given.get(&p).is_some_and(|n| *n >= free));
-        slots.filter(is_full).next().cloned()
+        slots.find(is_full).cloned()
     }
 
     /// Moves the clock of everyone and tells it.
@@ -456,45 +354,6 @@ impl World {
         self.story.check("clock-step", stepped.astray.is_empty(), format!("every answer shows the new time: {seen}"));
         Ok(())
     }
-}
-
-/// A voucher's way by what a node knows.
-pub(super) struct History {
-    /// The steps that count, in order.
-    pub(super) steps: Vec<(Named, Value)>,
-    /// What is noted beside them.
-    pub(super) notes: Vec<(Named, Value)>,
-}
-
-impl History {
-    /// The last step of a kind, such as `Redeemed`.
-    #[must_use]
-    pub(super) fn step(&self, kind: &str) -> Option<&(Named, Value)> {
-        self.steps.iter().rev().find(|(_, step)| is_kind(step, kind))
-    }
-
-    /// The last note of a kind, such as `QrRetired`.
-    #[must_use]
-    pub(super) fn note(&self, kind: &str) -> Option<&(Named, Value)> {
-        self.notes.iter().rev().find(|(_, note)| is_kind(note, kind))
-    }
-}
-
-/// A variant without fields is its name alone, another an object with its name as the only key.
-fn is_kind(value: &Value, kind: &str) -> bool {
-    value == kind || value.get(kind).is_some()
-}
-
-/// Where and when an offered appointment is, and how many more bookings it takes.
-fn place(slot: &Value) -> Option<(Place, u64)> {
-    let text = |field: &str| Some(slot[field].as_str()?.to_owned());
-    Some(((text("hospital")?, text("doctor")?, time(&slot["start"])?), slot["free"].as_u64()?))
-}
-
-/// A time in an answer.
-#[must_use]
-pub(super) fn time(value: &Value) -> Option<Timestamp> {
-    serde_json::from_value(value.clone()).ok()
 }
 
 /// A length of time as people say it.

@@ -4,7 +4,8 @@ use domain::time::Millis;
 use serde_json::json;
 
 use super::refused;
-use crate::demo::world::{Part, World};
+use crate::demo::holder::Part;
+use crate::demo::world::World;
 
 /// How long after the busy morning's moment every appointment of the morning is over.
 const ALL_OVER: Millis = Millis::hours(3);

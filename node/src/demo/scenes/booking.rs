@@ -5,7 +5,8 @@ use domain::time::Millis;
 use serde_json::{Value, json};
 
 use super::refused;
-use crate::demo::world::{Holder, Part, World, each, until};
+use crate::demo::holder::{Holder, Part};
+use crate::demo::world::{World, each, until};
 
 /// How long before the busy morning's moment an appointment may begin.
 const BEFORE: Millis = Millis::minutes(90);

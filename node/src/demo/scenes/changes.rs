@@ -4,7 +4,8 @@ use domain::time::Millis;
 use serde_json::json;
 
 use super::{booking, refused, visit};
-use crate::demo::world::{Part, World, until};
+use crate::demo::holder::Part;
+use crate::demo::world::{World, until};
 
 /// Cancels, moves and voids.
 pub(in crate::demo) async fn live(world: &mut World) -> anyhow::Result<()> {

@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::{refused, visit};
-use crate::demo::world::{Part, Voucher, World};
+use crate::demo::holder::{Part, Voucher};
+use crate::demo::world::World;
 
 /// A rejected claim, then a reversal.
 pub(in crate::demo) async fn live(world: &mut World) -> anyhow::Result<()> {

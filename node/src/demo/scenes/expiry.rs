@@ -3,7 +3,8 @@
 use anyhow::Context as _;
 use domain::time::Millis;
 
-use crate::demo::world::{Part, World, time, until};
+use crate::demo::holder::{Part, time};
+use crate::demo::world::{World, until};
 
 /// The forgotten voucher.
 pub(in crate::demo) async fn live(world: &mut World) -> anyhow::Result<()> {

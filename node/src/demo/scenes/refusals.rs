@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::{refused, visit};
-use crate::demo::world::{Part, World};
+use crate::demo::holder::Part;
+use crate::demo::world::World;
 
 /// The morning has come; before anybody is let in, those are refused who should be.
 pub(in crate::demo) async fn live(world: &mut World) -> anyhow::Result<()> {

@@ -6,8 +6,9 @@ use uuid::Uuid;
 use super::refused;
 use crate::demo::client::As;
 use crate::demo::desk::Desk;
+use crate::demo::holder::{Holder, Part};
 use crate::demo::people;
-use crate::demo::world::{Holder, Part, World, each, until};
+use crate::demo::world::{World, each, until};
 
 /// Registers everybody who has a phone, and checks that nobody and no key is registered twice.
 pub(in crate::demo) async fn live(world: &mut World) -> anyhow::Result<()> {

@@ -5,7 +5,8 @@ use domain::time::{Millis, Timestamp};
 use serde_json::{Value, json};
 
 use crate::demo::client::Answer;
-use crate::demo::world::{Holder, Part, World, each};
+use crate::demo::holder::{Holder, Part};
+use crate::demo::world::{World, each};
 
 /// How long the examinations take.
 pub(in crate::demo) const EXAMINATION: Millis = Millis::minutes(40);

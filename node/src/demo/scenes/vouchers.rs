@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use super::refused;
 use crate::demo::client::As;
+use crate::demo::holder::{Holder, Part, Voucher};
 use crate::demo::people;
-use crate::demo::world::{Holder, PROMPTLY, Part, Voucher, World, each, until};
+use crate::demo::world::{PROMPTLY, World, each, until};
 use crate::qr;
 
 /// Generates what is needed, sends it, and issues one voucher to each.
