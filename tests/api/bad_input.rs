@@ -59,15 +59,38 @@ async fn bad_requests_are_refused_with_a_reason_and_change_nothing() {
         ),
         (
             "too large",
-            post(path).header("Idempotency-Key", "a").header("Content-Type", "application/json").body(" ".repeat(300_000)),
+            post(path)
+                .header("Idempotency-Key", "a")
+                .header("Content-Type", "application/json")
+                .body(" ".repeat(300_000)),
             413,
             "too-large",
         ),
-        ("two callers", post(path).header("Institution", "audit").header("Idempotency-Key", "a").json(&good), 400, "malformed"),
-        ("not my role", post("/v1/hospital/schedules").header("Idempotency-Key", "a").json(&json!({ "hours": [] })), 404, "not-my-role"),
+        (
+            "two callers",
+            post(path).header("Institution", "audit").header("Idempotency-Key", "a").json(&good),
+            400,
+            "malformed",
+        ),
+        (
+            "not my role",
+            post("/v1/hospital/schedules").header("Idempotency-Key", "a").json(&json!({ "hours": [] })),
+            404,
+            "not-my-role",
+        ),
         ("nobody there", post("/v1/nothing").header("Idempotency-Key", "a").json(&good), 404, "not-found"),
-        ("bad record", client.get(format!("{}/v1/records/health.01", node.url)).header("Operator", "t"), 400, "malformed"),
-        ("no record", client.get(format!("{}/v1/records/health.999999", node.url)).header("Operator", "t"), 404, "not-found"),
+        (
+            "bad record",
+            client.get(format!("{}/v1/records/health.01", node.url)).header("Operator", "t"),
+            400,
+            "malformed",
+        ),
+        (
+            "no record",
+            client.get(format!("{}/v1/records/health.999999", node.url)).header("Operator", "t"),
+            404,
+            "not-found",
+        ),
         ("bad tile", client.get(format!("{}/log/tile/0/1", node.url)), 404, "not-found"),
         ("huge tile", client.get(format!("{}/log/tile/0/x999/x999/x999/999", node.url)), 404, "not-found"),
         ("not a voucher", client.get(format!("{}/v1/vouchers/abc", node.url)), 400, "malformed"),

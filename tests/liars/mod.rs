@@ -39,10 +39,8 @@ async fn a_log_is_taken_only_as_it_is_signed() {
     let server = serve(honest(&liar, 3)).await;
     liar.url.clone_from(&server.url);
     desk::register(&issuer, &liar).await;
-    eventually("the honest beginning is taken", Duration::from_secs(10), || async {
-        issuer.folded("liar").await == 3
-    })
-    .await;
+    eventually("the honest beginning is taken", Duration::from_secs(10), || async { issuer.folded("liar").await == 3 })
+        .await;
 
     let stranger = {
         let other = TestNode::new(root.path(), "stranger", &[Role::Hospital], Some(&issuer));

@@ -15,7 +15,8 @@ fn every_check_of_the_demo_holds() {
     let story = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{story}\n{}", String::from_utf8_lossy(&output.stderr));
 
-    let federation: Value = serde_json::from_slice(&std::fs::read(dir.path().join("federation.json")).unwrap()).unwrap();
+    let federation: Value =
+        serde_json::from_slice(&std::fs::read(dir.path().join("federation.json")).unwrap()).unwrap();
     let institutions = federation["institutions"].as_array().unwrap();
     assert_eq!(institutions.len(), 6);
     for institution in institutions {

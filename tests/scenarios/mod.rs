@@ -2,4 +2,5 @@
 
 mod crash;
 mod demo;
+mod readme;
 mod replication;

@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use domain::member::Role;
-use serde_json::Value;
 use node::keys::NodeKeys;
+use serde_json::Value;
 
 /// How long a node may take to become ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -41,12 +41,7 @@ pub const FEDERATION: &str = "voucher-ledger.test";
 
 impl TestNode {
     /// A node that was not started yet. `registrar` is (id, url, log vkey); a registrar names itself with no key.
-    pub fn new(
-        root: &Path,
-        id: &'static str,
-        roles: &[Role],
-        registrar: Option<&TestNode>,
-    ) -> Self {
+    pub fn new(root: &Path, id: &'static str, roles: &[Role], registrar: Option<&TestNode>) -> Self {
         let port = free_port();
         let url = format!("http://127.0.0.1:{port}");
         let dir = root.join(id);
@@ -136,19 +131,6 @@ impl TestNode {
             let _ = child.kill();
             let _ = child.wait();
         }
-    }
-
-    /// Waits until the process ends by itself.
-    pub async fn ended(&mut self, within: Duration) -> Option<std::process::ExitStatus> {
-        let began = Instant::now();
-        while began.elapsed() < within {
-            if let Some(status) = self.child.as_mut().and_then(|c| c.try_wait().unwrap()) {
-                self.child = None;
-                return Some(status);
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        None
     }
 
     pub fn log(&self) -> String {

@@ -88,12 +88,7 @@ fn signed_head(house: &House) -> anyhow::Result<Checkpoint> {
     Ok(Checkpoint::open(head.note.as_bytes(), &origin, &[verifier(&house.config)?])?)
 }
 
-fn read(
-    ledger: &Ledger,
-    origin: &str,
-    size: u64,
-    each: &mut EachChunk<'_>,
-) -> anyhow::Result<()> {
+fn read(ledger: &Ledger, origin: &str, size: u64, each: &mut EachChunk<'_>) -> anyhow::Result<()> {
     let mut next = 0;
     while next < size {
         let most = usize::try_from(size - next).unwrap_or(usize::MAX).min(READ_ENTRIES);
