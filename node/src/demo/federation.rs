@@ -332,6 +332,13 @@ fn addresses(dir: &Path, configs: &[Config]) -> anyhow::Result<(Option<File>, Ve
             .collect::<Result<_, _>>()
             .context("federation.json: url")?;
         anyhow::ensure!(recorded.len() == configs.len(), "federation.json names {} institutions", recorded.len());
+        let began = Instant::now();
+        // The nodes of a demo that was killed a moment ago may still be stopping.
+        while let Some(running) = told.institutions.iter().find(|i| still_runs(dir, i)) {
+            let Institution { id, pid, .. } = running;
+            anyhow::ensure!(began.elapsed() < STOP_WITHIN, "{id} still runs in this directory, as process {pid:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
         listen_on_all(&recorded).context("an address from the first start of this directory is taken now")?;
         return Ok((lock.filter(|_| recorded == configured), recorded));
     }
@@ -340,6 +347,14 @@ fn addresses(dir: &Path, configs: &[Config]) -> anyhow::Result<(Option<File>, Ve
     }
     let any: Vec<SocketAddr> = configured.iter().map(|a| SocketAddr::new(a.ip(), 0)).collect();
     Ok((None, listen_on_all(&any)?))
+}
+
+/// Whether a node of an earlier start of this directory is alive.
+fn still_runs(dir: &Path, institution: &Institution) -> bool {
+    let Some(pid) = institution.pid else { return false };
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let config = dir.join(&institution.id).join("node.toml").display().to_string();
+    command.split(|byte| *byte == 0).any(|argument| argument == config.as_bytes())
 }
 
 /// Listens on all of these at once, and says where that was. They are free again afterwards.

@@ -45,6 +45,12 @@ const BAD: u8 = 1;
 /// From a booking to the busy morning there is at least this long, so that bookings can be answered, changed and moved.
 const BEFORE_THE_MORNING: Millis = Millis::hours(40);
 
+/// Within this time every appointment of a story is over.
+const LEFT_BEHIND: Millis = Millis::days(10);
+
+/// A step after which nobody is taken for silent: shorter than the grace before use.
+const WITHIN_GRACE: Millis = Millis::hours(20);
+
 const AFTER_HELP: &str = "\
 Examples:
   voucher-node demo                       lives through the story, then leaves the nodes running until Ctrl-C
@@ -75,6 +81,9 @@ struct Memory {
     sizes: BTreeMap<String, u64>,
     /// A voucher that was redeemed.
     redeemed: Option<String>,
+    /// The last story broke off.
+    #[serde(default)]
+    unfinished: bool,
 }
 
 impl Memory {
@@ -141,8 +150,7 @@ fn world(federation: Federation) -> anyhow::Result<World> {
     };
     let communities: Vec<&str> = places.communities.iter().map(String::as_str).collect();
     let sample = Sample::read(&communities, clock.now().day_at(federation.offset))?;
-    let morning = clock.next(Weekday::Mon, 9, 30, BEFORE_THE_MORNING)?;
-    let days = Days { morning, day_after: morning + Millis::hours(24) };
+    let days = days(&clock)?;
     let memory = Memory::load(&federation.dir.join(MEMORY))?;
     Ok(World {
         federation,
@@ -163,6 +171,12 @@ fn world(federation: Federation) -> anyhow::Result<World> {
     })
 }
 
+/// Days and times of a story that begins now.
+fn days(clock: &FederationClock) -> anyhow::Result<Days> {
+    let morning = clock.next(Weekday::Mon, 9, 30, BEFORE_THE_MORNING)?;
+    Ok(Days { morning, day_after: morning + Millis::hours(24) })
+}
+
 /// Starts everything, lives through the story and remembers what the next start must find.
 async fn tell(world: &mut World) -> anyhow::Result<()> {
     begin(world).await?;
@@ -173,13 +187,32 @@ async fn tell(world: &mut World) -> anyhow::Result<()> {
             .tell("Everybody in the table of residents has played a part: nothing new happens from this directory.");
         return Ok(());
     };
+    if world.memory.unfinished {
+        clear_up(world).await?;
+    }
     world.memory.taken = taken;
+    world.memory.unfinished = true;
     assign(world, &cast)?;
     // Kept before the first of them is registered: nobody is registered twice, however this start ends.
     world.memory.keep(&world.federation.dir.join(MEMORY))?;
     story::live(world).await;
     world.memory.sizes = world.clock.quiet(&world.client).await?;
+    world.memory.unfinished = false;
     world.memory.keep(&world.federation.dir.join(MEMORY))
+}
+
+/// Lets the appointments pass that a story left behind when it broke off.
+///
+/// Longer steps would take hospital and voucher module for silent: the issuer takes vouchers back from who says nothing for
+/// a day.
+async fn clear_up(world: &mut World) -> anyhow::Result<()> {
+    world.story.chapter("An earlier story broke off", world.clock.local(world.clock.now()));
+    let over = world.clock.now() + LEFT_BEHIND;
+    while world.clock.now() < over {
+        world.step_to(world.clock.now() + WITHIN_GRACE, "what was booked may lapse").await?;
+    }
+    world.days = days(&world.clock)?;
+    Ok(())
 }
 
 /// Starts the nodes, and checks that they know each other and what they knew before.

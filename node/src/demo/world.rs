@@ -358,7 +358,7 @@ impl World {
 
 /// A length of time as people say it.
 fn span(by: Millis) -> String {
-    let minutes = by.0 / 60_000;
+    let minutes = (by.0 + 30_000) / 60_000;
     match (minutes / 1_440, minutes / 60 % 24, minutes % 60) {
         (0, 0, m) => format!("{m} min"),
         (0, h, m) => format!("{h} h {m} min"),
@@ -404,6 +404,7 @@ mod tests {
     fn a_span_is_said_as_people_say_it() {
         for (by, said) in [
             (Millis::minutes(40), "40 min"),
+            (Millis::hours(20) - Millis::secs(1), "20 h 0 min"),
             (Millis::minutes(361), "6 h 1 min"),
             (Millis::days(60) + Millis::hours(3), "60 d 3 h"),
         ] {
