@@ -197,12 +197,12 @@ async fn follow_members(node: Arc<Node>) {
     }
 }
 
-/// Stops this node, as SIGTERM does, when standard input ends: a parent that starts nodes holds the other end.
+/// Stops this node, as Ctrl-C does, when standard input ends: a parent that starts nodes holds the other end.
 pub fn stop_at_eof() {
     std::thread::spawn(|| {
         let ended = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
         tracing::info!(?ended, "standard input ended: this node stops");
-        if let Err(error) = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM) {
+        if let Err(error) = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::INT) {
             ledger::fail::stop(&format!("this node cannot stop by itself: {error}"));
         }
     });
