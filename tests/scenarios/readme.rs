@@ -61,7 +61,7 @@ fn the_walk_through_of_the_readme_works() {
     let output = Command::new("bash").args(["-c", &script]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    for expected in ["log_vkey", "\"repeated\":false", "programme-unknown", "c2sp.org/tlog-proof@v1", "conservation"] {
+    for expected in ["log_vkey", "\"repeated\":false", "programme-unknown", "c2sp.org/tlog-proof@v1", "\"good\":true"] {
         assert!(said.contains(expected), "{expected} is not in what the walk prints:\n{said}");
     }
 }

@@ -50,7 +50,21 @@ impl SledStore {
         Self::open_once(dir)
     }
 
+    /// Opens, and waits a moment for the lock: a store that was closed just now lets go of it a little later.
     fn open_once(dir: &Path) -> Result<SledStore, OpenStoreError> {
+        let mut waits = 0;
+        loop {
+            match Self::try_open(dir) {
+                Err(OpenStoreError::Io(error)) if waits < LOCK_WAITS && error.to_string().contains("acquire lock") => {
+                    waits += 1;
+                    std::thread::sleep(LOCK_WAIT);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn try_open(dir: &Path) -> Result<SledStore, OpenStoreError> {
         let opened = catch_unwind(AssertUnwindSafe(|| {
             ::sled::Config::new()
                 .path(dir)
@@ -71,6 +85,10 @@ impl SledStore {
         Ok(SledStore { db, tree, file })
     }
 }
+
+/// How long to wait for the lock of a store that was closed just now, and how often.
+const LOCK_WAIT: std::time::Duration = std::time::Duration::from_millis(50);
+const LOCK_WAITS: u32 = 40;
 
 /// Renames each `snap.*`; answers whether there was one.
 fn move_snapshots_aside(dir: &Path) -> std::io::Result<bool> {

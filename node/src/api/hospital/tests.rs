@@ -237,7 +237,8 @@ async fn second_slot<R, S: Service<R, Response = ServiceResponse, Error = Error>
 
 #[actix_web::test]
 async fn a_holder_is_booked_examined_and_the_visit_claimed() {
-    let dir = tempfile::tempdir().unwrap();
+    // The ledger's threads outlive the test by a moment: their directory must too.
+    let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
     let town = Everyone::new(dir.path());
     let http = serve!(town.node);
 
@@ -330,7 +331,8 @@ async fn a_holder_is_booked_examined_and_the_visit_claimed() {
 
 #[actix_web::test]
 async fn a_check_at_the_desk_says_the_four_states() {
-    let dir = tempfile::tempdir().unwrap();
+    // The ledger's threads outlive the test by a moment: their directory must too.
+    let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
     let town = Everyone::new(dir.path());
     let http = serve!(town.node);
     let (voucher, qr) = town.issued();

@@ -138,7 +138,8 @@ fn person(now: i64) -> Value {
 
 #[actix_web::test]
 async fn an_authority_founds_a_federation_and_fills_it() {
-    let dir = tempfile::tempdir().unwrap();
+    // The ledger's threads outlive the test by a moment: their directory must too.
+    let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
     let node = node(dir.path());
     let http = serve!(node);
     http.good("members", join(dir.path(), "xuanwu", &[Role::Community, Role::Voucher])).await;
@@ -203,7 +204,8 @@ async fn an_authority_founds_a_federation_and_fills_it() {
 
 #[actix_web::test]
 async fn who_may_not_is_told_so() {
-    let dir = tempfile::tempdir().unwrap();
+    // The ledger's threads outlive the test by a moment: their directory must too.
+    let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
     let node = node(dir.path());
     let http = serve!(node);
     http.good("members", join(dir.path(), "xuanwu", &[Role::Community, Role::Voucher])).await;
