@@ -42,6 +42,13 @@ impl Add for Millis {
     }
 }
 
+impl Sub for Millis {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
 /// UTC milliseconds since 1970-01-01. RFC 3339 in text formats, a 64-bit integer in records.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
