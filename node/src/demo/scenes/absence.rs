@@ -38,6 +38,7 @@ pub(in crate::demo) async fn live(world: &mut World) -> anyhow::Result<()> {
     world.story.wrote("The voucher module takes the booking back.", &records);
     world.story.check("lapsed-by-itself", held, detail);
 
+    world.until_stage(&voucher.hospital, &voucher.id, "issued").await;
     let late = super::visit::enter(world, &holder, true).await?;
     let what = format!("{} comes now, without a booking", holder.person.name);
     refused(world, "lapsed-cannot-be-used", &what, &late, "not-booked");

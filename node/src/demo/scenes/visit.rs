@@ -181,6 +181,7 @@ async fn retired(world: &mut World, holder: &Holder) -> anyhow::Result<()> {
 async fn second_time(world: &mut World, holder: &Holder) -> anyhow::Result<()> {
     let voucher = holder.voucher()?.clone();
     let desk = world.desk(&voucher.hospital);
+    world.until_stage(&voucher.hospital, &voucher.id, "redeemed").await;
     let again = enter(world, holder, true).await?;
     super::refused(world, "no-second-use", "the holder comes again with the same voucher", &again, "already-redeemed");
 
