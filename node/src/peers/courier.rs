@@ -114,10 +114,7 @@ fn settle(pauses: &mut BTreeMap<InstitutionId, Pause>, round: Result<(Institutio
 }
 
 /// The oldest letters of each receiver that is not paused.
-async fn waiting(
-    node: &Node,
-    is_paused: impl Fn(&InstitutionId) -> bool,
-) -> BTreeMap<InstitutionId, Vec<Letter>> {
+async fn waiting(node: &Node, is_paused: impl Fn(&InstitutionId) -> bool) -> BTreeMap<InstitutionId, Vec<Letter>> {
     let mut found: BTreeMap<InstitutionId, Vec<Letter>> = BTreeMap::new();
     let (mut from, mut seen) = (0, 0);
     for _ in 0..PAGES {
