@@ -278,7 +278,7 @@ fn page(args: &InitArgs, made: &Made) -> String {
     match (&args.registrar, &args.registrar_url) {
         (Some(registrar), Some(url)) => text.push_str(&format!(
             "  1. Give the join file to the operator of {registrar}, who registers this institution:\n     \
-             curl -X POST {url}/v1/issuer/members -H 'Content-Type: application/json' -H 'Operator: NAME' \\\n       \
+             curl -sS -X POST {url}/v1/issuer/members -H 'Content-Type: application/json' -H 'Operator: NAME' \\\n       \
              -H 'Idempotency-Key: join-{id}' --data @{join}\n  \
              2. Start the node:  voucher-node run --config {config}\n  \
              3. See it catch up: voucher-node status --url {own}\n",

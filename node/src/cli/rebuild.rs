@@ -58,7 +58,7 @@ pub(super) fn rebuild(args: &RebuildArgs) -> anyhow::Result<ExitCode> {
     let opened = store::open(&config)?;
     let rebuilt = opened
         .reading(|| fold_again(&opened))
-        .map_err(|why| anyhow!("the store failed: {why}"))?
+        .map_err(|why| anyhow!("the store failed ({why}). {}", store::SET_ASIDE))?
         .context("folding again")?;
     opened.logs.ledger.flush();
     if args.json {

@@ -21,6 +21,10 @@ use voucher_node::keys::NodeKeys;
 /// How often the store is written in the background while it is looked at: hardly ever.
 const STORE_EVERY: Duration = Duration::from_secs(3_600);
 
+/// What helps where entries or rows of the store cannot be read.
+pub(super) const SET_ASIDE: &str =
+    "The journal is apart from it: move the directory `store` in `store.dir` aside, and the next start makes it again";
+
 /// An open ledger, and what is needed to judge it.
 pub(super) struct Opened {
     /// The logs.

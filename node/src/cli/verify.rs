@@ -125,7 +125,7 @@ pub(super) fn judge(config: &Config, opened: &Opened) -> Verdict {
         verdict.notes.push(format!("{torn} bytes of a torn last write were cut off; nobody was told of them"));
     }
     if let Err(why) = opened.reading(|| look(config, opened, &mut verdict)) {
-        verdict.faults.push(format!("the store cannot be read: {why}"));
+        verdict.faults.push(format!("the store cannot be read ({why}). {}", store::SET_ASIDE));
     }
     verdict.good = verdict.faults.is_empty();
     verdict

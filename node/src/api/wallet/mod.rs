@@ -6,6 +6,9 @@ mod letters;
 mod slots;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 pub use slots::{Wanted, slot_of};
 
 use actix_web::HttpResponse;

@@ -16,7 +16,7 @@ use sha2::Digest as _;
 use voucher_node::import::MAX_FILE_BYTES;
 
 use self::plan::Plan;
-use super::node::{DEFAULT_URL, Node};
+use super::node::{CallError, DEFAULT_URL, Node};
 use super::output::{progress, say, say_json};
 use super::{BAD, GOOD};
 
@@ -145,9 +145,12 @@ fn send(args: &ImportArgs, plan: &Plan, digest: &str, node: &Node) -> anyhow::Re
     let mut answers = Vec::new();
     for request in &plan.requests {
         let key = format!("import-{}-{digest}-{}", args.table.as_str(), request.name);
-        let answer = node
-            .post(plan.path, &key, &request.body)
-            .with_context(|| format!("{} of {} were taken; {}", answers.len(), plan.requests.len(), request.what))?;
+        let answer = node.post(plan.path, &key, &request.body).map_err(|error| {
+            let stopped = format!("{}, after {} of {} requests", request.what, answers.len(), plan.requests.len());
+            let no_such_route = matches!(&error, CallError::Refused { status: 404, .. });
+            let why = if no_such_route { "; this node takes no such table" } else { "" };
+            anyhow::Error::new(error).context(format!("{stopped}{why}"))
+        })?;
         if !args.json {
             bar.suspend(|| say(&format!("{}: {}\n", request.what, taken(&answer))));
         }
@@ -174,23 +177,24 @@ fn taken(answer: &Value) -> String {
     text
 }
 
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 fn page(args: &ImportArgs, plan: &Plan) -> String {
     let mut text = plan.faults_text.clone();
     for left in &plan.left {
         let _ = writeln!(text, "{left}");
     }
     if plan.elsewhere > 0 {
-        let _ = writeln!(text, "{} good rows are for other institutions and stay here", plan.elsewhere);
+        let _ = writeln!(text, "for other institutions, and not sent: {}", count(plan.elsewhere, "good row"));
     }
-    let (rows, requests) = (plan.rows(), plan.requests.len());
-    let _ = match (args.yes, requests) {
+    let to_send =
+        format!("{} to {} in {}", count(plan.rows(), "row"), plan.institution, count(plan.requests.len(), "request"));
+    let _ = match (args.yes, plan.requests.len()) {
         (_, 0) => writeln!(text, "there is nothing to send to {}", plan.institution),
-        (true, _) => writeln!(text, "sending {rows} rows to {} in {requests} requests", plan.institution),
-        (false, _) => writeln!(
-            text,
-            "nothing was sent: with --yes --operator NAME, {rows} rows would go to {} in {requests} requests",
-            plan.institution
-        ),
+        (true, _) => writeln!(text, "sending {to_send}"),
+        (false, _) => writeln!(text, "nothing was sent; with --yes --operator NAME it sends {to_send}"),
     };
     text
 }

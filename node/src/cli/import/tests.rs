@@ -245,6 +245,10 @@ fn a_busy_node_is_asked_again_and_a_no_ends_it() {
     let said = format!("{error:#}");
     assert!(said.contains("(409 doctor-overlap): Two of these hours overlap. (gl-1001)"), "{said}");
     assert_eq!(crate::cli::code_of(&error), BAD);
+
+    let old = Played::new("hospital-gulou", "hospital", |_, _| (404, json!({"code": "not-found"})));
+    let error = import(&old.args(Table::Schedule, SCHEDULE, true)).unwrap_err();
+    assert!(format!("{error:#}").contains("this node takes no such table"), "{error:#}");
 }
 
 #[test]

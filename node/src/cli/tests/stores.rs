@@ -167,6 +167,26 @@ fn a_damaged_journal_is_told_and_nothing_is_cut() {
 }
 
 #[test]
+fn a_rotten_store_is_told_and_comes_back_from_the_journal() {
+    let house = House::built();
+    let good = verdict(&house);
+    let store = house.config.store.dir.join("store");
+    let file = store.join("db");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes.iter_mut().filter(|byte| **byte != 0).for_each(|byte| *byte ^= 0x55);
+    fs::write(&file, bytes).unwrap();
+
+    // sled reports the damage, or takes rubbish for an empty store: either way nothing wrong is called right.
+    let found = verdict(&house);
+    let told = found.faults.iter().any(|fault| fault.contains("store"));
+    assert!(told || found.notes.iter().any(|note| note.contains("not folded")), "{:?} {:?}", found.faults, found.notes);
+    let _ = fs::remove_dir_all(&store);
+    assert_eq!(rebuild::fold_again(&house.open()).unwrap().records, 6);
+    let back = verdict(&house);
+    assert_eq!((back.faults, &back.logs[0].root, back.state), (vec![], &good.logs[0].root, good.state));
+}
+
+#[test]
 fn what_is_not_there_or_in_use_is_not_judged_and_not_made() {
     let house = House::built();
     let running = house.open();

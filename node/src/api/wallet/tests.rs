@@ -1,0 +1,207 @@
+//! Who may ask community and voucher module for what, on a node with a ledger on disk: a table of callers and answers.
+
+use std::sync::Arc;
+
+use actix_web::App;
+use actix_web::body::to_bytes;
+use actix_web::http::Method;
+use actix_web::test::{TestRequest, call_service, init_service};
+use actix_web::web::Data;
+use actors::token::{HolderKey, vp1};
+use actors::writer::Act;
+use domain::holder::RegistrarEvent;
+use domain::member::Role;
+use domain::record::Body;
+use serde_json::{Value, json};
+use utoipa_actix_web::AppExt as _;
+
+use crate::api;
+use crate::clock::NodeClock;
+use crate::config::{Config, Http, Peers, Registrar, Store};
+use crate::node::Node;
+use crate::peers::client::PeerClient;
+
+/// A node of an institution that is alone; nobody serves its registrar's URL.
+fn node(dir: &std::path::Path, roles: &[Role]) -> Data<Node> {
+    let institution = "xuanwu".parse().unwrap();
+    let nobody = "http://127.0.0.1:1".to_owned();
+    let config = Config {
+        version: 1,
+        institution,
+        roles: roles.to_vec(),
+        federation: "test".into(),
+        utc_offset_minutes: 480,
+        http: Http { bind: "127.0.0.1:0".parse().unwrap(), url: nobody.clone(), workers: 1 },
+        store: Store {
+            dir: dir.join("data"),
+            keys: dir.join("keys"),
+            min_free_disk_mib: 1,
+            marker_dir: dir.to_owned(),
+        },
+        registrar: Registrar { institution, url: nobody, log_vkey: String::new() },
+        peers: Peers::default(),
+    };
+    let clock = Arc::new(NodeClock::real());
+    let (writer, keys, _) = crate::server::open(&config, clock.clone()).unwrap();
+    let entry = keys.entry(institution, &config.roles, &config.http.url, &config.origin());
+    let client = PeerClient::new(institution).unwrap();
+    let mut node = Node::new(config, writer, clock, keys, client);
+    crate::roles::start(&mut node);
+    node.allow_writing();
+    let registered = RegistrarEvent::MemberRegistered(entry);
+    node.writer.decide(Act::default(), |desk| desk.write(Role::Issuer, Body::Registrar(registered))).unwrap();
+    Data::new(node)
+}
+
+/// A phone with one key.
+struct Phone(HolderKey);
+
+impl Phone {
+    fn sign(&self, step: vp1::Step, at: i64) -> String {
+        let claims = vp1::Claims { kid: self.0.public().key_id(), iat: at, cti: rand::random(), step };
+        vp1::sign(&claims, &self.0).unwrap()
+    }
+
+    fn register(&self, at: i64) -> String {
+        self.sign(vp1::Step::Register { key: self.0.public() }, at)
+    }
+
+    fn wallet(&self, method: &str, path: &str, body: &[u8], at: i64) -> String {
+        let request = vp1::request_digest(method, path, body);
+        format!("VP1 {}", self.sign(vp1::Step::Wallet { audience: "xuanwu".into(), request }, at))
+    }
+}
+
+macro_rules! serve {
+    ($node:expr) => {{
+        let (app, _) = App::new().app_data($node.clone()).into_utoipa_app().configure(api::configure).split_for_parts();
+        init_service(app.configure(api::extractors)).await
+    }};
+}
+
+macro_rules! ask {
+    ($app:expr, $method:expr, $path:expr, $who:expr, $body:expr) => {{
+        let method: Method = $method;
+        let mut request = TestRequest::default().method(method.clone()).uri($path);
+        if let Some((name, value)) = $who {
+            request = request.insert_header((name, value));
+        }
+        if method != Method::GET {
+            let body: Vec<u8> = $body;
+            let key = uuid::Uuid::new_v4().to_string();
+            request = request.insert_header(("Idempotency-Key", key));
+            request = request.insert_header(("Content-Type", "application/json")).set_payload(body);
+        }
+        let response = call_service(&$app, request.to_request()).await;
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body()).await.unwrap();
+        (status, serde_json::from_slice::<Value>(&body).unwrap_or_default())
+    }};
+}
+
+#[actix_web::test]
+async fn each_route_answers_only_whom_it_is_for() {
+    // The ledger's threads outlive the test by a moment: their directory must too.
+    let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
+    let node = node(dir.path(), &[Role::Issuer, Role::Community, Role::Voucher]);
+    let app = serve!(node);
+    let clerk = Some(("Operator", "li"));
+    let peer = Some(("Institution", "xuanwu"));
+    let nobody = None::<(&str, &str)>;
+    let voucher = "xuanwu.6f0b6a6e-5a0e-4f6c-9b7e-0c1d2e3f4a5b";
+    let about = json!({ "voucher": voucher });
+    let qr = json!({ "qr": "VP1:" });
+    let table = [
+        ("GET", "/v1/community/stock", clerk, json!(null), 200, ""),
+        ("GET", "/v1/community/stock", nobody, json!(null), 401, "unauthenticated"),
+        ("GET", "/v1/community/stock", peer, json!(null), 403, "forbidden"),
+        ("GET", "/v1/community/stock/vouchers?limit=0", clerk, json!(null), 400, "malformed"),
+        ("GET", "/v1/community/stock/vouchers?cursor=x", clerk, json!(null), 400, "cursor-invalid"),
+        ("GET", "/v1/community/cards/490314286148", clerk, json!(null), 404, "not-found"),
+        ("POST", "/v1/community/desk/identify", clerk, qr.clone(), 409, "presentation-malformed"),
+        ("POST", "/v1/community/desk/identify", nobody, qr.clone(), 401, "unauthenticated"),
+        ("POST", "/v1/community/desk/issue", clerk, json!({ "qr": "x", "card": "y" }), 400, "malformed"),
+        ("POST", "/v1/community/desk/issue", clerk, json!({}), 400, "malformed"),
+        ("POST", "/v1/community/desk/issue", clerk, json!({ "qr": "x", "more": 1 }), 400, "malformed"),
+        ("POST", "/v1/community/cards", clerk, json!({ "holder": uuid::Uuid::nil() }), 404, "holder-unknown"),
+        ("POST", "/v1/community/returns", clerk, json!({ "vouchers": [], "reason": "leaving" }), 400, "malformed"),
+        (
+            "POST",
+            "/v1/community/registrations",
+            clerk,
+            json!({ "main_key": "", "enrolment_keys": {} }),
+            401,
+            "unauthenticated",
+        ),
+        ("GET", "/v1/wallet", nobody, json!(null), 401, "unauthenticated"),
+        ("GET", "/v1/wallet", clerk, json!(null), 401, "unauthenticated"),
+        ("POST", "/v1/wallet/checks", peer, about.clone(), 401, "unauthenticated"),
+        ("POST", "/v1/voucher/holders", clerk, json!({}), 400, "malformed"),
+        (
+            "POST",
+            "/v1/voucher/results",
+            clerk,
+            json!({ "voucher": voucher, "text": "", "items": [] }),
+            403,
+            "forbidden",
+        ),
+        ("POST", "/v1/voucher/results", peer, json!({ "voucher": voucher, "text": "", "items": [] }), 503, "waiting"),
+    ];
+    for (method, path, who, body, status, code) in table {
+        let verb = Method::from_bytes(method.as_bytes()).unwrap();
+        let (got, answer) = ask!(app, verb, path, who, serde_json::to_vec(&body).unwrap());
+        let seen = answer["code"].as_str().unwrap_or_default();
+        assert_eq!((got, seen), (status, code), "{method} {path} {who:?}: {answer}");
+    }
+}
+
+#[actix_web::test]
+async fn a_phone_announces_itself_and_opens_no_wallet_that_is_not_its_own() {
+    // The ledger's threads outlive the test by a moment: their directory must too.
+    let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
+    let node = node(dir.path(), &[Role::Issuer, Role::Community, Role::Voucher]);
+    let app = serve!(node);
+    let now = node.writer.now().secs();
+    let (phone, other) = (Phone(HolderKey::ed25519(&[1; 32])), Phone(HolderKey::ed25519(&[2; 32])));
+    let path = "/v1/community/registrations";
+    let keys = json!({ "ecg": HolderKey::ed25519(&[3; 32]).public().to_string() });
+    let body = serde_json::to_vec(&json!({ "main_key": phone.register(now), "enrolment_keys": keys })).unwrap();
+
+    let stolen = other.wallet("POST", path, &body, now);
+    let (status, answer) = ask!(app, Method::POST, path, Some(("Authorization", stolen)), body.clone());
+    assert_eq!((status, &answer["code"]), (401, &json!("unauthenticated")), "signed by another key");
+    let signed = phone.wallet("POST", path, &body, now);
+    let (status, answer) = ask!(app, Method::POST, path, Some(("Authorization", signed)), body.clone());
+    assert_eq!(status, 201, "{answer}");
+    let thumbprint = hex::encode(phone.0.public().thumbprint());
+    assert_eq!(answer["result"]["thumbprint"], json!(thumbprint));
+
+    let form = json!({
+        "document_type": "resident-id", "document_number": "11010519491231002X", "name": "王秀英", "born": "1949-12-31",
+        "sex": "F", "phone": null, "class": "elderly", "voucher_module": null, "qr": phone.register(now),
+    });
+    let complete = format!("{path}/{thumbprint}/completion");
+    let clerk = Some(("Operator", "li"));
+    let (status, answer) = ask!(app, Method::POST, &complete, clerk, serde_json::to_vec(&form).unwrap());
+    assert_eq!((status, &answer["code"]), (409, &json!("not-entitled")), "no programme is published: {answer}");
+    let unknown = format!("{path}/{}/completion", "00".repeat(32));
+    let (status, _) = ask!(app, Method::POST, &unknown, clerk, serde_json::to_vec(&form).unwrap());
+    assert_eq!(status, 404);
+
+    let signed = phone.wallet("GET", "/v1/wallet", b"", now);
+    let (status, answer) = ask!(app, Method::GET, "/v1/wallet", Some(("Authorization", signed)), Vec::new());
+    assert_eq!((status, &answer["code"]), (401, &json!("unauthenticated")), "nobody told of this holder");
+}
+
+#[actix_web::test]
+async fn a_node_without_the_role_says_so() {
+    // The ledger's threads outlive the test by a moment: their directory must too.
+    let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
+    let node = node(dir.path(), &[Role::Issuer]);
+    let app = serve!(node);
+    let clerk = Some(("Operator", "li"));
+    for path in ["/v1/community/stock", "/v1/community/cards/490314286148", "/v1/wallet", "/v1/wallet/notices"] {
+        let (status, answer) = ask!(app, Method::GET, path, clerk, Vec::new());
+        assert_eq!((status, &answer["code"]), (404, &json!("not-my-role")), "{path}");
+    }
+}
