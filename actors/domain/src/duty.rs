@@ -41,6 +41,26 @@ pub enum Duty {
     Heartbeat,
 }
 
+impl Duty {
+    /// Every duty.
+    pub const ALL: [Self; 14] = [
+        Self::Encode,
+        Self::Return,
+        Self::Answer,
+        Self::Release,
+        Self::Claim,
+        Self::Settle,
+        Self::Lapse,
+        Self::VoidExpired,
+        Self::VoidHeld,
+        Self::Reclaim,
+        Self::RetireQr,
+        Self::RestoreQr,
+        Self::RemoveRecord,
+        Self::Heartbeat,
+    ];
+}
+
 /// When a duty is due: when the log of `blocker` has reached `at`. For one's own log that is when the clock has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Due {

@@ -16,6 +16,7 @@
 //! Read [`lifecycle`] first (the rows), then [`custody`] (which records count), then [`record`] (what is written).
 
 pub mod booking;
+pub mod causes;
 pub mod custody;
 pub mod duty;
 pub mod holder;
