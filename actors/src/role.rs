@@ -215,26 +215,9 @@ fn read_alarm(key: &[u8]) -> Option<(VoucherId, Due)> {
     let blocker = parts.institution()?;
     let at = Timestamp::from_millis(i64::try_from(parts.number()?).ok()?);
     let id = parts.voucher()?;
-    let duty = DUTIES.into_iter().find(|d| Some(&(*d as u8)) == parts.0.first())?;
+    let duty = Duty::ALL.into_iter().find(|d| Some(&(*d as u8)) == parts.0.first())?;
     Some((id, Due { blocker, at, duty }))
 }
-
-const DUTIES: [Duty; 14] = [
-    Duty::Encode,
-    Duty::Return,
-    Duty::Answer,
-    Duty::Release,
-    Duty::Claim,
-    Duty::Settle,
-    Duty::Lapse,
-    Duty::VoidExpired,
-    Duty::VoidHeld,
-    Duty::Reclaim,
-    Duty::RetireQr,
-    Duty::RestoreQr,
-    Duty::RemoveRecord,
-    Duty::Heartbeat,
-];
 
 /// What doing a duty comes to.
 ///

@@ -6,7 +6,9 @@ use anyhow::Context as _;
 use chrono::NaiveDate;
 use serde_json::{Value, json};
 
-use crate::import::{self, CardPresentation, Class, Programme, Resident, WeeklyHours};
+use domain::policy::Class;
+
+use crate::import::{self, CardPresentation, Programme, Resident, WeeklyHours};
 
 const RESIDENTS: &[u8] = include_bytes!("../../../tests/data/residents.csv");
 const SCHEDULE: &[u8] = include_bytes!("../../../tests/data/schedule.csv");
@@ -54,24 +56,13 @@ impl Sample {
     /// No programme is open to the class.
     pub(super) fn programme_for(&self, class: Class) -> anyhow::Result<&Programme> {
         let own = self.programmes.iter().find(|p| p.classes == [class]);
-        own.or_else(|| self.open_to(class).next()).with_context(|| format!("no programme for {}", word(class)))
+        own.or_else(|| self.open_to(class).next()).with_context(|| format!("no programme for {}", class.as_str()))
     }
 }
 
 fn whole<T>(table: &str, report: import::Report<T>) -> anyhow::Result<Vec<T>> {
     anyhow::ensure!(report.faults.is_empty(), "{table}: {report}");
     Ok(report.good)
-}
-
-/// The word for a class in the API.
-#[must_use]
-pub(super) const fn word(class: Class) -> &'static str {
-    match class {
-        Class::Elderly => "elderly",
-        Class::Chronic => "chronic",
-        Class::Pregnant => "pregnant",
-        Class::Disabled => "disabled",
-    }
 }
 
 /// A programme as `POST /v1/issuer/programmes` takes it.
@@ -101,7 +92,7 @@ pub(super) fn person(resident: &Resident) -> Value {
         "born": resident.born,
         "sex": resident.sex,
         "phone": resident.phone,
-        "class": word(resident.class),
+        "class": resident.class.as_str(),
     })
 }
 

@@ -1,7 +1,7 @@
 //! Parsers of single fields that more than one table has.
 
 use chrono::NaiveDate;
-use serde::{Deserialize, Serialize};
+use domain::policy::Class;
 
 use super::report::{Code, Flaw, Note};
 
@@ -14,28 +14,8 @@ pub const MAX_ID_CHARS: usize = 40;
 /// Most entries of a list in one field.
 pub const MAX_LIST_ENTRIES: usize = 20;
 
-/// Why a person is entitled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Class {
-    /// Old.
-    Elderly,
-    /// With a chronic illness.
-    Chronic,
-    /// Pregnant.
-    Pregnant,
-    /// With a disability.
-    Disabled,
-}
-
 pub(super) fn class(text: &str) -> Result<Class, Flaw> {
-    match text {
-        "elderly" => Ok(Class::Elderly),
-        "chronic" => Ok(Class::Chronic),
-        "pregnant" => Ok(Class::Pregnant),
-        "disabled" => Ok(Class::Disabled),
-        _ => Err(Code::UnknownClass.into()),
-    }
+    Class::ALL.into_iter().find(|class| class.as_str() == text).ok_or_else(|| Code::UnknownClass.into())
 }
 
 /// Whether a character shows nothing, or changes the order in which others are shown: with it, two

@@ -21,7 +21,7 @@ mod slots;
 mod table;
 mod text;
 
-pub use field::{Class, MAX_ID_CHARS, MAX_LIST_ENTRIES, MAX_TEXT_CHARS};
+pub use field::{MAX_ID_CHARS, MAX_LIST_ENTRIES, MAX_TEXT_CHARS};
 pub use identity_document::{DocumentError, DocumentNumber, Sex};
 pub use programmes::{CardPresentation, Programme, programmes};
 pub use report::{Code, Fault, MAX_FAULTS_LISTED, Report, Summary, Text};

@@ -1,8 +1,9 @@
 //! The table of voucher programmes and their policy, as the issuer keeps it.
 
+use domain::policy::Class;
 use serde::{Deserialize, Serialize};
 
-use super::field::{self, Class};
+use super::field;
 use super::report::{Code, Faults, Report};
 use super::table::{self, Claims, Row};
 use super::text::Refused;

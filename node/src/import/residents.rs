@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use chrono::NaiveDate;
+use domain::policy::Class;
 use serde::Serialize;
 
-use super::field::{self, Class};
+use super::field;
 use super::identity_document::{DocumentError, DocumentNumber, Sex};
 use super::report::{Code, Faults, Flaw, Report};
 use super::table::{self, Claims, Row};

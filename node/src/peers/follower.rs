@@ -139,7 +139,7 @@ async fn round(node: &Arc<Node>, institution: InstitutionId, failures: u32) -> R
     let note = answer.body;
     let head = ledger::checkpoint::Checkpoint::open(&note, &origin, &keys).map_err(Refused::from)?;
     if head.size <= held.size() {
-        return judge_old(node, institution, &note, &origin, &keys, &held);
+        return judge_old(node, &note, &origin, &keys, &held);
     }
     while node.writer.ledger().edge(&origin).size() < head.size {
         let held = node.writer.ledger().edge(&origin);
@@ -154,14 +154,7 @@ async fn round(node: &Arc<Node>, institution: InstitutionId, failures: u32) -> R
 }
 
 /// A head that is not longer than ours: the same, an older one that fits, or proof of a fork.
-fn judge_old(
-    node: &Node,
-    _institution: InstitutionId,
-    note: &[u8],
-    origin: &str,
-    keys: &[NoteVerifier],
-    held: &Held,
-) -> Result<Round, Trouble> {
+fn judge_old(node: &Node, note: &[u8], origin: &str, keys: &[NoteVerifier], held: &Held) -> Result<Round, Trouble> {
     if let Some(newest) = &held.newest {
         let root_at = |size| node.writer.ledger().root_at(origin, size);
         if let Some(evidence) = mirror::conflict(newest, note, origin, keys, root_at)? {

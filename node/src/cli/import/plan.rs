@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail, ensure};
 use chrono::{FixedOffset, NaiveDate};
 use domain::ids::{InstitutionId, ShortName};
 use domain::member::Role;
-use domain::policy::{Class, Policy};
+use domain::policy::Policy;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use voucher_node::import::{self as tables, CardPresentation, Programme, Report, Resident, WeeklyHours};
@@ -240,12 +240,6 @@ fn programmes(status: &Status, published: &[(InstitutionId, Policy)], file: &[u8
 }
 
 fn of_programme(programme: &Programme) -> anyhow::Result<Policy> {
-    let class = |class: &tables::Class| match class {
-        tables::Class::Elderly => Class::Elderly,
-        tables::Class::Chronic => Class::Chronic,
-        tables::Class::Pregnant => Class::Pregnant,
-        tables::Class::Disabled => Class::Disabled,
-    };
     let departments: Result<Vec<ShortName>, _> = programme.departments.iter().map(|name| name.parse()).collect();
     let policy = Policy {
         programme: programme.programme.parse()?,
@@ -253,7 +247,7 @@ fn of_programme(programme: &Programme) -> anyhow::Result<Policy> {
         title_en: programme.title_en.clone(),
         service: programme.service.parse()?,
         issuing_department: programme.issuing_department.clone(),
-        classes: programme.classes.iter().map(class).collect(),
+        classes: programme.classes.clone(),
         validity_days: programme.validity_days,
         vouchers_per_holder: programme.vouchers_per_holder,
         departments: departments?,
