@@ -145,7 +145,8 @@ impl Member {
         let mut plays = false;
         for change in self.changes.iter().filter(|c| applies(c)) {
             match &change.what {
-                What::Registered(roles) => {
+                // Once: who was revoked does not come back under the same name.
+                What::Registered(roles) if standing.is_none() => {
                     standing = Some(Standing::Good);
                     plays = role.is_none_or(|r| roles.contains(&r));
                 }
@@ -154,7 +155,7 @@ impl Member {
                 What::Restored if standing == Some(Standing::Suspended) => standing = Some(Standing::Good),
                 What::Revoked => standing = Some(Standing::Revoked),
                 What::Frozen => standing = Some(Standing::Frozen),
-                What::Suspended | What::Restored | What::Key(_) => {}
+                What::Registered(_) | What::Suspended | What::Restored | What::Key(_) => {}
             }
         }
         standing.filter(|_| plays)

@@ -146,6 +146,9 @@ pub struct Programme {
 
 impl Programme {
     /// The policy in force at a time: a change acts [`FRESHNESS`] after its own `at`; the first acts at once.
+    ///
+    /// No settlement needs a horizon here: it stands in the log of the change itself, so what it settled before the
+    /// change is older than the change, let alone than the time from which it acts.
     #[must_use]
     pub fn in_force(&self, at: Timestamp) -> Option<&Policy> {
         let changed = self.history.iter().skip(1).rev().find(|(since, _)| *since + FRESHNESS <= at);

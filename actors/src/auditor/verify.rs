@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::recount::{Again, Difference, NotHeld, recount};
 use super::report::{Report, report};
-use crate::keys::{self, Parts};
+use crate::keys;
 use crate::kv::{Base, Space, Tx, after_prefix};
 use crate::replica::{NoteEntry, Settings, VoucherDoc, Work};
 
@@ -81,9 +81,7 @@ pub fn verify_store(base: &dyn Base, settings: &Settings, sizes: &[(InstitutionI
 /// The sizes up to which a stored state is folded.
 #[must_use]
 pub fn folded_sizes(work: &Work<'_>) -> Vec<(InstitutionId, u64)> {
-    let rows = work.tx.prefix(Space::State, &[keys::CURSOR], usize::MAX);
-    let known = rows.iter().filter_map(|(key, _)| Parts(key.get(1..)?).institution());
-    known.map(|id| (id, work.cursor(id).next)).collect()
+    work.logs().into_iter().map(|id| (id, work.cursor(id).next)).collect()
 }
 
 /// Compares two states row by row.

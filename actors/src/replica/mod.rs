@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use chrono::FixedOffset;
 use domain::ids::{Digest, InstitutionId, RecordName, VoucherId};
-use domain::member::{Registry, Role};
+use domain::member::{FRESHNESS, Registry, Role};
 use domain::policy::{Programme, ProgrammeEvent};
 use domain::reasons::Reason;
 use domain::record::{Body, Record};
@@ -197,6 +197,10 @@ fn apply_programme(
         }
     };
     work.tx.store(keys::programme(&programme.name), &programme);
+    if matches!(event, ProgrammeEvent::Changed { .. }) {
+        // Records that the change already acts on may have come before it.
+        voucher::judge_again_since(work, record.at + FRESHNESS);
+    }
     Ok(())
 }
 
@@ -216,6 +220,13 @@ impl Work<'_> {
     #[must_use]
     pub fn cursor(&self, institution: InstitutionId) -> Cursor {
         self.tx.load_kept(&keys::cursor(institution)).map_or_else(Cursor::default, |cursor| *cursor)
+    }
+
+    /// The institutions whose logs are folded here.
+    #[must_use]
+    pub fn logs(&self) -> Vec<InstitutionId> {
+        let rows = self.tx.prefix(Space::State, &[keys::CURSOR], usize::MAX);
+        rows.iter().filter_map(|(key, _)| keys::Parts(key.get(1..)?).institution()).collect()
     }
 
     /// A voucher's records and state.

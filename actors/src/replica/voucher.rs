@@ -1,6 +1,7 @@
 //! A voucher's document: its records, what is folded from them, and what follows: figures, lists, alarms.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use domain::custody::{self, Folded, Link, MAX_LINKS_PER_AUTHOR, Names, Tree, Verdict, View};
@@ -13,6 +14,7 @@ use domain::policy::Programme;
 use domain::reasons::Reason;
 use domain::record::{Body, ChainRecord, Note, Presentation, Record};
 use domain::statistics::{self, Standing};
+use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::notes::{self, NoteEntry};
@@ -444,16 +446,41 @@ pub(super) fn wake(work: &mut Work<'_>, name: RecordName) {
 
 /// A line was drawn in a log, or a key changed: every voucher that it wrote about from there on is judged again.
 pub(super) fn judge_log_again(work: &mut Work<'_>, institution: InstitutionId, from: u64) {
-    let mut seen = std::collections::BTreeSet::new();
-    for index in from..work.cursor(institution).next {
-        let Some(bytes) = work.tx.entry(institution, index) else { continue };
-        match ledger::record::decode_record::<Record>(&bytes).map(|record| record.body) {
-            Ok(Body::Chain(chain)) => drop(seen.insert(chain.voucher)),
-            Ok(Body::Note(note)) => drop(seen.insert(note.voucher)),
-            _ => {}
+    let end = work.cursor(institution).next;
+    let seen = (from..end).filter_map(|index| about(&record_at(work, institution, index)?)).collect();
+    refold_all(work, seen);
+}
+
+/// A change acts from a time on: every voucher that somebody wrote about from then on is judged again.
+pub(super) fn judge_again_since(work: &mut Work<'_>, since: Timestamp) {
+    let mut seen = BTreeSet::new();
+    for institution in work.logs() {
+        // The times of a log never go back, so the first record before it ends the search.
+        for index in (0..work.cursor(institution).next).rev() {
+            let Some(record) = record_at(work, institution, index) else { continue };
+            if record.at < since {
+                break;
+            }
+            seen.extend(about(&record));
         }
     }
-    for voucher in seen {
+    refold_all(work, seen);
+}
+
+fn record_at(work: &Work<'_>, institution: InstitutionId, index: u64) -> Option<Record> {
+    ledger::record::decode_record(&work.tx.entry(institution, index)?).ok()
+}
+
+const fn about(record: &Record) -> Option<VoucherId> {
+    match &record.body {
+        Body::Chain(chain) => Some(chain.voucher),
+        Body::Note(note) => Some(note.voucher),
+        _ => None,
+    }
+}
+
+fn refold_all(work: &mut Work<'_>, vouchers: BTreeSet<VoucherId>) {
+    for voucher in vouchers {
         refold(work, voucher);
     }
 }

@@ -1,6 +1,7 @@
 //! Liars and accidents, each with the finding that tells of it.
 
 mod again;
+mod orders;
 mod texts;
 
 use domain::ids::{Digest, InstitutionId, RecordName, VoucherId};
