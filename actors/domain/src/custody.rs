@@ -76,6 +76,8 @@ pub trait View {
     fn enrolment(&self, name: &RecordName) -> Option<Arc<Enrolment>>;
     /// The programme published by a record.
     fn programme(&self, name: &RecordName) -> Option<Arc<Programme>>;
+    /// Whether an institution's log is held up to a size.
+    fn holds(&self, institution: InstitutionId, size: u64) -> bool;
     /// Whether the presentation of a record verifies under a key.
     fn is_signed(&self, record: &RecordName, presentation: &Presentation, key: &HolderKey) -> bool;
     /// The last size that two views of a forked log have in common.
@@ -135,6 +137,8 @@ pub struct Tree<'a, V> {
     links: &'a [Link],
     /// For each link the index of the link that it continues.
     parents: Vec<Option<usize>>,
+    /// Who generated it, and who succeeded each as its issuer.
+    issuers: Vec<InstitutionId>,
     view: &'a V,
     /// Verdicts on rivals, so that many rivals that name each other cost no more than their number.
     rivals: RefCell<HashMap<(usize, Rules), Judged>>,
@@ -170,8 +174,16 @@ impl<'a, V: View> Tree<'a, V> {
             .iter()
             .map(|link| link.prev.and_then(|prev| links.iter().position(|other| other.name == prev)))
             .collect();
+        let line = view.registry().line(voucher.issuer, Role::Issuer, Horizon::ALL.0).map(|(_, _, heir)| heir);
+        let issuers = std::iter::once(voucher.issuer).chain(line).collect();
         let (rivals, states, resolutions) = (RefCell::default(), RefCell::default(), RefCell::default());
-        Self { voucher, links, parents, view, rivals, states, resolutions }
+        Self { voucher, links, parents, issuers, view, rivals, states, resolutions }
+    }
+
+    /// The order in which the issuer's records stand: one issuer after the other, each by its log; none for who is none.
+    fn issued_at(&self, index: usize) -> Option<(usize, u64)> {
+        let name = self.links[index].name;
+        self.issuers.iter().position(|id| *id == name.institution).map(|place| (place, name.index))
     }
 
     /// The state after a link on its own path, without regard to rivals of its ancestors.
@@ -192,6 +204,43 @@ impl<'a, V: View> Tree<'a, V> {
 
     /// Judges one link against the state before it: everything but rivals.
     fn next(&self, index: usize, before: Option<&Voucher>, rules: Rules) -> Result<Voucher, Stop> {
+        let registry = self.view.registry();
+        let Some(before) = before.filter(|_| registry.any_succeeded()) else {
+            return self.row(index, before, before, rules);
+        };
+        let position = self.links[index].registrar.index;
+        let after = before.clone().inherited(|id, role| registry.heir(id, role, position));
+        if after == *before {
+            return self.row(index, Some(before), Some(before), rules);
+        }
+        // Who inherits goes on only from all that was written before: what is in time there may still come.
+        let roles = [
+            (before.custodian, before.stage.custodian_role()),
+            (Some(before.issuer), Role::Issuer),
+            (before.community, Role::Community),
+            (before.voucher_module, Role::Voucher),
+            (before.hospital(), Role::Hospital),
+        ];
+        let passed =
+            roles.into_iter().filter_map(|(id, role)| id.map(|id| registry.line(id, role, position))).flatten();
+        for (from, size, _) in passed {
+            if !self.view.holds(from, size) {
+                return Err(Stop::Waits);
+            }
+        }
+        self.row(index, Some(&after), Some(before), rules)
+    }
+
+    /// Judges one link against the state before it, as it stands at the registrar position that the link names.
+    ///
+    /// Rivals name positions of their own, so they are judged by the state as it was `left` by the record before.
+    fn row(
+        &self,
+        index: usize,
+        before: Option<&Voucher>,
+        left: Option<&Voucher>,
+        rules: Rules,
+    ) -> Result<Voucher, Stop> {
         let link = &self.links[index];
         let registry = self.view.registry();
         let times = match &link.names {
@@ -208,7 +257,7 @@ impl<'a, V: View> Tree<'a, V> {
             if !registry.author_counts(author, link.role, link.name.index, rules.horizon) {
                 return Err(Reason::NotInGoodStanding.into());
             }
-            if registry.any_frozen() && self.names_past_freeze(link, rules.horizon) {
+            if registry.any_ended() && self.names_past_end(link, rules.horizon) {
                 return Err(Reason::NamedPastFreeze.into());
             }
         }
@@ -238,25 +287,26 @@ impl<'a, V: View> Tree<'a, V> {
             }
             return Ok(lifecycle::first(&context, &link.step)?);
         };
+        let left = left.unwrap_or(before);
 
         match &link.step {
             Step::Issued { enrolment, presentation } => {
                 let (_, now) = self.enrolment(before, enrolment, link, rules)?;
-                if now.community != author {
+                if registry.heir(now.community, Role::Community, position) != author {
                     return Err(Reason::EnrolmentElsewhere.into());
                 }
-                context.voucher_module = Some(now.voucher_module);
+                context.voucher_module = Some(registry.heir(now.voucher_module, Role::Voucher, position));
                 // The row first, here and below: who may not take the step costs no signature and no look at rivals.
                 lifecycle::step(before, &context, &link.step)?;
                 self.present(before, enrolment, &now, link, presentation)?;
             }
             Step::HandedOver { enrolment } => {
                 let (_, now) = self.enrolment(before, enrolment, link, rules)?;
-                context.voucher_module = Some(now.voucher_module);
+                context.voucher_module = Some(registry.heir(now.voucher_module, Role::Voucher, position));
                 context.others_gone = before
                     .voucher_module
                     .is_some_and(|module| !registry.in_good_standing(module, Role::Voucher, position))
-                    && !self.rival_counts(index, before, rules, |other| {
+                    && !self.rival_counts(index, left, rules, |other| {
                         Some(other.name.institution) == before.voucher_module
                     })?;
             }
@@ -275,7 +325,7 @@ impl<'a, V: View> Tree<'a, V> {
                 let limit = before.limit().ok_or(Reason::WrongState)?;
                 self.surely_over(
                     index,
-                    before,
+                    left,
                     std::slice::from_ref(position),
                     times,
                     limit,
@@ -286,7 +336,7 @@ impl<'a, V: View> Tree<'a, V> {
             Step::Voided { cause: VoidCause::Expired { positions } } => {
                 lifecycle::step(before, &context, &link.step)?;
                 let needed: Vec<_> = before.must_be_silent().into_iter().map(Some).collect();
-                self.surely_over(index, before, positions, times, before.valid_until, &needed, rules)?;
+                self.surely_over(index, left, positions, times, before.valid_until, &needed, rules)?;
             }
             Step::Reclaimed { .. } => {
                 let gone = |id: InstitutionId, role| !registry.in_good_standing(id, role, position);
@@ -379,7 +429,7 @@ impl<'a, V: View> Tree<'a, V> {
     fn surely_over(
         &self,
         index: usize,
-        before: &Voucher,
+        left: &Voucher,
         positions: &[RecordName],
         times: &[Timestamp],
         limit: Timestamp,
@@ -390,8 +440,16 @@ impl<'a, V: View> Tree<'a, V> {
             let log = log.ok_or(Reason::WrongState)?;
             let found = positions.iter().zip(times).find(|(p, at)| p.institution == log && **at >= limit);
             let (position, _) = found.ok_or(Reason::NotSurelyOver)?;
-            let stands_before = |other: &Link| other.name.institution == log && other.name.index < position.index;
-            if self.rival_counts(index, before, rules, stands_before)? {
+            // All that an heir's predecessors wrote stands before what the heir writes.
+            let (registry, known) = (self.view.registry(), self.links[index].registrar.index);
+            let stands_before = |other: &Link| {
+                let RecordName { institution, index, .. } = other.name;
+                (institution == log && index < position.index)
+                    || (institution != log
+                        && registry.any_succeeded()
+                        && registry.heir(institution, other.role, known) == log)
+            };
+            if self.rival_counts(index, left, rules, stands_before)? {
                 return Err(Reason::NotSurelyOver.into());
             }
         }
@@ -433,25 +491,24 @@ impl<'a, V: View> Tree<'a, V> {
         verdict
     }
 
-    fn names_past_freeze(&self, link: &Link, horizon: Horizon) -> bool {
+    fn names_past_end(&self, link: &Link, horizon: Horizon) -> bool {
         let registry = self.view.registry();
-        named(link).any(|name| registry.frozen_at(name.institution, horizon).is_some_and(|size| name.index >= size))
+        named(link).any(|name| registry.ended_at(name.institution, horizon).is_some_and(|size| name.index >= size))
     }
 
     /// What a `Resolved` finds.
     ///
     /// Those before it in the issuer's log are looked at first: it depends on no later one, so none recurses deeper.
     fn resolution(&self, resolved: usize) -> Result<Resolution, Stop> {
-        let name = self.links[resolved].name;
-        let mut earlier: Vec<(u64, usize)> = Vec::new();
+        let last = self.issued_at(resolved);
+        let mut earlier: Vec<((usize, u64), usize)> = Vec::new();
         for (i, link) in self.links.iter().enumerate() {
             if matches!(link.step, Step::Resolved { .. })
-                && link.name.institution == name.institution
-                && link.name.index <= name.index
                 && matches!(link.names, Names::Held(_))
                 && !self.resolutions.borrow().contains_key(&i)
+                && let Some(at) = self.issued_at(i).filter(|at| Some(*at) <= last)
             {
-                earlier.push((link.name.index, i));
+                earlier.push((at, i));
             }
         }
         earlier.sort_unstable();
@@ -505,12 +562,10 @@ impl<'a, V: View> Tree<'a, V> {
 
     /// Whether a record stands on a `Resolved`, or on one after it.
     fn depends_on(&self, index: usize, resolved: usize) -> bool {
-        let name = self.links[resolved].name;
+        let first = self.issued_at(resolved);
         self.ancestors(index).any(|i| {
-            let link = &self.links[i];
-            matches!(link.step, Step::Resolved { .. })
-                && link.name.institution == name.institution
-                && link.name.index >= name.index
+            let at = self.issued_at(i);
+            matches!(self.links[i].step, Step::Resolved { .. }) && at.is_some() && at >= first
         })
     }
 
@@ -529,10 +584,9 @@ impl<'a, V: View> Tree<'a, V> {
     /// after one that waits are held back with it, and returned beside the path.
     fn sealed(&self) -> (Vec<(usize, Voucher)>, Vec<usize>) {
         let registry = self.view.registry();
-        let mut settlements: Vec<usize> = (0..self.links.len())
-            .filter(|i| is_settlement(&self.links[*i]) && self.links[*i].name.institution == self.voucher.issuer)
-            .collect();
-        settlements.sort_by_key(|i| self.links[*i].name.index);
+        let by_issuer = |i: &usize| is_settlement(&self.links[*i]) && self.issued_at(*i).is_some();
+        let mut settlements: Vec<usize> = (0..self.links.len()).filter(by_issuer).collect();
+        settlements.sort_by_key(|i| self.issued_at(*i));
         let mut path: Vec<(usize, Voucher)> = Vec::new();
         for (n, &i) in settlements.iter().enumerate() {
             let link = &self.links[i];

@@ -139,6 +139,30 @@ pub enum RegistrarEvent {
         /// Its public key.
         key: [u8; 32],
     },
+    /// Nobody has the rest of a log, or its institution can write it no more: what it held passes to another log.
+    LogSucceeded {
+        /// Whose log ended.
+        institution: InstitutionId,
+        /// What it holds up to this size counts.
+        size: u64,
+        /// The root at that size.
+        root: Digest,
+        /// Whose log goes on.
+        successor: InstitutionId,
+        /// The second person.
+        approver: Operator,
+    },
+    /// An issuer is gone: another one goes on with its vouchers.
+    IssuerSucceeded {
+        /// Who is gone.
+        issuer: InstitutionId,
+        /// The index in its log from which it issues nothing more.
+        from: u64,
+        /// Who goes on.
+        successor: InstitutionId,
+        /// The second person.
+        approver: Operator,
+    },
 }
 
 /// Why an enrolment is blocked.

@@ -353,6 +353,20 @@ impl Voucher {
         self.valid_from <= at && at < self.valid_until
     }
 
+    /// The voucher as it stands once what everybody held has passed on to the `heir` of each in a role.
+    #[must_use]
+    pub fn inherited(mut self, heir: impl Fn(InstitutionId, Role) -> InstitutionId) -> Self {
+        let role = self.stage.custodian_role();
+        self.custodian = self.custodian.map(|id| heir(id, role));
+        self.issuer = heir(self.issuer, Role::Issuer);
+        self.community = self.community.map(|id| heir(id, Role::Community));
+        self.voucher_module = self.voucher_module.map(|id| heir(id, Role::Voucher));
+        if let Some(booking) = &mut self.booking {
+            booking.hospital = heir(booking.hospital, Role::Hospital);
+        }
+        self
+    }
+
     fn into_issuer(mut self, stage: Stage) -> Self {
         self.stage = stage;
         self.custodian = Some(self.issuer);

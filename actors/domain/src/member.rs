@@ -111,6 +111,10 @@ pub enum What {
     Frozen,
     /// One of its keys was replaced.
     Key(Purpose),
+    /// Another institution's log goes on where its own ended.
+    LogSucceeded(InstitutionId),
+    /// Another issuer goes on with its vouchers.
+    IssuerSucceeded(InstitutionId),
 }
 
 /// How a member stands.
@@ -125,6 +129,8 @@ pub enum Standing {
     Revoked,
     /// Its log is frozen.
     Frozen,
+    /// Another log goes on where its own ended.
+    Succeeded,
 }
 
 /// A member and the history of its registration.
@@ -155,7 +161,9 @@ impl Member {
                 What::Restored if standing == Some(Standing::Suspended) => standing = Some(Standing::Good),
                 What::Revoked => standing = Some(Standing::Revoked),
                 What::Frozen => standing = Some(Standing::Frozen),
-                What::Registered(_) | What::Suspended | What::Restored | What::Key(_) => {}
+                What::LogSucceeded(_) => standing = Some(Standing::Succeeded),
+                What::IssuerSucceeded(_) if role == Some(Role::Issuer) => standing = Some(Standing::Succeeded),
+                What::Registered(_) | What::Suspended | What::Restored | What::Key(_) | What::IssuerSucceeded(_) => {}
             }
         }
         standing.filter(|_| plays)
@@ -261,21 +269,53 @@ impl Registry {
         })
     }
 
-    /// The size at which a log is frozen, by what the horizon knows.
+    /// The size at which a log ends, frozen or succeeded, by what the horizon knows.
     #[must_use]
-    pub fn frozen_at(&self, id: InstitutionId, horizon: Horizon) -> Option<u64> {
+    pub fn ended_at(&self, id: InstitutionId, horizon: Horizon) -> Option<u64> {
         self.member(id)?
             .changes
             .iter()
-            .filter(|c| c.index <= horizon.0 && matches!(c.what, What::Frozen))
+            .filter(|c| c.index <= horizon.0 && matches!(c.what, What::Frozen | What::LogSucceeded(_)))
             .map(|c| c.from)
             .min()
     }
 
-    /// Whether any log is frozen at all: spares the common case a look-up for each name.
+    /// Whether any log has ended at all: spares the common case a look-up for each name.
     #[must_use]
-    pub fn any_frozen(&self) -> bool {
-        self.members.values().any(|m| m.changes.iter().any(|c| matches!(c.what, What::Frozen)))
+    pub fn any_ended(&self) -> bool {
+        let ends = |c: &Change| matches!(c.what, What::Frozen | What::LogSucceeded(_));
+        self.members.values().any(|m| m.changes.iter().any(ends))
+    }
+
+    /// Whether anybody was succeeded: spares the common case a look at who.
+    #[must_use]
+    pub fn any_succeeded(&self) -> bool {
+        let succeeds = |c: &Change| matches!(c.what, What::LogSucceeded(_) | What::IssuerSucceeded(_));
+        self.members.values().any(|m| m.changes.iter().any(succeeds))
+    }
+
+    /// Who holds at a registrar position what `id` held in `role`: itself, or who succeeded it.
+    #[must_use]
+    pub fn heir(&self, id: InstitutionId, role: Role, position: u64) -> InstitutionId {
+        self.line(id, role, position).last().map_or(id, |(_, _, heir)| heir)
+    }
+
+    /// How what `id` held in `role` passed on up to a registrar position: from whom, at which size of whose log, to whom.
+    pub fn line(
+        &self,
+        id: InstitutionId,
+        role: Role,
+        position: u64,
+    ) -> impl Iterator<Item = (InstitutionId, u64, InstitutionId)> + '_ {
+        let next = move |from: InstitutionId| {
+            self.member(from)?.changes.iter().filter(|c| c.index <= position).find_map(|c| match c.what {
+                What::LogSucceeded(heir) => Some((from, c.from, heir)),
+                What::IssuerSucceeded(heir) if role == Role::Issuer => Some((from, c.from, heir)),
+                _ => None,
+            })
+        };
+        // Nobody succeeds twice, so a line is no longer than the members are many.
+        std::iter::successors(next(id), move |(_, _, heir)| next(*heir)).take(self.members.len())
     }
 
     /// The parameters in force at a registrar position.

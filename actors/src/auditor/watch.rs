@@ -37,7 +37,11 @@ pub fn look(work: &Work<'_>, record: &Record, name: RecordName) -> Vec<Finding> 
                 RegistrarEvent::MemberSuspended { institution, from, .. }
                 | RegistrarEvent::MemberRevoked { institution, from, .. }
                 | RegistrarEvent::KeyRotated { institution, from, .. }
-                | RegistrarEvent::LogFrozen { institution, size: from, .. } => behind(work, *institution, *from),
+                | RegistrarEvent::LogFrozen { institution, size: from, .. }
+                | RegistrarEvent::LogSucceeded { institution, size: from, .. }
+                | RegistrarEvent::IssuerSucceeded { issuer: institution, from, .. } => {
+                    behind(work, *institution, *from)
+                }
                 _ => Vec::new(),
             };
             let docs = vouchers.into_iter().filter_map(|id| work.voucher(id).map(|doc| (id, doc)));

@@ -70,6 +70,28 @@ pub enum Command {
         /// The second person.
         approver: Operator,
     },
+    /// B1, registrar: another log goes on where a member's ended.
+    SucceedLog {
+        /// Whose log ended.
+        institution: InstitutionId,
+        /// What it holds up to this size counts.
+        size: u64,
+        /// The root at that size.
+        root: Digest,
+        /// Whose log goes on: it plays all roles of the other.
+        successor: InstitutionId,
+        /// The second person.
+        approver: Operator,
+    },
+    /// B1, registrar: another issuer goes on with an issuer's vouchers.
+    SucceedIssuer {
+        /// Who is gone.
+        issuer: InstitutionId,
+        /// Who goes on.
+        successor: InstitutionId,
+        /// The second person.
+        approver: Operator,
+    },
     /// Registrar: the federation's numbers.
     SetParameters(Parameters),
     /// B2: a new programme.

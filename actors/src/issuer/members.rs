@@ -138,6 +138,50 @@ pub(super) fn freeze(
     write(desk, RegistrarEvent::LogFrozen { institution, size, root, approver })
 }
 
+pub(super) fn succeed_log(
+    desk: &mut Desk<'_>,
+    institution: InstitutionId,
+    size: u64,
+    root: Digest,
+    successor: InstitutionId,
+    approver: Operator,
+) -> Result<Answer, Refused> {
+    let old = heir_fits(desk, institution, successor, approver)?;
+    let heir = member(desk, successor)?;
+    if !old.entry.roles.iter().all(|role| heir.entry.roles.contains(role)) {
+        return Err(Reason::WrongRole.into()); // what the old one held it could not take
+    }
+    if size < known_from(desk, &old) {
+        return Err(Reason::BadWindow.into());
+    }
+    write(desk, RegistrarEvent::LogSucceeded { institution, size, root, successor, approver })
+}
+
+pub(super) fn succeed_issuer(
+    desk: &mut Desk<'_>,
+    issuer: InstitutionId,
+    successor: InstitutionId,
+    approver: Operator,
+) -> Result<Answer, Refused> {
+    let old = heir_fits(desk, issuer, successor, approver)?;
+    if !old.entry.roles.contains(&Role::Issuer) || !member(desk, successor)?.entry.roles.contains(&Role::Issuer) {
+        return Err(Reason::WrongRole.into());
+    }
+    let from = known_from(desk, &old);
+    write(desk, RegistrarEvent::IssuerSucceeded { issuer, from, successor, approver })
+}
+
+/// The member that is succeeded, if the other one may succeed it.
+fn heir_fits(desk: &Desk<'_>, of: InstitutionId, heir: InstitutionId, approver: Operator) -> Result<Member, Refused> {
+    let old = member(desk, of)?;
+    second_person(desk, approver)?;
+    crate::replica::check_succession(&desk.work.registry, of, heir)?;
+    if desk.work.registry.standing(heir, u64::MAX) != Some(Stands::Good) {
+        return Err(Reason::NotInGoodStanding.into());
+    }
+    Ok(old)
+}
+
 pub(super) fn parameters(desk: &mut Desk<'_>, parameters: Parameters) -> Result<Answer, Refused> {
     must_be_registrar(desk)?;
     let Parameters {

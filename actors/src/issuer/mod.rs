@@ -2,7 +2,7 @@
 //!
 //! | unit | asked | writes | by itself |
 //! | --- | --- | --- | --- |
-//! | B1 | [`Command::RegisterMember`] and its changes, [`Command::Register`] and its changes | `Member*`, `KeyRotated`, `LogFrozen`, `Enrolled`, `CardIssued`, `Enrolment*` | |
+//! | B1 | [`Command::RegisterMember`] and its changes, [`Command::Register`] and its changes | `Member*`, `KeyRotated`, `LogFrozen`, `LogSucceeded`, `IssuerSucceeded`, `Enrolled`, `CardIssued`, `Enrolment*` | |
 //! | B2 | [`Command::Generate`], [`Command::PublishProgramme`] | `Generated`, `ProgrammePublished` | |
 //! | B3 | [`Command::Dispatch`] | `Sent` | |
 //! | B4 | [`Command::Void`], [`Command::Reclaim`], [`Command::HandOver`] | `Voided`, `VoidRequested`, `Reclaimed`, `HandedOver` | voids what lapsed, what came back, what is silent past its grace |
@@ -62,6 +62,12 @@ impl Rules for Issuer {
             }
             Command::Freeze { institution, size, root, approver } => {
                 members::freeze(desk, institution, size, root, approver)
+            }
+            Command::SucceedLog { institution, size, root, successor, approver } => {
+                members::succeed_log(desk, institution, size, root, successor, approver)
+            }
+            Command::SucceedIssuer { issuer, successor, approver } => {
+                members::succeed_issuer(desk, issuer, successor, approver)
             }
             Command::SetParameters(parameters) => members::parameters(desk, parameters),
             Command::PublishProgramme(policy) => stock::publish_programme(desk, *policy),

@@ -97,10 +97,10 @@ pub(super) fn dispatch(
 /// A voucher of this issuer.
 pub(super) fn own_voucher(desk: &Desk<'_>, id: VoucherId) -> Result<(VoucherDoc, Voucher), Refused> {
     let doc = desk.work.voucher(id).ok_or(Refused::NotFound)?;
-    if id.issuer != desk.me() {
+    let state = doc.state().cloned().ok_or(Reason::Waiting)?;
+    if state.issuer != desk.me() {
         return Err(Reason::NotCustodian.into());
     }
-    let state = doc.state().cloned().ok_or(Reason::Waiting)?;
     Ok((doc, state))
 }
 
@@ -124,13 +124,13 @@ pub(super) fn void(desk: &mut Desk<'_>, id: VoucherId, reason: VoidReason) -> Re
 }
 
 /// Why a voucher that came back to the issuer is voided.
-fn reason_held(doc: &VoucherDoc, state: &Voucher) -> VoidReason {
+fn reason_held(id: VoucherId, doc: &VoucherDoc, state: &Voucher) -> VoidReason {
     if state.stage == Stage::Refused {
         let taken = doc.path().last().is_some_and(|l| matches!(l.step, Step::Reclaimed { .. }));
         return if taken { VoidReason::TakenBack } else { VoidReason::ClaimRefused };
     }
     let asked = doc.notes.iter().rev().find_map(|n| match n.note {
-        Note::VoidRequested { reason } if n.name.institution == state.issuer => Some(reason),
+        Note::VoidRequested { reason } if [state.issuer, id.issuer].contains(&n.name.institution) => Some(reason),
         _ => None,
     });
     asked.unwrap_or(VoidReason::Lapsed)
@@ -138,7 +138,7 @@ fn reason_held(doc: &VoucherDoc, state: &Voucher) -> VoidReason {
 
 pub(super) fn void_held(desk: &mut Desk<'_>, id: VoucherId) -> Result<Answer, Refused> {
     let (doc, state) = own_voucher(desk, id)?;
-    let cause = VoidCause::Reason(reason_held(&doc, &state));
+    let cause = VoidCause::Reason(reason_held(id, &doc, &state));
     desk.step(Role::Issuer, id, Step::Voided { cause })?;
     Ok(Answer::Void { voided: true })
 }

@@ -27,7 +27,7 @@ use crate::kv::{Space, Tx};
 pub use figures::{counters, statistics_rows};
 pub use notes::NoteEntry;
 pub use presentation::{claims, holder_key, of_token, public_key, verifies};
-pub use registrar::{check_entry, possession_message, signature_bytes, signature_of};
+pub use registrar::{check_entry, check_succession, possession_message, signature_bytes, signature_of};
 pub use voucher::{VoucherDoc, postpone, refold};
 
 /// What never changes while a node runs.
@@ -159,6 +159,9 @@ pub fn apply(work: &mut Work<'_>, institution: InstitutionId, index: u64, bytes:
         Body::Heartbeat | Body::OperatorInsisted(_) => {}
     }
     voucher::wake(work, name);
+    if work.registry.any_succeeded() {
+        voucher::wake_heirs(work, institution, index + 1);
+    }
     Some(record)
 }
 

@@ -123,6 +123,14 @@ pub(super) fn apply(
         RegistrarEvent::LogFrozen { institution, size, .. } => {
             line(work, *institution, Change { index: name.index, at, from: *size, what: What::Frozen })
         }
+        RegistrarEvent::LogSucceeded { institution, size, successor, .. } => {
+            let what = What::LogSucceeded(*successor);
+            succeed(work, *institution, *successor, Change { index: name.index, at, from: *size, what })
+        }
+        RegistrarEvent::IssuerSucceeded { issuer, from, successor, .. } => {
+            let what = What::IssuerSucceeded(*successor);
+            succeed(work, *issuer, *successor, Change { index: name.index, at, from: *from, what })
+        }
         RegistrarEvent::KeyRotated { institution, from, purpose, key, proof, by_old, .. } => {
             rotate(work, name, at, *institution, *from, *purpose, key, proof, by_old.as_ref())
         }
@@ -173,6 +181,39 @@ fn line(work: &mut Work<'_>, institution: InstitutionId, change: Change) -> Resu
         Ok(())
     })?;
     voucher::judge_log_again(work, institution, from);
+    Ok(())
+}
+
+/// What `of` held passes to `heir`: a member in good standing that nobody succeeded, and that succeeds nobody yet.
+fn succeed(work: &mut Work<'_>, of: InstitutionId, heir: InstitutionId, change: Change) -> Result<(), Reason> {
+    check_succession(&work.registry, of, heir)?;
+    line(work, of, change)?;
+    voucher::pass_on(work, of);
+    Ok(())
+}
+
+/// Whether one institution may succeed another.
+///
+/// # Errors
+///
+/// [`Reason::MemberUnknown`], [`Reason::Forbidden`] for the registrar (another trust anchor comes by configuration), and
+/// [`Reason::WrongState`] where a line would fork or run in a circle.
+pub fn check_succession(registry: &Registry, of: InstitutionId, heir: InstitutionId) -> Result<(), Reason> {
+    if of == registry.registrar {
+        return Err(Reason::Forbidden);
+    }
+    let (old, new) = (registry.member(of), registry.member(heir));
+    let (old, new) = old.zip(new).ok_or(Reason::MemberUnknown)?;
+    let succeeded = |m: &Member| {
+        m.changes.iter().find_map(|c| match c.what {
+            What::LogSucceeded(heir) | What::IssuerSucceeded(heir) => Some(heir),
+            _ => None,
+        })
+    };
+    let inherits = registry.members.values().any(|m| succeeded(m) == Some(heir));
+    if of == heir || inherits || succeeded(old).is_some() || succeeded(new).is_some() {
+        return Err(Reason::WrongState);
+    }
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use domain::duty::{self, Due, Notes};
 use domain::holder::{Enrolment, HolderKey};
 use domain::ids::{InstitutionId, RecordName, VoucherId};
 use domain::lifecycle::{Stage, Step, Voucher};
-use domain::member::Registry;
+use domain::member::{Horizon, Registry, What};
 use domain::policy::Programme;
 use domain::reasons::Reason;
 use domain::record::{Body, ChainRecord, Note, Presentation, Record};
@@ -32,6 +32,9 @@ struct Waypoint {
     hospital: Option<u16>,
 }
 
+/// Rows read at once where all vouchers are looked through.
+const ROWS_AT_ONCE: usize = 1_000;
+
 /// A voucher's records and state.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VoucherDoc {
@@ -44,7 +47,9 @@ pub struct VoucherDoc {
     /// Whether a key signed the presentation of a note, as far as it was looked at.
     pub(super) signed_notes: Vec<(RecordName, HolderKey, bool)>,
     /// The state after the last record that counts, and that record's place in `links`.
-    pub head: Option<(u16, Voucher)>,
+    head: Option<(u16, Voucher)>,
+    /// The same once what everybody held has passed on, where somebody was succeeded.
+    inherited: Option<Voucher>,
     /// A fork touches its path.
     pub contested: bool,
     path: Vec<Waypoint>,
@@ -57,7 +62,7 @@ impl VoucherDoc {
     /// The state, once a record counts.
     #[must_use]
     pub fn state(&self) -> Option<&Voucher> {
-        self.head.as_ref().map(|(_, v)| v)
+        self.inherited.as_ref().or_else(|| self.head.as_ref().map(|(_, v)| v))
     }
 
     /// The last record that counts.
@@ -111,25 +116,26 @@ impl VoucherDoc {
         };
         let of_booking = since(booked);
         let of_token = since(self.last_on_path(|s| matches!(s, Step::Encoded { .. })).map(|l| l.name));
+        // Who was succeeded has spoken as well as the heir does.
+        let left = self.head.as_ref().map_or(voucher, |(_, left)| left);
         for entry in &self.notes {
             let author = entry.name.institution;
-            let by_module = voucher.voucher_module == Some(author);
-            let by_hospital = voucher.hospital() == Some(author);
+            let by_module = [left, voucher].iter().any(|v| v.voucher_module == Some(author));
+            let by_hospital = [left, voucher].iter().any(|v| v.hospital() == Some(author));
+            let by_community = [left, voucher].iter().any(|v| v.community == Some(author));
             let stands = of_booking.contains(&entry.about);
             match &entry.note {
-                Note::VoidRequested { .. } if author == voucher.issuer => notes.void_requested = true,
+                Note::VoidRequested { .. } if [left.issuer, voucher.issuer].contains(&author) => {
+                    notes.void_requested = true;
+                }
                 Note::CancelRequested { .. } | Note::MoveRequested { .. } if by_module && stands && entry.proved => {
                     notes.release_requested = true;
                 }
                 Note::UsePresented { .. } if by_module && stands => notes.use_presented = true,
                 Note::UseDisputed { .. } if by_module && entry.proved => notes.disputed = true,
                 Note::NoShow if by_hospital && stands => notes.no_show = true,
-                Note::QrRetired if voucher.community == Some(author) && of_token.contains(&entry.about) => {
-                    notes.qr_retired = true;
-                }
-                Note::QrRestored if voucher.community == Some(author) && of_token.contains(&entry.about) => {
-                    notes.qr_retired = false;
-                }
+                Note::QrRetired if by_community && of_token.contains(&entry.about) => notes.qr_retired = true,
+                Note::QrRestored if by_community && of_token.contains(&entry.about) => notes.qr_retired = false,
                 Note::RecordRemoved if by_module && over.contains(&entry.about) => notes.record_removed = true,
                 _ => {}
             }
@@ -194,6 +200,10 @@ impl View for DocView<'_, '_> {
             self.signed.borrow_mut().push((*record, *key));
         }
         good
+    }
+    fn holds(&self, institution: InstitutionId, size: u64) -> bool {
+        let cursor: Option<Arc<super::Cursor>> = self.tx.load_kept(&keys::cursor(institution));
+        cursor.map_or(0, |cursor| cursor.next) >= size
     }
     fn forked_at(&self, institution: InstitutionId) -> Option<u64> {
         self.tx.load_private::<super::Fork>(&keys::forked(institution)).map(|fork| fork.common_size)
@@ -287,7 +297,8 @@ fn fold_again(work: &mut Work<'_>, id: VoucherId, mut doc: VoucherDoc, new: Opti
         })
         .collect();
 
-    let (old_path, old_head) = (std::mem::take(&mut doc.path), doc.head.take());
+    let (old_path, old_state) = (std::mem::take(&mut doc.path), doc.state().cloned());
+    doc.head = None;
     if let Some(after) = contested {
         let at = u16::try_from(doc.links.len() - 1).unwrap_or(u16::MAX);
         let waypoint = waypoint(&mut doc, at, &after);
@@ -305,6 +316,7 @@ fn fold_again(work: &mut Work<'_>, id: VoucherId, mut doc: VoucherDoc, new: Opti
             }
         }
     }
+    doc.inherited = inherited(work, doc.head.as_ref().map(|(_, v)| v));
     let changes = statistics::difference(&doc.standings(&old_path), &doc.standings(&doc.path), work.settings.offset);
     figures::add(work, changes);
     for (link, verdict) in doc.links.iter().zip(&verdicts) {
@@ -319,7 +331,7 @@ fn fold_again(work: &mut Work<'_>, id: VoucherId, mut doc: VoucherDoc, new: Opti
             }
         }
     }
-    move_in_lists(work, id, old_head.as_ref().map(|(_, v)| v), doc.state());
+    move_in_lists(work, id, old_state.as_ref(), doc.state());
     settle_document(work, id, doc);
 }
 
@@ -331,6 +343,13 @@ fn waypoint(doc: &mut VoucherDoc, link: u16, state: &Voucher) -> Waypoint {
         community: state.community.map(|id| doc.place(id)),
         hospital: state.hospital().map(|id| doc.place(id)),
     }
+}
+
+/// The state as it stands now, where anybody in it was succeeded.
+fn inherited(work: &Work<'_>, left: Option<&Voucher>) -> Option<Voucher> {
+    let left = left.filter(|_| work.registry.any_succeeded())?;
+    let now = left.clone().inherited(|id, role| work.registry.heir(id, role, Horizon::ALL.0));
+    (now != *left).then_some(now)
 }
 
 /// The common case: all records so far are on one path and the new one continues it.
@@ -449,6 +468,41 @@ pub(super) fn judge_log_again(work: &mut Work<'_>, institution: InstitutionId, f
     let end = work.cursor(institution).next;
     let seen = (from..end).filter_map(|index| about(&record_at(work, institution, index)?)).collect();
     refold_all(work, seen);
+}
+
+/// A log is held up to where it was succeeded: what its heirs wrote waited for that.
+pub(super) fn wake_heirs(work: &mut Work<'_>, institution: InstitutionId, size: u64) {
+    let Some(member) = work.registry.member(institution) else { return };
+    let heirs: BTreeSet<InstitutionId> = member
+        .changes
+        .iter()
+        .filter(|c| c.from == size)
+        .filter_map(|c| match c.what {
+            What::LogSucceeded(heir) | What::IssuerSucceeded(heir) => Some(heir),
+            _ => None,
+        })
+        .collect();
+    for heir in heirs {
+        judge_log_again(work, heir, 0);
+    }
+}
+
+/// What an institution held has passed on: every voucher in which it plays a part is judged and listed again.
+pub(super) fn pass_on(work: &mut Work<'_>, from: InstitutionId) {
+    let prefix = [keys::VOUCHER];
+    let (mut at, end) = (prefix.to_vec(), after_prefix(&prefix));
+    loop {
+        let rows = work.tx.range(Space::State, &at, &end, ROWS_AT_ONCE);
+        let Some((last, _)) = rows.last() else { break };
+        at = [last.as_slice(), &[0]].concat();
+        for (key, bytes) in rows {
+            let doc: VoucherDoc = crate::kv::read(&bytes);
+            let plays = doc.institutions.contains(&from) || doc.links.iter().any(|l| l.name.institution == from);
+            if let Some(id) = keys::Parts(key.get(1..).unwrap_or_default()).voucher().filter(|_| plays) {
+                fold_again(work, id, doc, None);
+            }
+        }
+    }
 }
 
 /// A change acts from a time on: every voucher that somebody wrote about from then on is judged again.

@@ -16,8 +16,8 @@ use domain::record::{Body, ChainRecord, Claims, Consent, Note, NoteRecord, Prese
 use domain::time::{Millis, Timestamp};
 use uuid::Uuid;
 
-/// The issuer and registrar, the community, two voucher modules, three hospitals.
-pub const EVERYBODY: [&str; 7] = ["i", "c", "v", "v2", "h1", "h2", "h3"];
+/// The issuer and registrar, another issuer, the community, two voucher modules, three hospitals.
+pub const EVERYBODY: [&str; 8] = ["i", "i2", "c", "v", "v2", "h1", "h2", "h3"];
 
 /// First moment after the voucher's validity, in hours of the town's time.
 pub const VALID_UNTIL: i64 = 100;
@@ -78,6 +78,7 @@ pub struct Town {
 /// What a node sees that holds some prefix of each log.
 pub struct Node<'a> {
     town: &'a Town,
+    held: Held,
     registry: Registry,
     enrolments: BTreeMap<RecordName, Arc<Enrolment>>,
     programmes: BTreeMap<RecordName, Arc<Programme>>,
@@ -399,6 +400,7 @@ impl Town {
     pub fn node(&self, held: &Held) -> Node<'_> {
         let mut node = Node {
             town: self,
+            held: held.clone(),
             registry: Registry::new(id("i")),
             enrolments: BTreeMap::new(),
             programmes: BTreeMap::new(),
@@ -434,6 +436,12 @@ impl Node<'_> {
             RegistrarEvent::MemberRestored { institution, from, .. } => (*institution, *from, What::Restored),
             RegistrarEvent::MemberRevoked { institution, from, .. } => (*institution, *from, What::Revoked),
             RegistrarEvent::LogFrozen { institution, size, .. } => (*institution, *size, What::Frozen),
+            RegistrarEvent::LogSucceeded { institution, size, successor, .. } => {
+                (*institution, *size, What::LogSucceeded(*successor))
+            }
+            RegistrarEvent::IssuerSucceeded { issuer, from, successor, .. } => {
+                (*issuer, *from, What::IssuerSucceeded(*successor))
+            }
             RegistrarEvent::Enrolled { id, key, programme, community, voucher_module } => {
                 let home = EnrolmentChange::Home(*community, *voucher_module);
                 let history = vec![(index, at, EnrolmentChange::Key(*key)), (index, at, home)];
@@ -476,6 +484,9 @@ impl View for Node<'_> {
     }
     fn is_signed(&self, _: &RecordName, presentation: &Presentation, key: &HolderKey) -> bool {
         self.town.presentations.get(&presentation.cose).is_some_and(|(_, by)| by == key)
+    }
+    fn holds(&self, institution: InstitutionId, size: u64) -> bool {
+        self.held.get(&institution).is_some_and(|held| *held as u64 >= size)
     }
     fn forked_at(&self, institution: InstitutionId) -> Option<u64> {
         self.town.forks.get(&institution).copied()

@@ -185,6 +185,12 @@ impl Wild {
             3 if self.dice.roll(3) == 0 => {
                 RegistrarEvent::LogFrozen { institution, size: from, root: Digest([0; 32]), approver }
             }
+            3 if self.dice.roll(2) == 0 => {
+                let (institution, successor) = (id("zhongda"), gulou());
+                let size = self.scene.town.read(institution, |work| work.cursor(institution).next);
+                let root = Digest([0; 32]);
+                RegistrarEvent::LogSucceeded { institution, size, root, successor, approver }
+            }
             4 if self.dice.roll(4) == 0 => {
                 RegistrarEvent::EnrolmentBlocked { enrolment, reason: BlockReason::LostOrStolen }
             }

@@ -174,3 +174,58 @@ fn a_registrar_begins_with_itself() {
     let record: domain::record::Record = ledger::record::decode_record(&first).unwrap();
     assert_eq!(record.body, Body::Registrar(event));
 }
+
+#[test]
+fn a_log_is_succeeded_once_by_a_member_that_plays_its_roles() {
+    let mut town = Town::default();
+    let succeed = |institution: &str, successor: &str, size| Command::SucceedLog {
+        institution: id(institution),
+        size,
+        root: Digest([0; 32]),
+        successor: id(successor),
+        approver: SECOND,
+    };
+    town.write(id("gulou"), Role::Hospital, Body::Heartbeat);
+    town.spread();
+    let table = [
+        (succeed("health", "gulou", 9), Err(Reason::Forbidden), "another trust anchor comes by configuration"),
+        (succeed("gulou", "nobody", 1), Err(Reason::MemberUnknown), ""),
+        (succeed("gulou", "gulou", 1), Err(Reason::WrongState), "nobody succeeds oneself"),
+        (succeed("gulou", "xuanwu", 1), Err(Reason::WrongRole), "a community is no hospital"),
+        (succeed("gulou", "zhongda", 0), Err(Reason::BadWindow), "one record is known to stand"),
+        (succeed("gulou", "zhongda", 1), Ok(()), ""),
+        (succeed("gulou", "zhongda", 1), Err(Reason::WrongState), "once"),
+        (succeed("zhongda", "gulou", 0), Err(Reason::WrongState), "in no circle"),
+    ];
+    for (command, outcome, why) in table {
+        let shown = format!("{command:?}: {why}");
+        assert_eq!(ask(&mut town, command).map(drop).map_err(|r| r.reason()), outcome, "{shown}");
+    }
+    assert_eq!(standing(&town, "gulou"), Some(Stands::Succeeded));
+}
+
+#[test]
+fn an_issuer_that_is_gone_is_succeeded_by_another() {
+    let issuer: &[Role] = &[Role::Issuer];
+    let mut town = Town::new(&[("health", issuer), ("county", issuer), ("city", issuer)]);
+    let (county, city) = (id("county"), id("city"));
+    let programme = super::policy("heart-check");
+    town.ask::<Issuer>(county, Command::PublishProgramme(Box::new(programme))).unwrap();
+    let uuid = uuid::Builder::from_random_bytes([7; 16]).into_uuid();
+    let uuids = vec![uuid];
+    let generate = Command::Generate { programme: "heart-check".parse().unwrap(), uuids, valid_from: None };
+    town.ask::<Issuer>(county, generate).unwrap();
+    town.spread();
+    let voucher = domain::ids::VoucherId { issuer: county, uuid };
+    let void = || Command::Void { voucher, reason: domain::record::VoidReason::IssuerDecision };
+    assert_eq!(why(town.ask::<Issuer>(city, void())), Reason::NotCustodian);
+
+    let succeed = Command::SucceedIssuer { issuer: county, successor: city, approver: SECOND };
+    ask(&mut town, succeed).unwrap();
+    town.spread();
+    assert!(town.ask::<Issuer>(county, void()).is_err(), "who was succeeded issues nothing more");
+    town.ask::<Issuer>(city, void()).unwrap();
+    town.spread();
+    let state = town.voucher(id("health"), voucher).unwrap().state().cloned().unwrap();
+    assert_eq!(state.stage, domain::lifecycle::Stage::Voided);
+}

@@ -6,6 +6,7 @@ use actors::issuer::{Command, Standing};
 use actors::replica::signature_of;
 use domain::ids::{Digest, InstitutionId};
 use domain::member::{MemberEntry, Parameters, Purpose, Role};
+use domain::reasons::Reason;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -24,6 +25,8 @@ pub(super) fn configure(config: &mut ServiceConfig<'_>) {
         .service(restore)
         .service(revoke)
         .service(freeze)
+        .service(succeed_log)
+        .service(succeed_issuer)
         .service(rotate)
         .service(parameters);
 }
@@ -177,7 +180,83 @@ struct Freeze {
 async fn freeze(node: Data<Node>, id: Path<String>, post: Post<Freeze>) -> Result<HttpResponse, Problem> {
     by_operator(&node, post, |node, Freeze { size, root, approver }| {
         let institution = parsed("a member's id", &id)?;
+        must_be_root(node, institution, size, root)?;
         Ok(Command::Freeze { institution, size, root, approver: second(node, &approver)? })
+    })
+    .await
+}
+
+/// A root that is to be published is the one that this node holds, as far as it holds the log.
+fn must_be_root(node: &Node, institution: InstitutionId, size: u64, root: Digest) -> Result<(), Problem> {
+    let origin = node.writer.logs().origin(institution);
+    match node.writer.ledger().root_at(&origin, size) {
+        Some(held) if held.0 != root.0 => {
+            let held = Digest(held.0);
+            Err(Problem::new(Reason::BadName).detail(format_args!("the root of {institution} at {size} is {held}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where a log ends and which one goes on.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct LogSuccession {
+    /// What the old log holds up to this size counts.
+    size: u64,
+    /// The root at that size, hexadecimal.
+    #[schema(value_type = String)]
+    root: Digest,
+    /// The member whose log goes on; it plays all roles of the other.
+    #[schema(value_type = String)]
+    successor: InstitutionId,
+    /// The second person's name.
+    approver: String,
+}
+
+/// Let another log go on where a member's has ended: what that member held passes to it.
+///
+/// `201`; `409` `approver-needed`, `member-unknown`, `wrong-role`, `wrong-state`, `bad-window`, `bad-name`; `403` for the
+/// registrar itself.
+#[utoipa::path(tag = "issuer", params(("id" = String, Path)), request_body = LogSuccession, responses(
+    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/issuer/members/{id}/log-succession")]
+async fn succeed_log(node: Data<Node>, id: Path<String>, post: Post<LogSuccession>) -> Result<HttpResponse, Problem> {
+    by_operator(&node, post, |node, LogSuccession { size, root, successor, approver }| {
+        let institution = parsed("a member's id", &id)?;
+        must_be_root(node, institution, size, root)?;
+        Ok(Command::SucceedLog { institution, size, root, successor, approver: second(node, &approver)? })
+    })
+    .await
+}
+
+/// Which issuer goes on.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct IssuerSuccession {
+    /// The issuer that goes on.
+    #[schema(value_type = String)]
+    successor: InstitutionId,
+    /// The second person's name.
+    approver: String,
+}
+
+/// Let another issuer go on with the vouchers of one that is gone.
+///
+/// `201`; `409` `approver-needed`, `member-unknown`, `wrong-role`, `wrong-state`; `403` for the registrar itself.
+#[utoipa::path(tag = "issuer", params(("id" = String, Path)), request_body = IssuerSuccession, responses(
+    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/issuer/members/{id}/issuer-succession")]
+async fn succeed_issuer(
+    node: Data<Node>,
+    id: Path<String>,
+    post: Post<IssuerSuccession>,
+) -> Result<HttpResponse, Problem> {
+    by_operator(&node, post, |node, IssuerSuccession { successor, approver }| {
+        let issuer = parsed("a member's id", &id)?;
+        Ok(Command::SucceedIssuer { issuer, successor, approver: second(node, &approver)? })
     })
     .await
 }
