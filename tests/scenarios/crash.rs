@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::support::{TestNode, desk};
 
-/// How often the node is killed.
-const KILLS: usize = 12;
+/// How often the node is killed under load; every third time once more while it opens.
+const KILLS: usize = 30;
 
 fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
@@ -70,10 +70,15 @@ async fn killed_in_a_loop_under_load() {
                 })
             })
             .collect();
-        tokio::time::sleep(Duration::from_millis(150 + 37 * round as u64)).await;
+        tokio::time::sleep(Duration::from_millis(60 + 37 * (round as u64 % 12))).await;
         node.kill();
         for writer in writers {
             writer.await.unwrap();
+        }
+        if round % 3 == 0 {
+            node.spawn();
+            tokio::time::sleep(Duration::from_millis(5 + 11 * round as u64 % 90)).await;
+            node.kill();
         }
         node.start().await;
     }
