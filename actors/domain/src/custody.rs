@@ -21,7 +21,7 @@ use crate::lifecycle::{self, Context, Outcome, Stage, Step, VoidCause, Voucher};
 use crate::member::{Horizon, Registry, Role};
 use crate::policy::Programme;
 use crate::reasons::Reason;
-use crate::record::{Claims, Consent, Presentation};
+use crate::record::{Claims, Consent, MAX_NAMES, MAX_PRESENTATION_BYTES, MAX_TOKEN_BYTES, Presentation};
 use crate::time::{Millis, Timestamp};
 
 /// How far the phone's time may be from the record's.
@@ -30,7 +30,7 @@ pub const PRESENTATION_WINDOW: Millis = Millis::minutes(5);
 /// Most records that one institution may write in one voucher's chain; later ones are evidence and never linked.
 ///
 /// A log is held in order, so every node links the same ones.
-pub const MAX_LINKS_PER_AUTHOR: usize = 256;
+pub const MAX_LINKS_PER_AUTHOR: usize = 128;
 
 /// A chain record as the fold sees it: what it says, and what is known of the names in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -675,6 +675,19 @@ impl<'a, V: View> Tree<'a, V> {
 /// All records that a link names, the registrar position included.
 pub fn named(link: &Link) -> impl Iterator<Item = &RecordName> {
     link.prev.iter().chain(std::iter::once(&link.registrar)).chain(named_in(&link.step))
+}
+
+/// Whether a chain record is small enough to be linked: names, token and presentation within their limits.
+///
+/// With [`MAX_LINKS_PER_AUTHOR`] this bounds what one author can make every node keep of one voucher.
+#[must_use]
+pub fn is_small(step: &Step) -> bool {
+    let token = match step {
+        Step::Encoded { token } => token.len(),
+        _ => 0,
+    };
+    let presented = presentation_of(step).map_or(0, |p| p.cose.len());
+    named_in(step).len() + 2 <= MAX_NAMES && token <= MAX_TOKEN_BYTES && presented <= MAX_PRESENTATION_BYTES
 }
 
 /// The records that a step names.

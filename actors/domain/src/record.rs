@@ -19,6 +19,9 @@ pub const MAX_NAMES: usize = 8;
 /// Longest COSE message of a presentation, in bytes.
 pub const MAX_PRESENTATION_BYTES: usize = 512;
 
+/// Longest VQ1 token, in bytes: an alphanumeric QR of version 10-M (protocol section 3).
+pub const MAX_TOKEN_BYTES: usize = 311;
+
 /// One entry of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {

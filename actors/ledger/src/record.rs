@@ -8,9 +8,9 @@ use serde::de::DeserializeOwned;
 /// keeps values over some KiB badly; what is larger is named by digest and served beside the log.
 pub const MAX_RECORD_BYTES: usize = 7 * 1024;
 
-/// Longest value of the state or of the private rows, in bytes: a voucher with every record that its authors may write
-/// stays far below it. The codec's memory stays below it whatever a length field claims.
-pub const MAX_VALUE_BYTES: usize = 4 * 1024 * 1024;
+/// Longest value of the state or of the private rows, in bytes: a voucher about which a hundred members have written all
+/// that the rules link stays below it. The codec's memory stays below it whatever a length field claims.
+pub const MAX_VALUE_BYTES: usize = 32 * 1024 * 1024;
 
 /// The version of the record format that this program writes: the first byte of every record.
 pub const FORMAT: u8 = 1;

@@ -2,7 +2,7 @@
 
 use domain::custody::{self, Names};
 use domain::ids::{Digest, RecordName};
-use domain::record::{ChainRecord, MAX_NAMES};
+use domain::record::ChainRecord;
 use domain::time::Timestamp;
 
 use super::Work;
@@ -37,9 +37,6 @@ fn look(work: &Work<'_>, own: RecordName, name: &RecordName) -> Known {
 /// Resolves what a chain record names. The second part lists what is missing.
 pub(super) fn resolve(work: &Work<'_>, own: RecordName, chain: &ChainRecord) -> (Names, Vec<RecordName>) {
     let in_step = custody::named_in(&chain.step);
-    if in_step.len() + 2 > MAX_NAMES {
-        return (Names::Wrong, Vec::new());
-    }
     let mut times = Vec::with_capacity(in_step.len());
     let mut missing = Vec::new();
     let others = chain.prev.iter().chain(std::iter::once(&chain.registrar)).map(|n| (n, false));

@@ -214,6 +214,10 @@ impl View for DocView<'_, '_> {
 pub(super) fn apply_chain(work: &mut Work<'_>, name: RecordName, record: &Record, chain: &ChainRecord) {
     let known = work.voucher_kept(chain.voucher);
     let links = known.as_ref().map_or(&[][..], |doc| &doc.links);
+    if !custody::is_small(&chain.step) {
+        super::report(work, name, &Broken::Rule(Reason::Malformed));
+        return;
+    }
     if links.iter().filter(|l| l.name.institution == name.institution).count() >= MAX_LINKS_PER_AUTHOR {
         super::report(work, name, &Broken::Rule(Reason::Superseded));
         return;

@@ -61,7 +61,7 @@ fn an_honest_day_gives_nothing_to_find() {
 #[test]
 fn each_lie_has_its_finding() {
     type Lie = fn(&mut Scene, VoucherId) -> &'static str;
-    let table: [(&str, Lie, FindingKind); 7] = [
+    let table: [(&str, Lie, FindingKind); 8] = [
         (
             "bytes that are no record",
             |s, _| {
@@ -88,6 +88,18 @@ fn each_lie_has_its_finding() {
                 let lie = chain(s, id("zhongda"), v, head(s, v), Step::BookingConfirmed);
                 s.town.lie(id("zhongda"), Role::Hospital, lie);
                 "zhongda"
+            },
+            FindingKind::RuleBroken,
+        ),
+        (
+            "a token that no QR can hold is not kept with the voucher",
+            |s, v| {
+                let links = s.town.voucher(health(), v).unwrap().links.len();
+                let lie = chain(s, xuanwu(), v, head(s, v), Step::Encoded { token: "X".repeat(6_000) });
+                s.town.lie(xuanwu(), Role::Community, lie);
+                s.town.spread();
+                assert_eq!(s.town.voucher(health(), v).unwrap().links.len(), links);
+                "xuanwu"
             },
             FindingKind::RuleBroken,
         ),
