@@ -266,6 +266,17 @@ impl Writer {
         Ok(self.logs.ledger.last_ticket())
     }
 
+    /// Takes back entries of this institution's own log that a mirror still has, and folds them.
+    ///
+    /// # Errors
+    ///
+    /// Why the ledger cannot take them now.
+    pub fn restore(&self, step: &ledger::mirror::Accepted) -> Result<u64, Refused> {
+        self.logs.ledger.restore(step).map_err(refused)?;
+        while self.catch_up_chunk(self.settings.me) {}
+        Ok(self.logs.ledger.last_ticket())
+    }
+
     /// Folds every entry that the ledger holds and the state has not seen: after a crash, a rebuild, an upgrade.
     pub fn catch_up(&self) {
         let mut institutions: Vec<InstitutionId> = Vec::new();

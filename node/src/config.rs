@@ -84,13 +84,15 @@ pub struct Peers {
     pub poll_wait_secs: u64,
     /// Longest rest after failures, in milliseconds.
     pub max_backoff_millis: u64,
+    /// How often heads are compared with another peer, in seconds; 0 for never.
+    pub compare_secs: u64,
     /// Origins' institutions whose answer the start rule always asks for, beside the registrar.
     pub witnesses: Vec<InstitutionId>,
 }
 
 impl Default for Peers {
     fn default() -> Self {
-        Self { poll_wait_secs: 20, max_backoff_millis: 5_000, witnesses: Vec::new() }
+        Self { poll_wait_secs: 20, max_backoff_millis: 5_000, compare_secs: 5, witnesses: Vec::new() }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use actix::Addr;
 use actors::replica::Fork;
@@ -12,6 +12,7 @@ use actors::writer::{Act, Writer};
 use domain::ids::InstitutionId;
 use domain::reasons::Reason;
 use ledger::mirror::Evidence;
+use parking_lot::RwLock;
 
 use crate::api::caller::Seen;
 use crate::api::problem::Problem;
@@ -20,6 +21,37 @@ use crate::config::Config;
 use crate::keys::NodeKeys;
 use crate::peers::client::PeerClient;
 use crate::telemetry::Metrics;
+
+/// Whether this node may write to its own log (the start rule).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writing {
+    /// The others are asked how long this log is.
+    Asking,
+    /// Somebody holds a longer head under this log's key, and nobody has given the entries.
+    LacksTail {
+        /// Entries here.
+        here: u64,
+        /// Entries of the longer head.
+        there: u64,
+    },
+    /// This log was written in two places: never again here.
+    Forked,
+    /// It may.
+    Allowed,
+}
+
+impl std::fmt::Display for Writing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Asking => f.write_str("the others are still asked how long this log is"),
+            Self::LacksTail { here, there } => {
+                write!(f, "{here} entries are here, a head over {there} is signed, and no mirror has given the rest")
+            }
+            Self::Forked => f.write_str("this log was written in two places: another log must succeed it"),
+            Self::Allowed => f.write_str("it may write"),
+        }
+    }
+}
 
 /// A running node.
 pub struct Node {
@@ -40,7 +72,7 @@ pub struct Node {
     /// Which roles run here, by the type of their rules.
     roles: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
     wakers: Vec<Box<dyn Fn() + Send + Sync>>,
-    may_write: AtomicBool,
+    writing: RwLock<Writing>,
     commits: tokio::sync::watch::Sender<u64>,
 }
 
@@ -58,7 +90,7 @@ impl Node {
             seen: Seen::default(),
             roles: HashMap::new(),
             wakers: Vec::new(),
-            may_write: AtomicBool::new(false),
+            writing: RwLock::new(Writing::Asking),
             commits: tokio::sync::watch::Sender::new(0),
         }
     }
@@ -125,12 +157,23 @@ impl Node {
     /// The start rule is satisfied.
     pub fn allow_writing(&self) {
         self.writer.ledger().allow_writing();
-        self.may_write.store(true, Ordering::SeqCst);
+        self.set_writing(Writing::Allowed);
+    }
+
+    /// How the start rule stands.
+    pub fn set_writing(&self, writing: Writing) {
+        *self.writing.write() = writing;
+    }
+
+    /// How the start rule stands.
+    #[must_use]
+    pub fn writing(&self) -> Writing {
+        *self.writing.read()
     }
 
     /// Whether the start rule is satisfied.
     #[must_use]
     pub fn may_write(&self) -> bool {
-        self.may_write.load(Ordering::SeqCst)
+        self.writing() == Writing::Allowed
     }
 }

@@ -101,6 +101,7 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
     }));
     tokio::spawn(start_writing(node.clone().into_inner(), plain_restart));
     tokio::spawn(follow_members(node.clone().into_inner()));
+    tokio::spawn(peers::compare::compare(node.clone().into_inner()));
     tokio::spawn(peers::courier::deliver(node.clone().into_inner()));
     if node.config.roles.contains(&Role::Issuer) {
         tokio::spawn(api::issuer::publish_periodically(node.clone().into_inner()));
@@ -172,6 +173,7 @@ async fn nothing_here(request: actix_web::HttpRequest) -> Result<actix_web::Http
 async fn start_writing(node: Arc<Node>, plain_restart: bool) {
     if let Err(error) = peers::start::settle(&node, plain_restart).await {
         tracing::error!(%error, "this node will not write");
+        node.set_writing(crate::node::Writing::Forked);
         return;
     }
     tracing::info!("the start rule is satisfied: this node may write");

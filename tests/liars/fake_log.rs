@@ -1,5 +1,6 @@
 //! A log server that says what it is told to say.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -19,11 +20,13 @@ pub struct FakeLog {
     served: Vec<Vec<u8>>,
     bundle: Option<Vec<u8>>,
     note: Option<Vec<u8>>,
+    /// A head that it claims to hold of whoever asks.
+    longest: Option<String>,
 }
 
 impl FakeLog {
     pub fn new(signer: NoteSigner, entries: Vec<Vec<u8>>) -> Self {
-        Self { signer, served: entries.clone(), entries, bundle: None, note: None }
+        Self { signer, served: entries.clone(), entries, bundle: None, note: None, longest: None }
     }
 
     pub fn signed_by(mut self, signer: NoteSigner) -> Self {
@@ -51,6 +54,11 @@ impl FakeLog {
         self
     }
 
+    pub fn knowing(mut self, note: &str) -> Self {
+        self.longest = Some(note.to_owned());
+        self
+    }
+
     pub fn checkpoint(&self) -> Vec<u8> {
         let mut edge = Edge::default();
         self.entries.iter().for_each(|e| edge.push(leaf_hash(e)));
@@ -62,6 +70,9 @@ impl FakeLog {
     fn answer(&self, path: &str) -> Option<Vec<u8>> {
         if path == "/log/checkpoint" {
             return Some(self.note.clone().unwrap_or_else(|| self.checkpoint()));
+        }
+        if path == "/v1/start/longest" {
+            return serde_json::to_vec(&serde_json::json!({ "checkpoint": self.longest })).ok();
         }
         let tile: TilePath = path.strip_prefix("/log/")?.parse().ok()?;
         match tile.kind {
@@ -78,6 +89,8 @@ impl FakeLog {
 pub struct Server {
     pub url: String,
     log: Arc<Mutex<FakeLog>>,
+    /// What it says to some.
+    apart: Arc<Mutex<HashMap<String, FakeLog>>>,
     asked: Arc<AtomicUsize>,
     handle: actix_web::dev::ServerHandle,
 }
@@ -86,6 +99,11 @@ impl Server {
     /// From now on it says this.
     pub fn say(&self, log: FakeLog) {
         *self.log.lock() = log;
+    }
+
+    /// From now on it says this to one institution.
+    pub fn say_to(&self, institution: &str, log: FakeLog) {
+        self.apart.lock().insert(institution.to_owned(), log);
     }
 
     /// How often its checkpoint was asked for.
@@ -104,19 +122,24 @@ impl Drop for Server {
 pub async fn serve(log: FakeLog) -> Server {
     let log = Arc::new(Mutex::new(log));
     let asked = Arc::new(AtomicUsize::new(0));
-    let (told, counted) = (log.clone(), asked.clone());
+    let apart: Arc<Mutex<HashMap<String, FakeLog>>> = Arc::default();
+    let (told, counted, told_apart) = (log.clone(), asked.clone(), apart.clone());
     let (sender, receiver) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         actix_web::rt::System::new().block_on(async move {
             let server = HttpServer::new(move || {
-                let (told, counted) = (told.clone(), counted.clone());
+                let (told, counted, apart) = (told.clone(), counted.clone(), told_apart.clone());
                 App::new().default_service(web::to(move |request: HttpRequest| {
-                    let (told, counted) = (told.clone(), counted.clone());
+                    let (told, counted, apart) = (told.clone(), counted.clone(), apart.clone());
                     async move {
                         if request.path() == "/log/checkpoint" {
                             counted.fetch_add(1, Ordering::SeqCst);
                         }
-                        let answer = told.lock().answer(request.path());
+                        let asker = request.headers().get("Institution").and_then(|v| v.to_str().ok());
+                        let answer = match apart.lock().get(asker.unwrap_or_default()) {
+                            Some(log) => log.answer(request.path()),
+                            None => told.lock().answer(request.path()),
+                        };
                         match answer {
                             Some(bytes) => HttpResponse::Ok().body(bytes),
                             None => HttpResponse::NotFound().finish(),
@@ -134,5 +157,5 @@ pub async fn serve(log: FakeLog) -> Server {
         });
     });
     let (address, handle) = receiver.await.unwrap();
-    Server { url: format!("http://{address}"), log, asked, handle }
+    Server { url: format!("http://{address}"), log, apart, asked, handle }
 }

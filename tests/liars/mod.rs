@@ -1,6 +1,6 @@
 //! A member that lies about its log: what it says is refused, noted, and acts on nothing; the truth is taken afterwards.
 
-mod fake_log;
+pub mod fake_log;
 
 use std::time::Duration;
 
@@ -117,4 +117,35 @@ async fn who_is_no_member_is_not_followed_and_bad_proofs_do_not_register() {
     }
     let (_, members) = issuer.get("/v1/members").await;
     assert_eq!(members["items"].as_array().unwrap().len(), 1);
+}
+
+/// A log that shows one history to some and another to others: each is well signed, and they find out through each other.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_who_are_shown_two_histories_find_out_through_each_other() {
+    let root = tempfile::tempdir().unwrap();
+    let mut issuer = TestNode::new(root.path(), "health", &[Role::Issuer], None);
+    issuer.start().await;
+    let mut liar = TestNode::new(root.path(), "liar", &[Role::Hospital], Some(&issuer));
+    let mut audit = TestNode::new(root.path(), "audit", &[Role::Auditor], Some(&issuer));
+    let server = serve(honest(&liar, 6)).await;
+    let signer = liar.keys().log_signer(&liar.origin()).unwrap();
+    let other = (0..9).map(|i| heartbeat("liar", i, if i < 2 { i as i64 } else { 700 + i as i64 })).collect();
+    server.say_to("audit", FakeLog::new(signer, other));
+    liar.url.clone_from(&server.url);
+    desk::register(&issuer, &liar).await;
+    desk::register(&issuer, &audit).await;
+    audit.start().await;
+    let forked = async |node: &TestNode| {
+        let (_, status) = node.get("/v1/status").await;
+        status["logs"].as_array().unwrap().iter().any(|log| log["institution"] == "liar" && log["forked"] == true)
+    };
+    eventually("both know of both histories", Duration::from_secs(20), || async {
+        forked(&issuer).await && forked(&audit).await
+    })
+    .await;
+    assert_eq!((issuer.folded("liar").await, audit.folded("liar").await), (6, 9), "each keeps what it was shown");
+    let (_, report) = audit.get("/v1/audit/report").await;
+    assert_eq!(report["good"], false, "{report}");
+    let log = report["logs"].as_array().unwrap().iter().find(|log| log["institution"] == "liar").unwrap();
+    assert_eq!(log["verdict"], "forked", "{log}");
 }

@@ -1,4 +1,4 @@
-//! Nodes that are killed, restarted, copied away and brought back.
+//! Nodes that are killed and restarted.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,20 +14,7 @@ use crate::support::{TestNode, desk};
 /// How often the node is killed under load; every third time once more while it opens.
 const KILLS: usize = 30;
 
-fn copy_dir(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
-async fn issuer(root: &Path) -> TestNode {
+pub async fn issuer(root: &Path) -> TestNode {
     let mut node = TestNode::new(root, "health", &[Role::Issuer], None);
     node.start().await;
     desk::publish(&node, "checkup").await;
@@ -95,40 +82,6 @@ async fn killed_in_a_loop_under_load() {
             assert_eq!(again["records"][0]["index"].as_u64(), Some(*index));
         }
     }
-}
-
-/// A store that was copied away and brought back in place, in the same boot, must not fork its log.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_store_brought_back_does_not_write() {
-    let root = tempfile::tempdir().unwrap();
-    let mut node = issuer(root.path()).await;
-    let mut peer = TestNode::new(root.path(), "audit", &[Role::Auditor], Some(&node));
-    desk::register(&node, &peer).await;
-    peer.start().await;
-    node.kill();
-    let (store, copy) = (node.dir.join("ledger"), root.path().join("copy"));
-    copy_dir(&store, &copy);
-
-    node.start().await;
-    let generate = json!({ "programme": "checkup", "count": 3 });
-    let (status, _) = node.post("/v1/issuer/vouchers", &generate).await;
-    assert_eq!(status, 201);
-    let size = node.folded("health").await;
-    crate::support::eventually("the peer has followed", Duration::from_secs(10), || async {
-        peer.folded("health").await == size
-    })
-    .await;
-    node.kill();
-
-    std::fs::remove_dir_all(&store).unwrap();
-    copy_dir(&copy, &store);
-    node.spawn();
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let (status, answer) = node.post("/v1/issuer/vouchers", &generate).await;
-    assert_eq!((status, answer["code"].as_str()), (503, Some("not-ready")), "{answer}");
-    // It still serves what it holds.
-    let checkpoint = reqwest::get(format!("{}/log/checkpoint", node.url)).await.unwrap();
-    assert_eq!(checkpoint.status(), 200);
 }
 
 /// An ordinary restart goes on at once, with the same state.

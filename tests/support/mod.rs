@@ -75,7 +75,7 @@ impl TestNode {
              [http]\nbind = \"127.0.0.1:{port}\"\nurl = \"{own}\"\n\
              [store]\ndir = \"{dir}/ledger\"\nkeys = \"{dir}/keys\"\nmin_free_disk_mib = 64\nmarker_dir = \"{dir}/marker\"\n\
              [registrar]\ninstitution = \"{registrar}\"\nurl = \"{url}\"\nlog_vkey = \"{vkey}\"\n\
-             [peers]\npoll_wait_secs = 2\nmax_backoff_millis = 500\n",
+             [peers]\npoll_wait_secs = 2\nmax_backoff_millis = 500\ncompare_secs = 1\n",
             id = self.id,
             roles = roles.join(", "),
             port = self.port,

@@ -293,6 +293,29 @@ impl Ledger {
     ///
     /// See [`SubmitError`]; nothing is changed.
     pub fn submit(&self, batch: Batch) -> Result<u64, SubmitError> {
+        self.take(batch, false)
+    }
+
+    /// Takes back entries of the own log that were lost here and that a mirror still has: verified, by a step from what
+    /// is durable, against a head under this log's own key. Their heads are signed again on the way; each is a beginning
+    /// of the one that was signed before, so nothing forks.
+    ///
+    /// # Errors
+    ///
+    /// [`SubmitError::Stale`] if the step does not continue what is here or writing is allowed already; else as
+    /// [`Ledger::submit`].
+    pub fn restore(&self, step: &Accepted) -> Result<u64, SubmitError> {
+        let held = self.edge(&self.shared.origin);
+        let stale = || SubmitError::Stale { origin: step.origin.to_string(), size: held.size() };
+        let continues = (held.size(), held.root()) == (step.first_index, step.previous);
+        if *step.origin != *self.shared.origin || !continues || self.shared.queue.lock().may_write {
+            return Err(stale());
+        }
+        let own = step.entries.iter().map(|entry| entry.to_vec()).collect();
+        self.take(Batch { expected_size: step.first_index, own, ..Batch::default() }, true)
+    }
+
+    fn take(&self, batch: Batch, restoring: bool) -> Result<u64, SubmitError> {
         let shared = &*self.shared;
         let bytes = bytes_of(&batch)?;
         let own: Vec<(Arc<[u8]>, Hash)> = batch
@@ -309,7 +332,7 @@ impl Ledger {
         if queue.closed {
             return Err(SubmitError::Closed);
         }
-        if !own.is_empty() && !queue.may_write {
+        if !own.is_empty() && !queue.may_write && !restoring {
             return Err(SubmitError::NotYet);
         }
         if shared.disk_low.load(Ordering::Relaxed) {

@@ -150,6 +150,23 @@ pub trait Hashes {
     fn subtree(&self, level: u8, index: u64) -> Result<Hash, Self::Error>;
 }
 
+/// The root of the first `size` leaves.
+///
+/// # Errors
+///
+/// Whatever keeps a hash from being read.
+pub fn root<H: Hashes>(size: u64, hashes: &H) -> Result<Hash, H::Error> {
+    // A tree is its complete subtrees from left to right, one for each set bit of its size.
+    let subtree = |bit: u32| hashes.subtree(bit as u8, (size >> bit) - 1);
+    let mut bits = (0..u64::BITS).filter(|bit| size >> bit & 1 == 1);
+    let Some(last) = bits.next() else { return Ok(EMPTY_ROOT) };
+    let mut root = subtree(last)?;
+    for bit in bits {
+        root = node_hash(&subtree(bit)?, &root);
+    }
+    Ok(root)
+}
+
 /// Why a proof proves nothing, or cannot be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::book::{Durable, Log};
 use crate::layout;
 use crate::log::Ledger;
-use crate::merkle::{self, EMPTY_ROOT, Hash, node_hash};
+use crate::merkle::{self, Hash};
 use crate::store::Row;
 use crate::tile::{TILE_WIDTH, TileHashes, encode_bundle};
 
@@ -142,18 +142,7 @@ impl Ledger {
         match size {
             size if size > durable.size() => None,
             size if size == durable.size() => Some(durable.root),
-            0 => Some(EMPTY_ROOT),
-            _ => {
-                // A tree is its complete subtrees from left to right, one for each set bit of its size.
-                let hashes = self.hashes(origin, &durable);
-                let subtree = |bit: u32| merkle::Hashes::subtree(&hashes, bit as u8, (size >> bit) - 1).ok();
-                let mut bits = (0..u64::BITS).filter(|bit| size >> bit & 1 == 1);
-                let mut root = subtree(bits.next()?)?;
-                for bit in bits {
-                    root = node_hash(&subtree(bit)?, &root);
-                }
-                Some(root)
-            }
+            _ => merkle::root(size, &self.hashes(origin, &durable)).ok(),
         }
     }
 

@@ -297,7 +297,7 @@ impl Page {
 }
 
 /// A page of a list.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, serde::Deserialize, ToSchema)]
 pub struct Listed<T> {
     /// In order.
     pub items: Vec<T>,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
+use super::answer::Listed;
 use super::problem::Problem;
 use crate::node::Node;
 
@@ -20,7 +21,13 @@ pub const MAX_WAIT_SECS: u64 = 30;
 
 /// Registers the routes.
 pub fn configure(config: &mut ServiceConfig<'_>) {
-    config.service(own_checkpoint).service(own_tile).service(mirror_checkpoint).service(mirror_tile).service(longest);
+    config
+        .service(own_checkpoint)
+        .service(own_tile)
+        .service(mirror_checkpoint)
+        .service(mirror_tile)
+        .service(longest)
+        .service(checkpoints);
 }
 
 /// Waits for a newer checkpoint.
@@ -145,6 +152,30 @@ pub struct LongestAnswer {
 #[utoipa::path(tag = "log", request_body = Longest, responses((status = 200, body = LongestAnswer)))]
 #[post("/v1/start/longest")]
 async fn longest(node: Data<Node>, post: super::answer::Post<Longest>) -> Result<HttpResponse, Problem> {
-    let checkpoint = node.writer.ledger().head(&post.body.origin).map(|h| h.note.to_string());
+    // The newest that was seen, also where its entries are still on their way.
+    let checkpoint = node.writer.ledger().edge(&post.body.origin).newest.map(|h| h.note.to_string());
     Ok(HttpResponse::Ok().json(LongestAnswer { checkpoint }))
+}
+
+/// The newest signed head of one log.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct HeadView {
+    /// Whose log.
+    #[schema(value_type = String)]
+    pub institution: InstitutionId,
+    /// The signed note.
+    pub note: String,
+}
+
+/// The newest signed head of every log that this node knows of, its own included: what peers compare.
+#[utoipa::path(tag = "log", responses((status = 200, body = Listed<HeadView>)))]
+#[get("/v1/checkpoints")]
+async fn checkpoints(node: Data<Node>) -> HttpResponse {
+    let registry = node.writer.registry();
+    let head = |institution: &InstitutionId| {
+        let newest = node.writer.ledger().edge(&node.writer.logs().origin(*institution)).newest?;
+        Some(HeadView { institution: *institution, note: newest.note.to_string() })
+    };
+    let items = registry.members.keys().filter_map(head).take(crate::peers::compare::MAX_HEADS).collect();
+    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(Listed { items, next: None })
 }

@@ -44,7 +44,7 @@ async fn readyz(node: Data<Node>) -> Result<&'static str, Problem> {
         return Err(Problem::new(Reason::NotReady).detail("the registrar's log is not here yet"));
     }
     if !node.may_write() {
-        return Err(Problem::new(Reason::NotReady).detail("the start rule is not satisfied"));
+        return Err(Problem::new(Reason::NotReady).detail(node.writing()));
     }
     Ok("ready\n")
 }
@@ -86,6 +86,8 @@ pub struct Status {
     clock_ahead_secs: i64,
     /// Whether it may write.
     ready: bool,
+    /// Why it may not, or that it may.
+    writing: String,
     /// What it holds of each log.
     logs: Vec<LogStatus>,
     /// Version of the program.
@@ -109,6 +111,8 @@ pub struct LogStatus {
     last_at: domain::time::Timestamp,
     /// The fold stopped: the next record needs a newer program.
     upgrade_needed: bool,
+    /// It has signed two histories; the proof is kept, and it is not followed further.
+    forked: bool,
 }
 
 /// How this node stands, and how old its knowledge of each log is.
@@ -128,6 +132,7 @@ async fn status(node: Data<Node>, _get: Get) -> Result<HttpResponse, Problem> {
                 folded: cursor.next,
                 last_at: cursor.last_at,
                 upgrade_needed: cursor.upgrade_needed,
+                forked: work.fork(*institution).is_some(),
             });
         }
         logs
@@ -140,6 +145,7 @@ async fn status(node: Data<Node>, _get: Get) -> Result<HttpResponse, Problem> {
         clock: if node.clock.is_federation() { "federation" } else { "real" },
         clock_ahead_secs: node.clock.ahead().0 / 1_000,
         ready: node.may_write(),
+        writing: node.writing().to_string(),
         logs,
         version: env!("CARGO_PKG_VERSION"),
     }))

@@ -7,11 +7,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::ids::InstitutionId;
+use domain::reasons::Reason;
 use ledger::checkpoint::Checkpoint;
 use ledger::key::NoteVerifier;
+use ledger::mirror::Refused;
 
+use super::fetch::{self, FetchError, Source};
 use crate::api::log::{Longest, LongestAnswer};
-use crate::node::Node;
+use crate::node::{Node, Writing};
 
 /// Time between two rounds of asking.
 const ROUND: Duration = Duration::from_secs(1);
@@ -21,97 +25,179 @@ const ROUND: Duration = Duration::from_secs(1);
 struct Answered {
     is_registrar: bool,
     is_witness: bool,
-    checkpoint: Option<Checkpoint>,
+    head: Option<Seen>,
+}
+
+/// A head under this node's own key that somebody holds.
+#[derive(Debug, Clone)]
+struct Seen {
+    checkpoint: Checkpoint,
+    note: String,
+    /// Where its tiles may be had.
+    base: String,
 }
 
 /// Whether the answers suffice: a majority of the others, and among them the registrar or a configured witness.
-fn suffices(answers: &[Answered], others: usize) -> bool {
-    2 * answers.len() > others && answers.iter().any(|a| a.is_registrar || a.is_witness)
+///
+/// The registrar itself, if it has configured no witness, has only the majority to go by.
+fn suffices(answers: &[Answered], others: usize, is_unwitnessed_registrar: bool) -> bool {
+    let anchored = is_unwitnessed_registrar || answers.iter().any(|a| a.is_registrar || a.is_witness);
+    2 * answers.len() > others && anchored
 }
 
-/// Asks until it is settled whether the node may write.
+/// Asks until it is settled whether the node may write; takes back what the others have of its log and it has not.
 ///
 /// # Errors
 ///
-/// Somebody holds a longer or another history under our key: this log must not be written to here.
-pub async fn settle(node: &Arc<Node>, plain_restart: bool) -> Result<(), LongerElsewhere> {
+/// Somebody holds another history under our key: this log must not be written to here.
+pub async fn settle(node: &Arc<Node>, plain_restart: bool) -> Result<(), Unlike> {
     if plain_restart {
         node.allow_writing();
         return Ok(());
     }
-    let own_key: Vec<NoteVerifier> = own_verifier(node).into_iter().collect();
     let origin = node.config.origin();
+    let is_unwitnessed_registrar = node.config.is_registrar() && node.config.peers.witnesses.is_empty();
     loop {
-        let (answers, others) = ask_all(node, &origin, &own_key).await;
+        let keys = super::keys_of(node, node.config.institution);
+        let (answers, others) = ask_all(node, &origin, &keys).await;
         let size = node.writer.ledger().accepted_size(&origin);
-        for checkpoint in answers.iter().filter_map(|a| a.checkpoint.as_ref()) {
-            let fits = checkpoint.size <= size
-                && node.writer.ledger().root_at(&origin, checkpoint.size).is_none_or(|root| root == checkpoint.root);
-            if !fits {
-                return Err(LongerElsewhere { here: size, there: checkpoint.size });
+        let mut longer: Vec<&Seen> = Vec::new();
+        for seen in answers.iter().filter_map(|a| a.head.as_ref()) {
+            let there = seen.checkpoint.size;
+            let root = node.writer.ledger().root_at(&origin, there);
+            if there > size {
+                longer.push(seen);
+            } else if root.is_some_and(|root| root != seen.checkpoint.root) {
+                return Err(Unlike { here: size, there });
             }
         }
-        // The very first start of a federation: the registrar is alone, and its log is empty.
-        let alone = node.config.is_registrar() && others == 0;
-        if alone || suffices(&answers, others) {
+        longer.sort_by_key(|seen| std::cmp::Reverse(seen.checkpoint.size));
+        if let Some(longest) = longer.first() {
+            let there = longest.checkpoint.size;
+            match restore_from_any(node, &origin, &keys, &longer).await {
+                // Asked again: what was true of the shorter log may not be of the longer one.
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(Forked) => return Err(Unlike { here: size, there }),
+            }
+            node.set_writing(Writing::LacksTail { here: size, there });
+            tracing::error!(
+                here = size,
+                there,
+                "a head over more entries than are here is signed under this log's key, and nobody gives the entries: \
+                 nothing is written until a mirror has them; if they are lost for good, another log must succeed this one"
+            );
+        } else if (node.config.is_registrar() && others == 0) || suffices(&answers, others, is_unwitnessed_registrar) {
+            // With no others: the very first start of a federation, the registrar alone with an empty log.
             node.allow_writing();
             return Ok(());
+        } else {
+            node.set_writing(Writing::Asking);
+            tracing::info!(
+                answers = answers.len(),
+                others,
+                "asking how long this log is; nothing is written until enough answer"
+            );
         }
-        tracing::info!(
-            answers = answers.len(),
-            others,
-            "asking how long this log is; nothing is written until enough answer"
-        );
         tokio::time::sleep(ROUND).await;
     }
 }
 
-/// Somebody holds a history under this node's key that this node does not have.
+/// Somebody holds a history under this node's key that does not fit the one here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "this log has {here} entries here, and somebody holds a head over {there} that does not fit: this store is not \
-         the newest; bring the newest one back, or restore the tail from a mirror, before this node may write"
+    "this log has {here} entries here, and somebody holds a head over {there} under its key that does not fit: this log \
+     was written in two places. It is not written to any more; the registrar freezes it, and another log succeeds it"
 )]
-pub struct LongerElsewhere {
+pub struct Unlike {
     /// Entries here.
     pub here: u64,
     /// Entries of the head held elsewhere.
     pub there: u64,
 }
 
-fn own_verifier(node: &Node) -> Option<NoteVerifier> {
-    let key = ledger::key::PublicKey::checked(&node.keys.public()[0]).ok()?;
-    NoteVerifier::new(&node.config.origin(), ledger::key::KeyKind::Log, key).ok()
+/// What is offered is another history.
+struct Forked;
+
+/// Takes the tail from the first that has it; whether anything was taken.
+async fn restore_from_any(
+    node: &Arc<Node>,
+    origin: &str,
+    keys: &[NoteVerifier],
+    longer: &[&Seen],
+) -> Result<bool, Forked> {
+    for seen in longer {
+        let (base, note, size) = (seen.base.as_str(), seen.note.as_bytes(), seen.checkpoint.size);
+        match restore(node, Source { base, origin, keys, note, size }).await {
+            Ok(entries) => {
+                tracing::warn!(entries, size, base, "entries of this log that were missing here are taken back");
+                return Ok(true);
+            }
+            Err(RestoreError::Fetch(FetchError::Refused(Refused::Fork(_) | Refused::RootMismatch))) => {
+                return Err(Forked);
+            }
+            Err(trouble) => tracing::warn!(%trouble, base, "the missing entries cannot be had here"),
+        }
+    }
+    Ok(false)
+}
+
+/// Why a tail could not be taken back.
+#[derive(Debug, thiserror::Error)]
+enum RestoreError {
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error("this node cannot take entries now: {0}")]
+    Here(Reason),
+}
+
+/// Takes the entries up to a signed head, step by step; how many.
+async fn restore(node: &Arc<Node>, source: Source<'_>) -> Result<u64, RestoreError> {
+    let first = node.writer.ledger().edge(source.origin).size();
+    loop {
+        let held = node.writer.ledger().edge(source.origin);
+        if held.size() >= source.size {
+            return Ok(held.size() - first);
+        }
+        let step = fetch::step(node, source, &held).await?;
+        let writer = node.writer.clone();
+        let taken = tokio::task::spawn_blocking(move || writer.restore(&step)).await;
+        match taken.map_err(|_| RestoreError::Here(Reason::Closing))? {
+            Ok(ticket) => node.writer.durable(ticket).await,
+            Err(refused) if refused.reason() == Reason::Busy => tokio::time::sleep(ROUND / 20).await,
+            Err(refused) => return Err(RestoreError::Here(refused.reason())),
+        }
+    }
 }
 
 /// Everyone's answer, and how many others there are.
 async fn ask_all(node: &Arc<Node>, origin: &str, keys: &[NoteVerifier]) -> (Vec<Answered>, usize) {
-    let registry = node.writer.registry();
     let registrar = node.config.registrar.institution;
-    let mut others: Vec<_> = registry
-        .members
-        .values()
-        .filter(|m| m.entry.institution != node.config.institution)
-        .map(|m| (m.entry.institution, m.entry.url.clone()))
-        .collect();
-    if !node.config.is_registrar() && !others.iter().any(|(id, _)| *id == registrar) {
-        others.push((registrar, node.config.registrar.url.clone()));
-    }
+    let others = super::others(node);
     let asked = others.iter().map(|(id, url)| async move {
         let key = format!("start-{}", rand::random::<u64>());
         let body = Longest { origin: origin.to_owned() };
-        let url = format!("{url}/v1/start/longest");
-        let answer: LongestAnswer = node.client.post_json(&url, &key, &body).await.ok()?;
-        let checkpoint = match answer.checkpoint {
-            // What is not signed under our key says nothing about our log.
-            Some(note) => Checkpoint::open(note.as_bytes(), origin, keys).ok(),
-            None => None,
-        };
+        let answer: LongestAnswer =
+            node.client.post_json(&format!("{url}/v1/start/longest"), &key, &body).await.ok()?;
         let is_witness = node.config.peers.witnesses.contains(id);
-        Some(Answered { is_registrar: *id == registrar, is_witness, checkpoint })
+        let head = answer.checkpoint.and_then(|note| seen(*id, url, node.config.institution, origin, keys, note));
+        Some(Answered { is_registrar: *id == registrar, is_witness, head })
     });
     let answers = futures_util::future::join_all(asked).await;
     (answers.into_iter().flatten().collect(), others.len())
+}
+
+/// A head that is signed under our key; what is not says nothing about our log.
+fn seen(
+    id: InstitutionId,
+    url: &str,
+    me: InstitutionId,
+    origin: &str,
+    keys: &[NoteVerifier],
+    note: String,
+) -> Option<Seen> {
+    let checkpoint = Checkpoint::open(note.as_bytes(), origin, keys).ok()?;
+    Some(Seen { checkpoint, note, base: super::tiles_at(id, url, me) })
 }
 
 #[cfg(test)]
@@ -120,17 +206,19 @@ mod tests {
 
     #[test]
     fn a_majority_with_the_registrar_or_a_witness_suffices() {
-        let answer = |is_registrar, is_witness| Answered { is_registrar, is_witness, checkpoint: None };
+        let answer = |is_registrar, is_witness| Answered { is_registrar, is_witness, head: None };
         let (plain, registrar, witness) = (answer(false, false), answer(true, false), answer(false, true));
-        for (answers, others, expected) in [
-            (vec![], 0, false),
-            (vec![registrar.clone()], 1, true),
-            (vec![registrar.clone()], 2, false),
-            (vec![registrar.clone(), plain.clone()], 3, true),
-            (vec![plain.clone(), plain.clone(), plain.clone()], 4, false),
-            (vec![plain.clone(), plain, witness], 4, true),
+        for (answers, others, expected, as_registrar) in [
+            (vec![], 0, false, false),
+            (vec![registrar.clone()], 1, true, true),
+            (vec![registrar.clone()], 2, false, false),
+            (vec![registrar.clone(), plain.clone()], 3, true, true),
+            (vec![plain.clone(), plain.clone(), plain.clone()], 4, false, true),
+            (vec![plain.clone(), plain.clone(), plain.clone(), plain.clone()], 9, false, false),
+            (vec![plain.clone(), plain, witness], 4, true, true),
         ] {
-            assert_eq!(suffices(&answers, others), expected, "{} of {others}", answers.len());
+            assert_eq!(suffices(&answers, others, false), expected, "{} of {others}", answers.len());
+            assert_eq!(suffices(&answers, others, true), as_registrar, "{} of {others}, the registrar", answers.len());
         }
     }
 }

@@ -1,0 +1,122 @@
+//! Comparing heads with everyone in turn, so that a log that shows two histories is found out by those it shows them to.
+//!
+//! Each round asks one peer for the newest head of every log that it holds. An older one must be a beginning of what is
+//! held here; a longer one must continue it. Two that do not fit are proof, and are kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::ids::InstitutionId;
+use ledger::checkpoint::Checkpoint;
+use ledger::key::NoteVerifier;
+use ledger::merkle::verify_consistency;
+use ledger::mirror::{Evidence, Head, Held, MAX_CHECKPOINT_BYTES};
+
+use super::client::CallError;
+use super::fetch::{self, FetchError};
+use crate::api::answer::Listed;
+use crate::api::log::HeadView;
+use crate::node::Node;
+
+/// Most heads of one answer that are looked at.
+pub const MAX_HEADS: usize = 1_000;
+
+/// A longer head is looked at after this time, if the log has not been followed there meanwhile.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Compares with one peer after the other until the node stops.
+pub async fn compare(node: Arc<Node>) {
+    let every = Duration::from_secs(node.config.peers.compare_secs);
+    if every.is_zero() {
+        return;
+    }
+    for turn in 0_usize.. {
+        tokio::time::sleep(every).await;
+        let others = super::others(&node);
+        if others.is_empty() {
+            continue;
+        }
+        let (peer, url) = &others[turn % others.len()];
+        if let Err(trouble) = with(&node, *peer, url).await {
+            tracing::debug!(%peer, %trouble, "heads could not be compared");
+        }
+    }
+}
+
+/// Compares every log with one peer.
+async fn with(node: &Arc<Node>, peer: InstitutionId, url: &str) -> Result<(), CallError> {
+    let heads: Listed<HeadView> = node.client.get_json(&format!("{url}/v1/checkpoints")).await?;
+    let mut longer = Vec::new();
+    for view in heads.items.into_iter().take(MAX_HEADS).filter(|view| view.note.len() <= MAX_CHECKPOINT_BYTES) {
+        let origin = node.writer.logs().origin(view.institution);
+        let keys = super::keys_of(node, view.institution);
+        // What is not signed under the log's key says nothing about it.
+        let Some(offered) = open(view.note, &origin, &keys) else { continue };
+        if !judge(node, view.institution, &origin, &offered).await {
+            longer.push((view.institution, origin, offered));
+        }
+    }
+    if longer.is_empty() {
+        return Ok(());
+    }
+    tokio::time::sleep(PATIENCE).await;
+    for (log, origin, offered) in longer {
+        if judge(node, log, &origin, &offered).await {
+            continue;
+        }
+        let held = node.writer.ledger().edge(&origin);
+        match continues(node, &super::tiles_at(peer, url, log), &held, &offered).await {
+            Ok(None) => {}
+            Ok(Some(evidence)) => node.keep_fork(log, &evidence).await,
+            Err(trouble) => tracing::debug!(%peer, %log, %trouble, "a longer head could not be judged"),
+        }
+    }
+    Ok(())
+}
+
+fn open(note: String, origin: &str, keys: &[NoteVerifier]) -> Option<Head> {
+    let checkpoint = Checkpoint::open(note.as_bytes(), origin, keys).ok()?;
+    Some(Head { checkpoint, note: note.into() })
+}
+
+/// Judges a head that is not longer than what is held; `false` for a longer one, which needs a proof.
+async fn judge(node: &Arc<Node>, log: InstitutionId, origin: &str, offered: &Head) -> bool {
+    let ledger = node.writer.ledger();
+    let held = ledger.edge(origin);
+    let size = offered.checkpoint.size;
+    let is_own = log == node.config.institution;
+    if is_own && !node.may_write() {
+        return true; // the start rule is at it
+    }
+    if size > held.size() {
+        if is_own {
+            ledger::fail::stop(&format!(
+                "a head over {size} entries is signed under this log's key, and {} are here: another process writes this log",
+                held.size()
+            ));
+        }
+        return node.is_forked(log);
+    }
+    let unlike = ledger.root_at(origin, size).is_some_and(|root| root != offered.checkpoint.root);
+    if let Some(newest) = held.newest.filter(|_| unlike) {
+        if is_own {
+            ledger::fail::stop(&format!(
+                "a head over {size} entries is signed under this log's key and is not this log's: it was written in two places"
+            ));
+        }
+        if !node.is_forked(log) {
+            node.keep_fork(log, &Evidence { held: newest, offered: offered.clone() }).await;
+        }
+    }
+    true
+}
+
+/// Whether a longer head continues what is held, by the tiles of who showed it; evidence if it provably does not.
+async fn continues(node: &Node, base: &str, held: &Held, offered: &Head) -> Result<Option<Evidence>, FetchError> {
+    let (size, new) = (held.size(), &offered.checkpoint);
+    let Some(newest) = held.newest.clone().filter(|_| size > 0) else { return Ok(None) };
+    let (root, proof) = fetch::root_and_proof(node, base, size, new.size).await?;
+    // Tiles that do not lead to the signed head prove nothing against the log: only its own signature does.
+    let leads_there = verify_consistency(size, &root, new.size, &new.root, &proof).is_ok();
+    Ok((leads_there && root != held.root()).then(|| Evidence { held: newest, offered: offered.clone() }))
+}
