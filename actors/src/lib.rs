@@ -26,3 +26,6 @@ pub mod writer;
 
 #[cfg(any(test, feature = "town"))]
 pub mod town;
+
+#[cfg(test)]
+mod golden;

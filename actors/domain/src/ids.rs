@@ -7,6 +7,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
+use crate::raw;
+
 /// Longest institution id, in bytes (protocol section 1).
 pub const MAX_INSTITUTION_BYTES: usize = 24;
 
@@ -183,7 +185,7 @@ pub struct BadDigest;
 
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { raw::write_32(&self.0, serializer) }
     }
 }
 
@@ -192,7 +194,7 @@ impl<'de> Deserialize<'de> for Digest {
         if deserializer.is_human_readable() {
             String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
         } else {
-            <[u8; 32]>::deserialize(deserializer).map(Self)
+            raw::read_32(deserializer).map(Self)
         }
     }
 }
@@ -256,6 +258,7 @@ impl FromStr for VoucherId {
 #[derive(Serialize, Deserialize)]
 struct VoucherIdParts {
     issuer: InstitutionId,
+    #[serde(serialize_with = "raw::write_16", deserialize_with = "raw::read_16")]
     uuid: [u8; 16],
 }
 
@@ -297,7 +300,7 @@ macro_rules! sixteen_bytes {
                 if serializer.is_human_readable() {
                     serializer.collect_str(&self.0)
                 } else {
-                    self.0.as_bytes().serialize(serializer)
+                    raw::write_16(self.0.as_bytes(), serializer)
                 }
             }
         }
@@ -308,7 +311,7 @@ macro_rules! sixteen_bytes {
                     let text = String::deserialize(deserializer)?;
                     Uuid::try_parse(&text).map(Self).map_err(D::Error::custom)
                 } else {
-                    <[u8; 16]>::deserialize(deserializer).map(|b| Self(Uuid::from_bytes(b)))
+                    raw::read_16(deserializer).map(|b| Self(Uuid::from_bytes(b)))
                 }
             }
         }

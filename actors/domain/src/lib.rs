@@ -24,6 +24,7 @@ pub mod ids;
 pub mod lifecycle;
 pub mod member;
 pub mod policy;
+mod raw;
 pub mod reason_texts;
 pub mod reasons;
 pub mod record;

@@ -88,6 +88,7 @@ pub struct ChainRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presentation {
     /// The COSE_Sign1 message of the VP1 token.
+    #[serde(with = "crate::raw::string")]
     pub cose: Vec<u8>,
     /// Who helped, if it was made with the printed card.
     pub assisted: Option<Assisted>,

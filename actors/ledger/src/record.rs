@@ -15,6 +15,9 @@ pub const MAX_VALUE_BYTES: usize = 32 * 1024 * 1024;
 /// The version of the record format that this program writes: the first byte of every record.
 pub const FORMAT: u8 = 1;
 
+/// Room for most values, so that they are written without moving.
+const USUAL_BYTES: usize = 1_024;
+
 /// What the codec may claim while it reads a record: what comes from outside gets no more than it could need.
 const RECORD_CONFIG: Configuration<LittleEndian, Fixint, Limit<{ 2 * MAX_RECORD_BYTES }>> =
     bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<{ 2 * MAX_RECORD_BYTES }>();
@@ -72,7 +75,8 @@ pub enum DecodeError {
 ///
 /// [`EncodeError::TooLarge`] above [`MAX_VALUE_BYTES`].
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, EncodeError> {
-    let bytes = bincode::serde::encode_to_vec(value, CONFIG)?;
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    bincode::serde::encode_into_std_write(value, &mut bytes, CONFIG)?;
     within(bytes, MAX_VALUE_BYTES)
 }
 
@@ -88,9 +92,23 @@ pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, Decode
 
 fn canonical<T: Serialize>(value: T, bytes: &[u8]) -> Result<T, DecodeError> {
     // serde types may accept two spellings of one value (unordered map keys, for example).
-    match bincode::serde::encode_to_vec(&value, CONFIG) {
-        Ok(again) if again == bytes => Ok(value),
+    let mut same = Same(bytes);
+    match bincode::serde::encode_into_std_write(&value, &mut same, CONFIG) {
+        Ok(_) if same.0.is_empty() => Ok(value),
         _ => Err(DecodeError::NotCanonical),
+    }
+}
+
+/// What is written must be these bytes.
+struct Same<'a>(&'a [u8]);
+
+impl std::io::Write for Same<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 = self.0.strip_prefix(bytes).ok_or(std::io::ErrorKind::InvalidData)?;
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -116,8 +134,9 @@ pub fn decode_trusted<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeErro
 ///
 /// [`EncodeError::TooLarge`] above [`MAX_RECORD_BYTES`].
 pub fn encode_record<T: Serialize>(record: &T) -> Result<Vec<u8>, EncodeError> {
-    let mut bytes = vec![FORMAT];
-    bytes.extend(bincode::serde::encode_to_vec(record, CONFIG)?);
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    bytes.push(FORMAT);
+    bincode::serde::encode_into_std_write(record, &mut bytes, CONFIG)?;
     within(bytes, MAX_RECORD_BYTES)
 }
 
