@@ -88,6 +88,8 @@ pub const ALARM: u8 = b'A';
 pub const VOUCHER: u8 = b'V';
 /// First byte of counters.
 pub const COUNTER: u8 = b'S';
+/// Notes about vouchers of which no record has come.
+pub const WAITING_NOTE: u8 = b'w';
 /// First byte of what waits for a record.
 pub const WAITING: u8 = b'W';
 /// First byte of broken records, for the auditor.
@@ -212,10 +214,10 @@ pub fn forked(institution: InstitutionId) -> Vec<u8> {
 /// A note about a voucher of which no record is known yet.
 #[must_use]
 pub fn waiting_note(voucher: VoucherId, note: RecordName) -> Vec<u8> {
-    Key::new(b'w').voucher(voucher).institution(note.institution).number(note.index).done()
+    Key::new(WAITING_NOTE).voucher(voucher).institution(note.institution).number(note.index).done()
 }
 /// All notes about such a voucher.
 #[must_use]
 pub fn waiting_notes_for(voucher: VoucherId) -> Vec<u8> {
-    Key::new(b'w').voucher(voucher).done()
+    Key::new(WAITING_NOTE).voucher(voucher).done()
 }

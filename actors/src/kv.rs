@@ -1,7 +1,7 @@
 //! Reading and writing state: a transaction over what the ledger holds, kept or dropped as a whole.
 
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -58,10 +58,12 @@ struct KeptRow {
 struct Learnt {
     /// Ranges of the state that were looked at, and whether there is no row in them.
     looked_at: Vec<(Vec<u8>, Vec<u8>, bool)>,
-    /// Private keys without a row.
-    absent: BTreeSet<Vec<u8>>,
+    /// Keys without a row, of the state and of the private rows.
+    absent: [HashSet<Vec<u8>>; 2],
     /// Records that are held, with their times.
     records: HashMap<RecordName, Timestamp>,
+    /// Names of records by their places.
+    names: HashMap<(InstitutionId, u64), RecordName>,
 }
 
 /// A transaction: reads see its own writes; nothing outside sees them before it is committed.
@@ -116,15 +118,12 @@ impl<'a> Tx<'a> {
     }
 
     fn base_get(&self, space: Space, key: &[u8]) -> Option<Arc<[u8]>> {
-        if space == Space::State {
-            return self.base.get(space, key);
-        }
-        if self.learnt.lock().absent.contains(key) {
+        if self.learnt.lock().absent[space as usize].contains(key) {
             return None;
         }
         let found = self.base.get(space, key);
         if found.is_none() {
-            self.learnt.lock().absent.insert(key.to_vec());
+            self.learnt.lock().absent[space as usize].insert(key.to_vec());
         }
         found
     }
@@ -222,8 +221,24 @@ impl<'a> Tx<'a> {
     }
 
     /// Remembers that a record is held, and its time.
-    pub fn remember(&mut self, name: RecordName, at: Timestamp) {
-        self.learnt.get_mut().records.insert(name, at);
+    pub fn remember(&self, name: RecordName, at: Timestamp) {
+        self.learnt.lock().records.insert(name, at);
+    }
+
+    /// The name of the record at a place, looked up once by `find`.
+    pub fn name_at(
+        &self,
+        institution: InstitutionId,
+        index: u64,
+        find: impl FnOnce() -> Option<RecordName>,
+    ) -> Option<RecordName> {
+        let place = (institution, index);
+        if let Some(name) = self.learnt.lock().names.get(&place) {
+            return Some(*name);
+        }
+        let name = find()?;
+        self.learnt.lock().names.insert(place, name);
+        Some(name)
     }
 
     /// The time of a record that [`Tx::remember`] was told of.
@@ -269,7 +284,7 @@ impl<'a> Tx<'a> {
     pub fn load<T: DeserializeOwned>(&self, key: &[u8]) -> Option<T> {
         match self.written(Space::State, key) {
             Some(value) => value.map(|bytes| read(&bytes)),
-            None => self.base.get(Space::State, key).map(|bytes| read(&bytes)),
+            None => self.base_get(Space::State, key).map(|bytes| read(&bytes)),
         }
     }
 

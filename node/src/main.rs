@@ -2,6 +2,10 @@
 
 mod cli;
 
+/// The fold makes and drops many small rows on several threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     cli::main()
 }

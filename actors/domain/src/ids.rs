@@ -35,6 +35,7 @@ fn check_name(text: &str, max: usize) -> Result<(), BadName> {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstitutionId {
     bytes: [u8; MAX_INSTITUTION_BYTES],
+    length: u8,
 }
 
 impl InstitutionId {
@@ -49,14 +50,14 @@ impl InstitutionId {
         for (to, from) in bytes.iter_mut().zip(text.bytes()) {
             *to = from;
         }
-        Ok(Self { bytes })
+        // At most 24, as was checked.
+        Ok(Self { bytes, length: text.len() as u8 })
     }
 
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        let end = self.bytes.iter().position(|b| *b == 0).unwrap_or(MAX_INSTITUTION_BYTES);
-        std::str::from_utf8(&self.bytes[..end]).unwrap_or_default()
+        std::str::from_utf8(&self.bytes[..usize::from(self.length)]).unwrap_or_default()
     }
 }
 

@@ -280,8 +280,10 @@ impl Work<'_> {
     /// The name of the record at a position that is folded here.
     #[must_use]
     pub fn name_at(&self, institution: InstitutionId, index: u64) -> Option<RecordName> {
-        let bytes = self.tx.entry(institution, index)?;
-        Some(RecordName { institution, index, id: Digest(ledger::merkle::leaf_hash(&bytes).0) })
+        self.tx.name_at(institution, index, || {
+            let bytes = self.tx.entry(institution, index)?;
+            Some(RecordName { institution, index, id: Digest(ledger::merkle::leaf_hash(&bytes).0) })
+        })
     }
 
     /// Vouchers that this institution has to do with at a stage: at most `limit` after `after`.

@@ -29,7 +29,10 @@ fn look(work: &Work<'_>, own: RecordName, name: &RecordName) -> Known {
         return Known::Wrong;
     }
     match ledger::record::decode_record::<domain::record::Record>(&bytes) {
-        Ok(record) => Known::Held(record.at),
+        Ok(record) => {
+            work.tx.remember(*name, record.at);
+            Known::Held(record.at)
+        }
         Err(_) => Known::Wrong,
     }
 }

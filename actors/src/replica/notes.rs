@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::voucher::{self, VoucherDoc};
 use super::{Broken, Work, presentation};
 use crate::keys;
-use crate::kv::Space;
+use crate::kv::{Space, after_prefix};
 
 /// Most checks by one institution of one voucher that are kept: the newest.
 const MAX_CHECKS_PER_AUTHOR: usize = 16;
@@ -97,6 +97,8 @@ pub(super) fn apply(work: &mut Work<'_>, name: RecordName, record: &Record, note
 /// The first record of a voucher has come: notes about it that came before are taken up.
 pub(super) fn take_up(work: &mut Work<'_>, voucher: VoucherId) {
     let prefix = keys::waiting_notes_for(voucher);
+    // Most often no note waits for any voucher.
+    work.tx.look_ahead(&[keys::WAITING_NOTE], &after_prefix(&[keys::WAITING_NOTE]));
     for (key, _) in work.tx.prefix(Space::State, &prefix, usize::MAX) {
         work.tx.delete(Space::State, key.clone());
         let mut parts = keys::Parts(key.get(prefix.len()..).unwrap_or_default());

@@ -143,14 +143,18 @@ impl Store for SledStore {
     }
 
     fn apply(&self, changes: Changes) -> Result<(), StoreError> {
-        let mut batch = ::sled::Batch::default();
-        for (key, value) in changes {
-            match value {
-                Some(value) => batch.insert(key, value.as_ref()),
-                None => batch.remove(key),
+        caught(|| {
+            let mut batch = ::sled::Batch::default();
+            for (key, value) in changes {
+                match value {
+                    Some(value) => batch.insert(key, value.as_ref()),
+                    // Most rows that go were never stored; to look is cheaper than to remove what is not there.
+                    None if self.tree.contains_key(&key)? => batch.remove(key),
+                    None => {}
+                }
             }
-        }
-        caught(|| self.tree.apply_batch(batch))
+            self.tree.apply_batch(batch)
+        })
     }
 
     fn sync(&self) -> Result<(), StoreError> {

@@ -8,6 +8,10 @@ mod limits;
 mod report;
 mod size;
 
+/// As the node's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
