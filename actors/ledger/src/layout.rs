@@ -93,13 +93,17 @@ pub(crate) fn chunk(first: u64, lengths: impl Iterator<Item = usize>) -> Chunk {
     Chunk { count, closed: false }
 }
 
-/// The entries of a chunk. `None` if it is damaged.
-pub(crate) fn parse_chunk(mut bytes: &[u8]) -> Option<Vec<Arc<[u8]>>> {
+/// At most `max` entries of a chunk after the first `skip`. `None` if it is damaged so far.
+pub(crate) fn parse_chunk(mut bytes: &[u8], skip: usize, max: usize) -> Option<Vec<Arc<[u8]>>> {
     let mut entries = Vec::new();
-    while !bytes.is_empty() {
+    let mut nth = 0;
+    while !bytes.is_empty() && entries.len() < max {
         let (length, rest) = bytes.split_first_chunk::<2>()?;
         let (entry, rest) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
-        entries.push(entry.into());
+        if nth >= skip {
+            entries.push(entry.into());
+        }
+        nth += 1;
         bytes = rest;
     }
     Some(entries)
@@ -154,9 +158,10 @@ mod tests {
 
     #[test]
     fn a_damaged_chunk_is_none() {
-        assert_eq!(parse_chunk(&[0, 1, 9, 0, 0]).unwrap(), [Arc::from([9_u8]), Arc::from([])]);
-        assert_eq!(parse_chunk(&[0, 2, 9]), None);
-        assert_eq!(parse_chunk(&[0]), None);
+        assert_eq!(parse_chunk(&[0, 1, 9, 0, 0], 0, 9).unwrap(), [Arc::from([9_u8]), Arc::from([])]);
+        assert_eq!(parse_chunk(&[0, 2, 9], 0, 9), None);
+        assert_eq!(parse_chunk(&[0], 0, 9), None);
+        assert_eq!(parse_chunk(&[0, 0, 0, 1, 8, 0, 1, 7], 1, 1).unwrap(), [Arc::from([8_u8])]);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::key::NoteSigner;
 use crate::layout;
 use crate::merkle::{Hash, leaf_hash};
 use crate::mirror::{Accepted, Head, Held};
+use crate::read::HashedTiles;
 use crate::record::{MAX_RECORD_BYTES, MAX_VALUE_BYTES};
 use crate::store::{Changes, Store};
 
@@ -203,6 +204,7 @@ pub(crate) struct Shared {
     pub(crate) durability: Mutex<Durability>,
     pub(crate) hints: Mutex<Vec<Hint>>,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) hashed_tiles: HashedTiles,
     pub(crate) disk_low: AtomicBool,
     pub(crate) counters: Counters,
 }

@@ -5,12 +5,40 @@ use std::sync::Arc;
 use crate::book::{Durable, Log};
 use crate::layout;
 use crate::log::Ledger;
-use crate::merkle::{self, Hash};
+use crate::merkle::{self, Hash, Hashes};
 use crate::store::Row;
-use crate::tile::{TILE_WIDTH, TileHashes, encode_bundle};
+use crate::tile::{self, TILE_WIDTH, TileError, TileHashes, TileTree, encode_bundle};
 
 /// Bytes of a hash in a tile.
 const HASH_BYTES: usize = 32;
+
+/// Full tiles kept hashed for proofs, of 16 KiB each.
+pub(crate) const HASHED_TILES: usize = 4_096;
+
+/// Full tiles kept hashed.
+pub(crate) type HashedTiles = quick_cache::sync::Cache<TileName, Arc<TileTree>>;
+
+/// Names a tile.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct TileName {
+    origin: Arc<str>,
+    level: u8,
+    index: u64,
+}
+
+/// The same, borrowed; it hashes alike.
+#[derive(Hash)]
+struct TileRef<'a> {
+    origin: &'a str,
+    level: u8,
+    index: u64,
+}
+
+impl quick_cache::Equivalent<TileName> for TileRef<'_> {
+    fn equivalent(&self, name: &TileName) -> bool {
+        (self.origin, self.level, self.index) == (&*name.origin, name.level, name.index)
+    }
+}
 
 impl Ledger {
     /// The entry at `index` of a log, if it is accepted (durable or not).
@@ -46,17 +74,15 @@ impl Ledger {
         while next < until {
             let (start, end) = (layout::entries_key(origin, 0), layout::entries_key(origin, next));
             let found = stop.unless("reading entries", store.last(&start, &end));
-            let chunk = found.and_then(|(key, value)| Some((layout::first_of(&key)?, layout::parse_chunk(&value)?)));
-            let Some((first, chunk)) = chunk else {
-                stop.stop(&format!("entry {next} of {origin} is missing in the store"))
-            };
-            let before = next;
-            let skip = usize::try_from(next - first).unwrap_or(usize::MAX);
-            entries.extend(chunk.into_iter().skip(skip).take((until - next) as usize));
-            next = from + entries.len() as u64;
-            if next == before {
-                stop.stop(&format!("entry {next} of {origin} is missing in the store"));
+            let wanted = found.and_then(|(key, chunk)| {
+                let skip = usize::try_from(next - layout::first_of(&key)?).ok()?;
+                layout::parse_chunk(&chunk, skip, (until - next) as usize)
+            });
+            match wanted {
+                Some(wanted) if !wanted.is_empty() => entries.extend(wanted),
+                _ => stop.stop(&format!("entry {next} of {origin} is missing in the store")),
             }
+            next = from + entries.len() as u64;
         }
     }
 
@@ -150,15 +176,25 @@ impl Ledger {
         Some(self.shared.book.read().logs.get(origin)?.durable.clone())
     }
 
-    fn hashes<'a>(
-        &'a self,
-        origin: &'a str,
-        durable: &'a Durable,
-    ) -> TileHashes<impl Fn(u8, u64, u16) -> Option<Vec<u8>> + 'a> {
-        TileHashes(move |level, index, width| {
-            let in_memory = self.shared.book.read().logs.get(origin).and_then(|log| memory_tile(log, level, index));
-            self.tile_of(origin, durable, in_memory, level, index, width)
-        })
+    fn hashes<'a>(&'a self, origin: &'a str, durable: &'a Durable) -> Nodes<'a> {
+        Nodes { ledger: self, origin, durable }
+    }
+
+    fn durable_tile(&self, origin: &str, durable: &Durable, level: u8, index: u64, width: u16) -> Option<Vec<u8>> {
+        let in_memory = self.shared.book.read().logs.get(origin).and_then(|log| memory_tile(log, level, index));
+        self.tile_of(origin, durable, in_memory, level, index, width)
+    }
+
+    /// A full tile, hashed; `None` if it is not full within the durable head. A full tile never changes.
+    fn hashed_tile(&self, origin: &str, durable: &Durable, level: u8, index: u64) -> Option<Arc<TileTree>> {
+        let tiles = &self.shared.hashed_tiles;
+        if let Some(tree) = tiles.get(&TileRef { origin, level, index }) {
+            return Some(tree);
+        }
+        let bytes = self.durable_tile(origin, durable, level, index, TILE_WIDTH as u16)?;
+        let tree = Arc::new(TileTree::new(&bytes)?);
+        tiles.insert(TileName { origin: origin.into(), level, index }, tree.clone());
+        Some(tree)
     }
 
     /// The state's value under `key`: the last one submitted.
@@ -217,6 +253,29 @@ impl Ledger {
         let overlay = book.rows(&from, &to);
         let stored = read(&overlay);
         merged(stored, overlay, limit)
+    }
+}
+
+/// The nodes of a log's tree, from its tiles.
+struct Nodes<'a> {
+    ledger: &'a Ledger,
+    origin: &'a str,
+    durable: &'a Durable,
+}
+
+impl Hashes for Nodes<'_> {
+    type Error = TileError;
+
+    fn subtree(&self, level: u8, index: u64) -> Result<Hash, TileError> {
+        let Nodes { ledger, origin, durable } = *self;
+        let (tile_level, tile_index, height, nth) = tile::place_of(level, index);
+        let node = || ledger.hashed_tile(origin, durable, tile_level, tile_index)?.subtree(height, nth);
+        if let Some(node) = node() {
+            return Ok(node);
+        }
+        // The tile at the edge is not full yet.
+        let tile = |level, index, width| ledger.durable_tile(origin, durable, level, index, width);
+        TileHashes(tile).subtree(level, index)
     }
 }
 

@@ -20,9 +20,10 @@ use crate::marker::{MAX_BOOT_ID_BYTES, Marker};
 use crate::merkle::{EMPTY_ROOT, Hash, leaf_hash};
 use crate::mirror::{Head, Held};
 use crate::note::Note;
+use crate::read::{HASHED_TILES, HashedTiles};
 use crate::store::sled::{OpenStoreError, SledStore};
 use crate::store::{Store, StoreError};
-use crate::tile::Tiles;
+use crate::tile::{TILE_WIDTH, Tiles};
 
 /// Bytes of replayed entries and rows after which the store is written, so that a long replay does not fill the memory.
 const REPLAY_ROUND_BYTES: usize = 32 * 1024 * 1024;
@@ -251,6 +252,7 @@ fn open_with(
         durability: Mutex::new(Durability::default()),
         hints: Mutex::default(),
         store,
+        hashed_tiles: HashedTiles::new(HASHED_TILES),
         disk_low: Default::default(),
         counters: Default::default(),
         options,
@@ -330,7 +332,8 @@ fn load_log(store: &dyn Store, row: &HeadRow<'_>) -> Result<Log, StoreError> {
     };
     if let Some(last) = row.size.checked_sub(1) {
         let found = store.last(&layout::entries_key(row.origin, 0), &layout::entries_key(row.origin, last))?;
-        let chunk = found.and_then(|(key, value)| Some((layout::first_of(&key)?, layout::parse_chunk(&value)?)));
+        let chunk =
+            found.and_then(|(key, value)| Some((layout::first_of(&key)?, layout::parse_chunk(&value, 0, TILE_WIDTH)?)));
         let (first, entries) = chunk.ok_or_else(|| damaged("the last entries"))?;
         if first + entries.len() as u64 != row.size {
             return Err(damaged("the last entries"));

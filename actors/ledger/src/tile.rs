@@ -312,10 +312,8 @@ where
     type Error = TileError;
 
     fn subtree(&self, level: u8, index: u64) -> Result<Hash, TileError> {
-        let (tile_level, height) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
-        let tiles_apart = TILE_HEIGHT - height;
-        let tile_index = index >> tiles_apart;
-        let first = ((index & ((1 << tiles_apart) - 1)) as usize) << height;
+        let (tile_level, tile_index, height, nth) = place_of(level, index);
+        let first = nth << height;
         let end = first + (1 << height);
         let path = TilePath { kind: TileKind::Hashes(tile_level), index: tile_index, width: end as u16 };
         let bytes = (self.0)(tile_level, tile_index, path.width).ok_or(TileError::Missing(path))?;
@@ -326,6 +324,44 @@ where
         let part = bytes.get(first * HASH_BYTES..end * HASH_BYTES).ok_or(wrong)?;
         complete_root(&mut part.chunks_exact(HASH_BYTES).map(to_hash), height).ok_or(wrong)
     }
+}
+
+/// A full tile with every node above its hashes: what proofs within it need, without hashing it again.
+#[derive(Clone, Debug)]
+pub struct TileTree(
+    // The node below `n` on the left is `2n`, on the right `2n + 1`; the root is 1, the tile's hashes begin at 256.
+    Box<[Hash]>,
+);
+
+impl TileTree {
+    /// Hashes a full tile; `None` if it has not the size of one.
+    pub fn new(tile: &[u8]) -> Option<TileTree> {
+        if tile.len() != TILE_BYTES {
+            return None;
+        }
+        let mut nodes = vec![crate::merkle::EMPTY_ROOT; 2 * TILE_WIDTH];
+        for (node, hash) in nodes[TILE_WIDTH..].iter_mut().zip(tile.chunks_exact(HASH_BYTES)) {
+            *node = to_hash(hash);
+        }
+        for n in (1..TILE_WIDTH).rev() {
+            nodes[n] = node_hash(&nodes[2 * n], &nodes[2 * n + 1]);
+        }
+        Some(TileTree(nodes.into()))
+    }
+
+    /// The root of the subtree of 2^height of the tile's hashes from `nth` * 2^height on, if the tile has it.
+    pub fn subtree(&self, height: u8, nth: usize) -> Option<Hash> {
+        let width = TILE_WIDTH.checked_shr(height.into()).filter(|width| nth < *width)?;
+        self.0.get(width + nth).copied()
+    }
+}
+
+/// Where the complete subtree of 2^`level` leaves from leaf `index` * 2^level on lies: level and index of its tile, and
+/// in it the height and the place at that height.
+pub const fn place_of(level: u8, index: u64) -> (u8, u64, u8, usize) {
+    let (tile_level, height) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
+    let tiles_apart = TILE_HEIGHT - height;
+    (tile_level, index >> tiles_apart, height, (index & ((1 << tiles_apart) - 1)) as usize)
 }
 
 /// Why bytes are not a bundle, or an entry does not fit into one.
@@ -459,6 +495,11 @@ mod tests {
             for (level, row) in naive.iter().enumerate() {
                 for index in [a, b, u64::MAX].iter().filter(|_| !row.is_empty()).map(|n| n % row.len() as u64) {
                     prop_assert_eq!(hashes.subtree(level as u8, index), Ok(row[index as usize]));
+                    let (tile_level, tile, height, nth) = place_of(level as u8, index);
+                    if let Some(tree) = disk.read(tile_level, tile).and_then(|bytes| TileTree::new(&bytes)) {
+                        prop_assert_eq!(tree.subtree(height, nth), Some(row[index as usize]));
+                        prop_assert_eq!(tree.subtree(height, TILE_WIDTH >> height), None);
+                    }
                 }
             }
 
