@@ -7,7 +7,8 @@ use std::sync::Arc;
 pub const EXIT_CODE: i32 = 70;
 
 /// The names that [`point`] is called with, in the order of a commit and a store round.
-pub const POINTS: [&str; 5] = ["opening", "journal-written", "journal-synced", "segment-sealing", "store-syncing"];
+pub const POINTS: [&str; 6] =
+    ["opening", "journal-written", "journal-synced", "segment-sealing", "store-half", "store-syncing"];
 
 type Hook = Arc<dyn Fn(&str) + Send + Sync>;
 

@@ -1,6 +1,7 @@
 //! The small storage trait behind the ledger: what holds entries, tiles and state, and may always be rebuilt.
 
 pub mod memory;
+mod round;
 pub mod sled;
 
 use std::sync::Arc;
@@ -45,8 +46,8 @@ pub trait Store: Send + Sync {
     /// See [`StoreError`].
     fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<Row>, StoreError>;
 
-    /// Makes all changes, or after a crash none of them. Readers see them at once; a crash may take them back until
-    /// [`Store::sync`].
+    /// Makes all changes; after a crash all or none of them are there, whatever was [synced](Store::sync) for sure.
+    /// Meanwhile readers may see some of them: who reads has the newest values of what is being stored in memory.
     ///
     /// # Errors
     ///

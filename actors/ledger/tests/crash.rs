@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use ledger::fail::POINTS;
-use ledger::log::Ledger;
+use ledger::log::{Batch, Ledger};
 use support::*;
 
 /// Set for the child: the directory to write in.
@@ -16,6 +16,9 @@ const CHILD: &str = "LEDGER_CRASH_CHILD";
 
 /// Entries of one batch: two, so that half of one would show.
 const BATCH: u64 = 2;
+
+/// Rows of the state that change together: more than the store takes as one batch.
+const ROWS: usize = 100;
 
 /// Not a test by itself: the child that appends until it dies, and says each size that was acknowledged.
 #[test]
@@ -29,6 +32,8 @@ fn child() {
         append(&ledger, size, BATCH);
         println!("acknowledged {}", size + BATCH);
         if size % 16 == 0 {
+            let rows = (0..ROWS).map(|n| (format!("s{n:03}").into_bytes(), Some(size.to_be_bytes().to_vec())));
+            ledger.submit(Batch { state: rows.collect(), ..Batch::default() }).unwrap();
             ledger.flush();
         }
     }
@@ -68,6 +73,9 @@ fn nothing_acknowledged_is_lost_wherever_the_process_dies() {
             assert!(size <= acknowledged + BATCH, "{name}: one batch at most was in flight");
             let rows = ledger.range_private(b"p", b"q", 1_000).len() as u64;
             assert_eq!(rows, size / BATCH, "{name}: private rows and entries stay together");
+            let state = ledger.range(b"s", b"t", 1_000);
+            let whole = state.len() == ROWS && state.iter().all(|(_, value)| *value == state[0].1);
+            assert!(whole || state.is_empty(), "{name}: half a round in the store");
             assert!(report.plain_restart || told.is_none(), "{name}: the journal has all that the marker knows");
             acknowledged = size;
             ledger.close();

@@ -5,10 +5,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
+use super::round::RoundFile;
 use super::{Changes, Row, Store, StoreError};
+use crate::fail;
 
 /// What sled may keep in memory, in bytes. Its default is 1 GiB and counts bytes on disk.
 pub const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A round of more rows is made row by row out of the round file: a batch of sled's keeps every reader waiting.
+pub const BATCH_ROWS: usize = 64;
 
 /// Why a directory is no store.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +36,7 @@ pub struct SledStore {
     tree: ::sled::Tree,
     // sled's flush uses sync_file_range, which leaves the drive's cache alone; this handle has a real fdatasync.
     file: File,
+    round: Mutex<RoundFile>,
 }
 
 impl SledStore {
@@ -81,8 +89,67 @@ impl SledStore {
         };
         let file = File::open(dir.join("db"))?;
         file.sync_all()?;
+        let (round, pending) = RoundFile::open(dir)?;
         File::open(dir)?.sync_all()?;
-        Ok(SledStore { db, tree, file })
+        let store = SledStore { db, tree, file, round: Mutex::new(round) };
+        store.finish(pending).map_err(|error| match error {
+            StoreError::Io(error) => OpenStoreError::Io(error),
+            StoreError::Failed(reason) => OpenStoreError::Damaged(reason),
+        })?;
+        Ok(store)
+    }
+
+    /// Makes the round again that a crash may have left half made.
+    fn finish(&self, pending: Option<Changes>) -> Result<(), StoreError> {
+        let mut round = self.round.lock();
+        if let Some(changes) = pending {
+            self.make(changes)?;
+        }
+        if round.is_open {
+            self.sync_round(&mut round)?;
+        }
+        Ok(())
+    }
+
+    /// Makes changes one by one; sled lets readers in between.
+    fn make(&self, changes: Changes) -> Result<(), StoreError> {
+        let half = changes.len() / 2;
+        caught(|| {
+            for (nth, (key, value)) in changes.into_iter().enumerate() {
+                if nth == half {
+                    fail::point("store-half");
+                }
+                match value {
+                    Some(value) => drop(self.tree.insert(key, value.as_ref())?),
+                    // Most rows that go were never stored; to look is cheaper than to remove what is not there.
+                    None if self.tree.contains_key(&key)? => drop(self.tree.remove(key)?),
+                    None => {}
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn batch(&self, changes: Changes) -> Result<(), StoreError> {
+        caught(|| {
+            let mut batch = ::sled::Batch::default();
+            for (key, value) in changes {
+                match value {
+                    Some(value) => batch.insert(key, value.as_ref()),
+                    None => batch.remove(key),
+                }
+            }
+            self.tree.apply_batch(batch)
+        })
+    }
+
+    fn sync_round(&self, round: &mut RoundFile) -> Result<(), StoreError> {
+        caught(|| self.db.flush())?;
+        self.file.sync_data()?;
+        if round.is_open {
+            round.clear()?;
+        }
+        Ok(())
     }
 }
 
@@ -143,23 +210,19 @@ impl Store for SledStore {
     }
 
     fn apply(&self, changes: Changes) -> Result<(), StoreError> {
-        caught(|| {
-            let mut batch = ::sled::Batch::default();
-            for (key, value) in changes {
-                match value {
-                    Some(value) => batch.insert(key, value.as_ref()),
-                    // Most rows that go were never stored; to look is cheaper than to remove what is not there.
-                    None if self.tree.contains_key(&key)? => batch.remove(key),
-                    None => {}
-                }
-            }
-            self.tree.apply_batch(batch)
-        })
+        let mut round = self.round.lock();
+        if round.is_open {
+            // What is made next must not stand behind a round that a crash would make again.
+            self.sync_round(&mut round)?;
+        }
+        if changes.len() <= BATCH_ROWS {
+            return self.batch(changes);
+        }
+        round.write(&changes)?;
+        self.make(changes)
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        caught(|| self.db.flush())?;
-        self.file.sync_data()?;
-        Ok(())
+        self.sync_round(&mut self.round.lock())
     }
 }
