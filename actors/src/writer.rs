@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use domain::custody::Names;
-use domain::ids::{Digest, InstitutionId, Operator, RecordName, VoucherId};
+use domain::ids::{InstitutionId, Operator, RecordName, VoucherId};
 use domain::lifecycle::Step;
 use domain::member::{Registry, Role};
 use domain::reasons::Reason;
@@ -399,12 +399,9 @@ impl Desk<'_> {
             body,
         };
         let bytes = ledger::record::encode_record(&record).map_err(|_| Reason::TooLarge)?;
-        let name = RecordName { institution: self.me(), index, id: Digest(ledger::merkle::leaf_hash(&bytes).0) };
         let shared: Arc<[u8]> = Arc::from(bytes.as_slice());
-        if replica::apply(&mut self.work, name.institution, index, &shared).is_none() {
-            // The state is behind the log, or does not know the format: nothing can be decided.
-            return Err(Reason::NotReady.into());
-        }
+        // The state is behind the log, or does not know the format: nothing can be decided.
+        let name = replica::apply_own(&mut self.work, record, &shared).ok_or(Reason::NotReady)?;
         // The place in the log is new, so what is wrong with it can only have been written now.
         let broken = self.work.tx.load_written(&keys::broken(name.institution, name.index));
         if let Some((_, broken)) = broken as Option<(RecordName, replica::Broken)> {

@@ -19,6 +19,7 @@ use domain::policy::{Programme, ProgrammeEvent};
 use domain::reasons::Reason;
 use domain::record::{Body, Record};
 use domain::time::Timestamp;
+use ledger::record::DecodeError;
 use serde::{Deserialize, Serialize};
 
 use crate::keys;
@@ -101,16 +102,36 @@ pub struct Fork {
 ///
 /// Returns the record, or none where its bytes are of no use.
 pub fn apply(work: &mut Work<'_>, institution: InstitutionId, index: u64, bytes: &Arc<[u8]>) -> Option<Record> {
+    let name = RecordName { institution, index, id: Digest(ledger::merkle::leaf_hash(bytes).0) };
+    apply_decoded(work, name, bytes, ledger::record::decode_record)
+}
+
+/// Applies a record that was just written here, as [`apply`] would apply its bytes: what is canonical is not read back.
+///
+/// Returns its name, or none where the state is not at its place or stopped.
+pub fn apply_own(work: &mut Work<'_>, record: Record, bytes: &Arc<[u8]>) -> Option<RecordName> {
+    debug_assert!(ledger::record::decode_record(bytes).is_ok_and(|read: Record| read == record));
+    let id = Digest(ledger::merkle::leaf_hash(bytes).0);
+    let name = RecordName { institution: record.institution, index: record.index, id };
+    apply_decoded(work, name, bytes, |_| Ok(record)).map(|_| name)
+}
+
+fn apply_decoded(
+    work: &mut Work<'_>,
+    name: RecordName,
+    bytes: &Arc<[u8]>,
+    decode: impl FnOnce(&[u8]) -> Result<Record, DecodeError>,
+) -> Option<Record> {
+    let RecordName { institution, index, .. } = name;
     let key = keys::cursor(institution);
     let mut cursor: Cursor = work.cursor(institution);
     if cursor.next != index || cursor.upgrade_needed {
         return None;
     }
-    let name = RecordName { institution, index, id: Digest(ledger::merkle::leaf_hash(bytes).0) };
     work.tx.stage_entry(institution, index, bytes.clone());
-    let record = match ledger::record::decode_record::<Record>(bytes) {
+    let record = match decode(bytes) {
         Ok(record) => record,
-        Err(ledger::record::DecodeError::UnknownVersion(_)) => {
+        Err(DecodeError::UnknownVersion(_)) => {
             cursor.upgrade_needed = true;
             work.tx.keep(key, cursor);
             return None;
