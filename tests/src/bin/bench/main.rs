@@ -4,6 +4,7 @@ mod append;
 mod audit;
 mod follow;
 mod house;
+mod lifecycle;
 mod limits;
 mod report;
 mod size;
@@ -42,6 +43,8 @@ struct Scale {
     catchup_records: u64,
     lives_records: u64,
     large_records: u64,
+    /// Vouchers of each of the holders who live through everything.
+    vouchers_each: usize,
 }
 
 const FULL: Scale = Scale {
@@ -50,6 +53,7 @@ const FULL: Scale = Scale {
     catchup_records: 300_000,
     lives_records: 300_000,
     large_records: 1_000_000,
+    vouchers_each: 50,
 };
 
 const QUICK: Scale = Scale {
@@ -58,6 +62,7 @@ const QUICK: Scale = Scale {
     catchup_records: 30_000,
     lives_records: 20_000,
     large_records: 60_000,
+    vouchers_each: 5,
 };
 
 struct Bench {
@@ -147,6 +152,10 @@ async fn run(bench: &mut Bench, scale: &Scale) -> anyhow::Result<()> {
         let (records, store) = (house.size(), house.config.store.dir.clone());
         bench.add(size::restart(house)?)?;
         bench.add(size::bytes_per_record(&store, records)?)?;
+    }
+    if bench.wants(&["lifecycle"]) {
+        let dir = bench.dir("lifecycle")?;
+        bench.add(lifecycle::lifecycle(&dir, scale.vouchers_each).await?)?;
     }
     let limits = ["limit_sign", "limit_verify_strict", "limit_sha256", "limit_fdatasync", "limit_sled_batch"];
     if bench.wants(&limits) {
