@@ -378,6 +378,12 @@ impl Memory {
         self.entries.insert((institution, index), bytes);
     }
 
+    /// Forgets state and entries, as a rebuild does; private rows stay.
+    pub fn forget(&mut self) {
+        self.state.clear();
+        self.entries.clear();
+    }
+
     /// Every row of the state.
     pub fn state(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.state.iter().map(|(k, v)| (k.as_slice(), v.as_ref()))

@@ -11,6 +11,7 @@
 pub mod auditor;
 pub mod clock;
 pub mod community;
+pub mod document;
 pub mod hospital;
 pub mod issuer;
 pub mod keys;

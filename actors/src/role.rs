@@ -29,8 +29,11 @@ pub const TICK: Duration = Duration::from_millis(200);
 /// Shortest time between two looks at the duties that hints ask for.
 pub const HINT_REST: Duration = Duration::from_millis(5);
 
-/// Duties done in one go before commands get their turn.
-pub const DUTIES_AT_ONCE: usize = 64;
+/// Duties done in one look, after which commands get their turn.
+pub const DUTIES_AT_ONCE: usize = 32;
+
+/// How long a look goes on to its next duty: a command waits for one look at most, also on a slow machine.
+pub const LOOK_MOST: Duration = Duration::from_millis(10);
 
 /// How long a duty rests that could not be done.
 pub const REST: Millis = Millis::secs(2);
@@ -94,8 +97,10 @@ pub type Hint = Arc<AtomicBool>;
 /// The actor that runs a role.
 pub struct RoleActor<R: Rules> {
     writer: Arc<Writer>,
-    /// When it last looked at its duties, and whether it will again without being asked.
+    /// When it last looked at its duties.
     looked: Option<Instant>,
+    /// Whether the next look is on its way. There is one at most: if each hint brought one along that brings the next,
+    /// a command would wait for all of them.
     looking: bool,
     rules: std::marker::PhantomData<fn() -> R>,
 }
@@ -113,7 +118,11 @@ impl<R: Rules> Actor for RoleActor<R> {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
-        ctx.run_interval(TICK, |actor, ctx| actor.look(ctx));
+        ctx.run_interval(TICK, |actor, ctx| {
+            if !actor.looking {
+                actor.look(ctx);
+            }
+        });
     }
 }
 
@@ -139,32 +148,41 @@ impl<R: Rules> Handler<LookAround> for RoleActor<R> {
     fn handle(&mut self, LookAround(hint): LookAround, ctx: &mut Self::Context) {
         hint.store(false, Ordering::SeqCst);
         let rest = self.looked.map_or(Duration::ZERO, |at| HINT_REST.saturating_sub(at.elapsed()));
-        if rest.is_zero() {
-            self.look(ctx);
-        } else if !self.looking {
-            self.looking = true;
-            ctx.run_later(rest, |actor, ctx| actor.look(ctx));
-        }
+        self.look_after(rest, ctx);
     }
 }
 
 impl<R: Rules> RoleActor<R> {
+    /// Looks later, behind whatever waits in the mailbox, so that people's requests come in between.
+    fn look_after(&mut self, rest: Duration, ctx: &mut Context<Self>) {
+        if self.looking {
+            return;
+        }
+        self.looking = true;
+        ctx.run_later(rest, |actor, ctx| {
+            actor.looking = false;
+            actor.look(ctx);
+        });
+    }
+
     fn look(&mut self, ctx: &mut Context<Self>) {
-        self.looking = false;
         let now = self.writer.now();
         if let Some(command) = self.writer.read(|work| R::tick(work, now)).answer {
             self.act(command);
         }
         let due = due_duties::<R>(&self.writer, now, DUTIES_AT_ONCE);
-        let more = due.len() >= DUTIES_AT_ONCE;
+        let (began, found) = (Instant::now(), due.len());
+        let mut done = 0;
         for (id, due) in due {
+            if began.elapsed() >= LOOK_MOST {
+                break;
+            }
             do_duty::<R>(&self.writer, id, due, now);
+            done += 1;
         }
         self.looked = Some(Instant::now());
-        if more {
-            self.looking = true;
-            // Behind whatever waits in the mailbox, so that people's requests come in between.
-            ctx.run_later(Duration::ZERO, |actor, ctx| actor.look(ctx));
+        if done < found || found >= DUTIES_AT_ONCE {
+            self.look_after(Duration::ZERO, ctx);
         }
     }
 
@@ -196,6 +214,9 @@ pub fn due_in<R: Rules>(work: &Work<'_>, now: Timestamp, limit: usize) -> Vec<(V
                 break; // a city may lapse in one minute: no document is read that is not acted on
             }
             let Some((id, due)) = read_alarm(&key) else { continue };
+            if duty::fixed_role(due.duty).is_some_and(|role| role != R::ROLE) {
+                continue;
+            }
             let Some(doc) = work.voucher(id) else { continue };
             let stage = doc.state().map(|v| v.stage);
             let mine = stage.is_some_and(|stage| duty::role_of(due.duty, stage) == R::ROLE)

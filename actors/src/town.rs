@@ -30,6 +30,32 @@ struct House {
     log: Vec<Arc<[u8]>>,
 }
 
+impl House {
+    /// Takes over what of a log is new, up to a size, and folds it.
+    fn fold(&mut self, from: InstitutionId, log: &[Arc<[u8]>], size: u64) {
+        let mut work = Work { tx: Tx::new(&self.memory), registry: self.registry.clone(), settings: &self.settings };
+        let next = usize::try_from(work.cursor(from).next).unwrap_or(usize::MAX);
+        let mut held = Vec::new();
+        for (index, bytes) in (0..size).zip(log).skip(next) {
+            replica::apply(&mut work, from, index, bytes);
+            held.push((index, bytes.clone()));
+        }
+        let registry = work.registry.clone();
+        let writes = work.tx.into_writes();
+        for (index, bytes) in held {
+            self.memory.hold(from, index, bytes);
+        }
+        self.memory.commit(writes);
+        self.registry = registry;
+    }
+
+    /// How much it holds of a log.
+    fn size_of(&self, log: InstitutionId) -> u64 {
+        let work = Work { tx: Tx::new(&self.memory), registry: self.registry.clone(), settings: &self.settings };
+        work.cursor(log).next
+    }
+}
+
 /// A federation in memory.
 pub struct Town {
     houses: BTreeMap<InstitutionId, House>,
@@ -199,21 +225,20 @@ impl Town {
             return;
         }
         let entries = self.house(from).log.clone();
-        let house = self.house(to);
-        let mut work = Work { tx: Tx::new(&house.memory), registry: house.registry.clone(), settings: &house.settings };
-        let next = work.cursor(from).next;
-        let mut carried = Vec::new();
-        for (index, bytes) in (0..size).zip(&entries).skip(usize::try_from(next).unwrap_or(usize::MAX)) {
-            replica::apply(&mut work, from, index, bytes);
-            carried.push((index, bytes.clone()));
+        self.house(to).fold(from, &entries, size);
+    }
+
+    /// An institution loses its mirror of another's log and gets it back only up to a size; it folds again what it holds.
+    pub fn lose_mirror(&mut self, at: InstitutionId, of: InstitutionId, size: u64) {
+        let logs: Vec<_> = self.houses.iter().map(|(id, house)| (*id, house.log.clone())).collect();
+        let house = self.house(at);
+        let sizes: BTreeMap<_, _> = logs.iter().map(|(id, _)| (*id, house.size_of(*id))).collect();
+        house.memory.forget();
+        house.registry = Arc::new(Registry::new(house.settings.registrar));
+        for (id, log) in logs {
+            let size = if id == of { size } else { sizes[&id] };
+            house.fold(id, &log, size);
         }
-        let registry = work.registry.clone();
-        let writes = work.tx.into_writes();
-        for (index, bytes) in carried {
-            house.memory.hold(from, index, bytes);
-        }
-        house.memory.commit(writes);
-        house.registry = registry;
     }
 
     /// An institution does what it owes in a role now, once. Returns how many duties were due.
@@ -285,6 +310,33 @@ pub fn reaction<R: Rules>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_decision_that_passes_over_a_refused_write_is_refused_as_a_whole() {
+        let mut town = Town::default();
+        let health = id("health");
+        let before = (town.state(health), town.read(health, |work| work.cursor(health).next));
+        let missing = VoucherId { issuer: health, uuid: uuid::Uuid::nil() };
+        let steps: [fn(&mut Desk<'_>, VoucherId) -> bool; 3] = [
+            |desk, id| desk.step(Role::Issuer, id, domain::lifecycle::Step::Redeemed).is_ok(),
+            |desk, id| desk.note(Role::Issuer, id, domain::record::Note::NoShow).is_ok(),
+            // Written already when it is found that it does not count: a second registration of the same institution.
+            |desk, _| {
+                let event = RegistrarEvent::MemberRegistered(entry(id("gulou"), &[Role::Hospital]));
+                desk.write(Role::Issuer, Body::Registrar(event)).is_ok()
+            },
+        ];
+        for (nth, step) in steps.into_iter().enumerate() {
+            let decided = town.decide(health, |desk| {
+                desk.write(Role::Issuer, Body::Heartbeat)?;
+                assert!(!step(desk, missing), "step {nth} is refused");
+                Ok("all is well")
+            });
+            assert!(decided.is_err(), "step {nth}");
+            let after = (town.state(health), town.read(health, |work| work.cursor(health).next));
+            assert_eq!(after, before, "step {nth}");
+        }
+    }
 
     #[test]
     fn everyone_knows_everyone() {

@@ -159,9 +159,14 @@ pub fn draft<T>(
 ) -> Result<Draft<T>, Refused> {
     let work = Work { tx: Tx::new(base), registry, settings };
     let last_at = work.cursor(settings.me).last_at;
-    let mut desk = Desk { work, now: now.max(last_at), act, size, entries: Vec::new(), records: Vec::new() };
+    let (entries, records) = (Vec::new(), Vec::new());
+    let mut desk = Desk { work, now: now.max(last_at), act, size, entries, records, failed: None };
     let answer = decision(&mut desk)?;
-    let Desk { work, entries, records, .. } = desk;
+    let Desk { work, entries, records, failed, .. } = desk;
+    if let Some(refused) = failed {
+        // A role that passes over a refused step must not keep what the step has left behind.
+        return Err(refused);
+    }
     if !entries.is_empty() && now + CLOCK_BEHIND < last_at {
         return Err(Reason::ClockOff.into());
     }
@@ -180,6 +185,8 @@ pub struct Desk<'a> {
     size: u64,
     entries: Vec<Vec<u8>>,
     records: Vec<RecordName>,
+    /// The first write that was refused: nothing is kept then, whatever the decision makes of it.
+    failed: Option<Refused>,
 }
 
 impl Writer {
@@ -386,8 +393,21 @@ impl Desk<'_> {
     ///
     /// # Errors
     ///
-    /// [`Reason::TooLarge`] if it is over the limit of a record.
+    /// [`Reason::TooLarge`] if it is over the limit of a record. The whole decision is refused then, as after
+    /// [`Desk::step`] and [`Desk::note`].
     pub fn write(&mut self, role: Role, body: Body) -> Result<RecordName, Refused> {
+        let written = self.try_write(role, body);
+        self.or_fail(written)
+    }
+
+    fn or_fail<T>(&mut self, result: Result<T, Refused>) -> Result<T, Refused> {
+        if let Err(refused) = &result {
+            self.failed.get_or_insert(*refused);
+        }
+        result
+    }
+
+    fn try_write(&mut self, role: Role, body: Body) -> Result<RecordName, Refused> {
         let index = self.size + self.entries.len() as u64;
         let record = Record {
             institution: self.me(),
@@ -422,6 +442,11 @@ impl Desk<'_> {
     /// The rule that says no; [`Reason::Waiting`] while something it depends on is not here;
     /// [`Reason::VoidRequested`] for a forward step of a voucher that the issuer wants back.
     pub fn step(&mut self, role: Role, voucher: VoucherId, step: Step) -> Result<RecordName, Refused> {
+        let stepped = self.try_step(role, voucher, step);
+        self.or_fail(stepped)
+    }
+
+    fn try_step(&mut self, role: Role, voucher: VoucherId, step: Step) -> Result<RecordName, Refused> {
         let me = self.me();
         let prev = match self.work.voucher_kept(voucher) {
             Some(doc) => {
@@ -467,8 +492,8 @@ impl Desk<'_> {
     ///
     /// [`Refused::NotFound`] for a voucher that is not known here.
     pub fn note(&mut self, role: Role, voucher: VoucherId, note: Note) -> Result<RecordName, Refused> {
-        let doc = self.work.voucher(voucher).ok_or(Refused::NotFound)?;
-        let about = doc.head_name().ok_or(Reason::Waiting)?;
+        let about = self.work.voucher(voucher).map(|doc| doc.head_name()).ok_or(Refused::NotFound);
+        let about = self.or_fail(about.and_then(|head| head.ok_or(Reason::Waiting.into())))?;
         self.write(role, Body::Note(NoteRecord { voucher, about, note }))
     }
 

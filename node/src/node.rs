@@ -74,6 +74,7 @@ pub struct Node {
     wakers: Vec<Box<dyn Fn() + Send + Sync>>,
     writing: RwLock<Writing>,
     commits: tokio::sync::watch::Sender<u64>,
+    closing: tokio::sync::watch::Sender<bool>,
 }
 
 impl Node {
@@ -92,6 +93,7 @@ impl Node {
             wakers: Vec::new(),
             writing: RwLock::new(Writing::Asking),
             commits: tokio::sync::watch::Sender::new(0),
+            closing: tokio::sync::watch::Sender::new(false),
         }
     }
 
@@ -127,6 +129,23 @@ impl Node {
     pub fn wake(&self) {
         self.commits.send_modify(|n| *n += 1);
         self.wakers.iter().for_each(|wake| wake());
+    }
+
+    /// The node stops: whoever waits for something is answered now.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Whether it stops.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        *self.closing.borrow()
+    }
+
+    /// Waits until the node stops.
+    pub async fn closing(&self) {
+        // The sender is this node's own, so the wait ends only with what is waited for.
+        let _ = self.closing.subscribe().wait_for(|closing| *closing).await;
     }
 
     /// Whether a log has shown two histories and is not followed further.

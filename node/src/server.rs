@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::Service as _;
+use actix_web::dev::{ServerHandle, Service as _};
+use actix_web::http::ConnectionType;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Compress;
 use actix_web::web::Data;
@@ -16,6 +17,7 @@ use domain::member::{Parameters, Role};
 use domain::reasons::Reason;
 use domain::record::Body;
 use ledger::log::{Ledger, Options};
+use tokio::signal::unix::{SignalKind, signal};
 use utoipa::OpenApi as _;
 use utoipa_actix_web::AppExt as _;
 
@@ -141,6 +143,10 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
                     let labels = crate::telemetry::RequestLabels { method, route, status };
                     node.metrics.requests.get_or_create(&labels).inc();
                     node.metrics.request_seconds.observe(began.elapsed().as_secs_f64());
+                    if node.is_closing() {
+                        // No further request shall come over this connection.
+                        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+                    }
                     let headers = response.headers_mut();
                     // Every answer says by which time it was given: the demo's clock is seen everywhere.
                     if let Ok(time) = HeaderValue::from_str(&node.writer.now().to_string()) {
@@ -157,12 +163,35 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
     .max_connections(MAX_CONNECTIONS)
     .client_request_timeout(CLIENT_TIMEOUT)
     .shutdown_timeout(SHUTDOWN_SECS)
+    .disable_signals()
     .bind(bind)
     .with_context(|| format!("cannot listen on {bind}"))?;
     tracing::info!(institution = %node.config.institution, %bind, "serving");
-    server.run().await.context("the server")?;
+    let server = server.run();
+    tokio::spawn(stop_when_told(node.clone().into_inner(), server.handle(), told_to_stop()?));
+    server.await.context("the server")?;
     node.writer.ledger().flush();
     Ok(())
+}
+
+/// Ends when the process is told to stop: Ctrl-C or SIGTERM.
+fn told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
+    let hears = |kind| signal(kind).context("signals of the system");
+    let (mut interrupt, mut terminate) = (hears(SignalKind::interrupt())?, hears(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Answers whoever waits, then lets the server end what is under way.
+async fn stop_when_told(node: Arc<Node>, server: ServerHandle, told: impl Future<Output = ()>) {
+    told.await;
+    tracing::info!("told to stop");
+    node.close();
+    server.stop(true).await;
 }
 
 async fn nothing_here(request: actix_web::HttpRequest) -> Result<actix_web::HttpResponse, Problem> {

@@ -1,5 +1,6 @@
 //! What operators see: logs by `tracing`, numbers in the OpenMetrics text format.
 
+use std::io::IsTerminal as _;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -85,7 +86,7 @@ impl Metrics {
     }
 }
 
-/// Starts logging: `RUST_LOG` filters, `json` for machines.
+/// Starts logging on standard error: `RUST_LOG` filters, `json` for machines; colours on a terminal alone.
 pub fn start_logging(json: bool) {
     use tracing_subscriber::prelude::*;
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
@@ -94,7 +95,8 @@ pub fn start_logging(json: bool) {
     let started = if json {
         registry.with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr)).try_init()
     } else {
-        registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).try_init()
+        let colours = std::io::stderr().is_terminal();
+        registry.with(tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(std::io::stderr)).try_init()
     };
     if let Err(error) = started {
         eprintln!("logging was started already: {error}");

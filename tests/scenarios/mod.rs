@@ -2,6 +2,9 @@
 
 mod crash;
 mod demo;
+mod expiry;
+mod import;
 mod readme;
 mod replication;
 mod restore;
+mod stop;

@@ -35,6 +35,8 @@ pub struct TestNode {
     child: Option<Child>,
     /// Environment of the process.
     pub env: Vec<(String, String)>,
+    /// Further arguments of `run`.
+    pub args: Vec<String>,
 }
 
 pub const FEDERATION: &str = "voucher-ledger.test";
@@ -52,7 +54,7 @@ impl TestNode {
         };
         // Each node has a place of its own for markers, so that tests do not meet each other's.
         std::fs::create_dir_all(dir.join("marker")).unwrap();
-        Self { id, roles: roles.to_vec(), dir, url, port, registrar, child: None, env: Vec::new() }
+        Self { id, roles: roles.to_vec(), dir, url, port, registrar, child: None, env: Vec::new(), args: Vec::new() }
     }
 
     pub fn origin(&self) -> String {
@@ -94,6 +96,7 @@ impl TestNode {
             .arg("run")
             .arg("--config")
             .arg(self.config_path())
+            .args(&self.args)
             .envs(self.env.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -123,6 +126,17 @@ impl TestNode {
     pub async fn is_ready(&self) -> bool {
         let answer = reqwest::get(format!("{}/readyz", self.url)).await;
         answer.is_ok_and(|a| a.status().is_success())
+    }
+
+    /// Tells it to stop as a service manager does, and says how long that took.
+    pub fn terminate(&mut self) -> Duration {
+        let mut child = self.child.take().unwrap();
+        let began = Instant::now();
+        let told = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        assert!(told.success());
+        let status = child.wait().unwrap();
+        assert!(status.success(), "{} ended with {status}:\n{}", self.id, self.log());
+        began.elapsed()
     }
 
     /// `kill -9`.

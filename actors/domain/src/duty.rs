@@ -166,14 +166,23 @@ pub fn duties(me: InstitutionId, voucher: &Voucher, notes: Notes, parameters: &P
     owed
 }
 
+/// The role in which a duty is done; none where that depends on the voucher's stage.
+#[must_use]
+pub const fn fixed_role(duty: Duty) -> Option<Role> {
+    match duty {
+        Duty::Encode | Duty::RetireQr | Duty::RestoreQr => Some(Role::Community),
+        Duty::Answer | Duty::Release | Duty::Claim => Some(Role::Hospital),
+        Duty::Settle | Duty::VoidExpired | Duty::VoidHeld | Duty::Reclaim => Some(Role::Issuer),
+        Duty::Lapse | Duty::RemoveRecord => Some(Role::Voucher),
+        Duty::Return | Duty::Heartbeat => None,
+    }
+}
+
 /// The role in which a duty is done.
 #[must_use]
 pub const fn role_of(duty: Duty, stage: Stage) -> Role {
-    match duty {
-        Duty::Encode | Duty::RetireQr | Duty::RestoreQr => Role::Community,
-        Duty::Answer | Duty::Release | Duty::Claim => Role::Hospital,
-        Duty::Settle | Duty::VoidExpired | Duty::VoidHeld | Duty::Reclaim => Role::Issuer,
-        Duty::Lapse | Duty::RemoveRecord => Role::Voucher,
-        Duty::Return | Duty::Heartbeat => stage.custodian_role(),
+    match fixed_role(duty) {
+        Some(role) => role,
+        None => stage.custodian_role(),
     }
 }

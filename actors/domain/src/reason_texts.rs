@@ -584,6 +584,18 @@ const fn all(reason: Reason) -> [&'static str; 4] {
             "Something went wrong on our side; it is not your fault. Please ask the staff.",
             "A defect of this node. Note the time and the request's id, and tell the administrator.",
         ],
+        Reason::ResidentDiffers => [
+            "登记信息与名单对不上，请工作人员核对您的证件。",
+            "所填内容与社区居民名单不一致。请核对证件：填错的改正表单，名单有误的先更正名单。",
+            "Your details do not match the community's list. Please ask the staff to check your document.",
+            "The list of residents says otherwise. Compare with the document: correct the form, or the list first.",
+        ],
+        Reason::ResidentUnknown => [
+            "名单上还没有您，请工作人员按证件为您登记。",
+            "社区居民名单上没有此人。请按证件填写完整的表单，或先导入名单。",
+            "You are not on the community's list yet. Please let the staff take down your details.",
+            "This person is not on the list of residents. Fill in the whole form from the document, or import the list.",
+        ],
     }
 }
 

@@ -261,6 +261,12 @@ reasons! {
     Closing = "closing", Unavailable;
     /// A defect of this node.
     Internal = "internal", Internal;
+
+    // Rows on disk carry a reason by its place in this list: a new one stands at the end.
+    /// The list of residents says something else about the person.
+    ResidentDiffers = "resident-differs", Rule;
+    /// The person is not on the list of residents.
+    ResidentUnknown = "resident-unknown", NotFound;
 }
 
 impl std::fmt::Display for Reason {

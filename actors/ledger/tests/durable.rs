@@ -197,8 +197,10 @@ fn a_store_of_rubbish_is_set_aside_and_built_again() {
     }
 }
 
+/// Story 14: a frame that a power cut tore is cut, and nothing else; where it had been acknowledged the marker knows, and
+/// the node asks its peers before it writes.
 #[test]
-fn a_torn_last_frame_is_cut_and_nothing_else() {
+fn s14_a_torn_last_frame_is_cut_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     written(dir.path(), 3, false);
     let path = segment(dir.path(), 1);
@@ -214,8 +216,9 @@ fn a_torn_last_frame_is_cut_and_nothing_else() {
     }
 }
 
+/// Story 14: a byte that turned in a frame which others stand upon is no tear: the node does not start.
 #[test]
-fn a_flipped_byte_in_an_acknowledged_frame_stops_the_node() {
+fn s14_a_flipped_byte_in_an_acknowledged_frame_stops_the_node() {
     let dir = tempfile::tempdir().unwrap();
     written(dir.path(), 12, false);
     let path = segment(dir.path(), 1);

@@ -3,11 +3,13 @@
 
 mod support;
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use ledger::disk::{Call, MemoryDisk};
+use ledger::disk::{Call, Disk, MemoryDisk};
 use ledger::fail::Stop;
 use ledger::journal::JournalError;
 use ledger::log::{Ledger, Options, SubmitError};
@@ -46,6 +48,73 @@ fn a_power_loss_takes_nothing_that_was_acknowledged() {
             (disk, store) = (disk.lose_power(seed * 3 + life), store.lose_power(seed * 5 + life));
             ledger.close();
         }
+    }
+}
+
+/// A disk on which, once `killed`, nothing is synced any more: the process is gone, the page cache is not.
+struct PageCache {
+    disk: MemoryDisk,
+    killed: Arc<AtomicBool>,
+}
+
+impl Disk for PageCache {
+    fn segments(&mut self) -> io::Result<Vec<u64>> {
+        self.disk.segments()
+    }
+    fn read(&mut self, segment: u64) -> io::Result<Vec<u8>> {
+        self.disk.read(segment)
+    }
+    fn create(&mut self, segment: u64, bytes: &[u8]) -> io::Result<()> {
+        self.disk.create(segment, bytes)
+    }
+    fn resume(&mut self, segment: u64, length: u64) -> io::Result<()> {
+        self.disk.resume(segment, length)
+    }
+    fn remove(&mut self, segment: u64) -> io::Result<()> {
+        self.disk.remove(segment)
+    }
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.disk.append(bytes)
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        if self.killed.load(Ordering::SeqCst) {
+            return Err(io::Error::other("killed"));
+        }
+        self.disk.sync()
+    }
+}
+
+/// Story 15: a frame that was only in the page cache when the process was killed is found at the next open, and is synced
+/// before anything built on it can leave the node: a power cut right after the open takes nothing of it away.
+#[test]
+fn s15_what_was_replayed_survives_the_power_cut_that_follows() {
+    for seed in 0..60 {
+        let dir = tempfile::tempdir().unwrap();
+        let (disk, store) = (MemoryDisk::new(), MemoryStore::new());
+        let killed = Arc::new(AtomicBool::new(false));
+        let (stopped, hears) = mpsc::channel();
+        let mut dying = options(dir.path());
+        dying.stop = Stop::hooked(move |_| {
+            let _ = stopped.send(());
+        });
+        let cached = PageCache { disk: disk.clone(), killed: killed.clone() };
+        let (ledger, _) = Ledger::open_on(dying, Box::new(cached), Arc::new(store.clone())).unwrap();
+        ledger.allow_writing();
+        append(&ledger, 0, 3);
+        killed.store(true, Ordering::SeqCst);
+        let _ = ledger.submit(batch(3, 2));
+        hears.recv_timeout(Duration::from_secs(20)).unwrap();
+
+        let mut next = options(dir.path());
+        next.stop = Stop::hooked(|_| ());
+        let (ledger, report) = Ledger::open_on(next, Box::new(disk.clone()), Arc::new(store.clone())).unwrap();
+        assert_eq!((report.size, ledger.accepted_size(ORIGIN)), (5, 5), "seed {seed}: the page cache had it");
+        // Peers may hear of it from here on; now the power fails before anything else is written.
+        let heard = ledger.head(ORIGIN).unwrap().checkpoint;
+        let (disk, store) = (disk.lose_power(seed), store.lose_power(seed));
+        let (ledger, report) = open_on(options(dir.path()), &disk, &store).unwrap();
+        assert_eq!((report.size, ledger.head(ORIGIN).unwrap().checkpoint), (5, heard), "seed {seed}");
+        complete(&ledger, 5);
     }
 }
 

@@ -7,9 +7,9 @@ use super::recount::Difference;
 /// What an auditor can be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Looks for records that do not count, forks, and figures that do not add up.
+    /// Looks for records that do not count, and figures that do not add up.
     Audit,
-    /// Reads on in every log.
+    /// Reads on in every log, and publishes the forks that this node has the proof of.
     Watch,
     /// Published statistics were counted again.
     Recounted {

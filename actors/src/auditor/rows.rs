@@ -91,11 +91,18 @@ pub(super) fn set_recounted(tx: &mut Tx<'_>, institution: InstitutionId, index: 
     tx.store_private(place(RECOUNTED, institution, index), recounted);
 }
 
+fn once<T: Serialize>(about: &T) -> Vec<u8> {
+    Key::new(ONCE).bytes(&sha2::Sha256::digest(crate::kv::write(about))).done()
+}
+
+/// Whether nobody has asked about it with [`first_time`].
+pub(super) fn is_new<T: Serialize>(tx: &Tx<'_>, about: &T) -> bool {
+    tx.get(Space::Private, &once(about)).is_none()
+}
+
 /// True the first time that something is asked about.
 pub(super) fn first_time<T: Serialize>(tx: &mut Tx<'_>, about: &T) -> bool {
-    let digest = sha2::Sha256::digest(crate::kv::write(about));
-    let key = Key::new(ONCE).bytes(&digest).done();
-    let first = tx.get(Space::Private, &key).is_none();
-    tx.put(Space::Private, key, Vec::new());
+    let first = is_new(tx, about);
+    tx.put(Space::Private, once(about), Vec::new());
     first
 }

@@ -18,6 +18,10 @@ use crate::writer::{Desk, Refused};
 pub(super) const EVERY: Millis = Millis::minutes(1);
 
 pub(super) fn tick(work: &Work<'_>, now: Timestamp) -> Option<Command> {
+    // A fork is not put off: the proof is here, and others still follow that log.
+    if findings::forks(work).iter().any(|(_, proof)| rows::is_new(&work.tx, &(FindingKind::Fork, proof))) {
+        return Some(Command::Watch);
+    }
     if rows::next(&work.tx).0 <= now {
         return Some(Command::Audit);
     }
@@ -62,13 +66,6 @@ fn audit(desk: &mut Desk<'_>) -> Result<usize, Refused> {
         }
         None => rows::set_next(&mut desk.work.tx, now + EVERY, &[]),
     }
-    for (institution, proof) in findings::forks(&desk.work) {
-        if rows::first_time(&mut desk.work.tx, &(FindingKind::Fork, &proof)) {
-            let evidence = Some(rows::keep_evidence(&mut desk.work.tx, &proof));
-            let (kind, records) = (FindingKind::Fork, Vec::new());
-            written += write(desk, Finding { kind, institution, voucher: None, records, count: 1, evidence })?;
-        }
-    }
     for (programme, figures) in findings::not_conserved(&desk.work) {
         let day = now.day_at(desk.work.settings.offset).to_string();
         if rows::first_time(&mut desk.work.tx, &(FindingKind::NotConserved, programme, day)) {
@@ -81,9 +78,22 @@ fn audit(desk: &mut Desk<'_>) -> Result<usize, Refused> {
     Ok(written)
 }
 
+/// Publishes each proof that a log has shown two histories.
+fn forks(desk: &mut Desk<'_>) -> Result<usize, Refused> {
+    let mut written = 0;
+    for (institution, proof) in findings::forks(&desk.work) {
+        if rows::first_time(&mut desk.work.tx, &(FindingKind::Fork, &proof)) {
+            let evidence = Some(rows::keep_evidence(&mut desk.work.tx, &proof));
+            let (kind, records) = (FindingKind::Fork, Vec::new());
+            written += write(desk, Finding { kind, institution, voucher: None, records, count: 1, evidence })?;
+        }
+    }
+    Ok(written)
+}
+
 fn watch(desk: &mut Desk<'_>) -> Result<usize, Refused> {
     let members: Vec<_> = desk.work.registry.members.keys().copied().collect();
-    let (mut left, mut written) = (watch::ROUND, 0);
+    let (mut left, mut written) = (watch::ROUND, forks(desk)?);
     for institution in members {
         // What this round itself writes is read in the next one.
         let end = desk.work.cursor(institution).next;

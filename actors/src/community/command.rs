@@ -11,6 +11,7 @@ use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::people::Form;
+use super::residents::{Resident, Taken};
 use crate::token::PublicKey;
 use crate::token::vc1::Card;
 use crate::voucher::letters::{Enrolled, KeyText};
@@ -43,6 +44,20 @@ pub enum Command {
         holder: HolderId,
         /// The new phone's main key; none if only a card is left.
         main_key: Option<PublicKey>,
+    },
+    /// Take residents into the community's list.
+    List {
+        /// Random: becomes the secret of the list's keys, if there is none yet.
+        secret: [u8; 32],
+        /// At most 200.
+        residents: Vec<Resident>,
+    },
+    /// Take somebody off the list.
+    Unlist {
+        /// Kind of document.
+        document_type: ShortName,
+        /// Its number.
+        document_number: String,
     },
     /// Issue a voucher to the holder of a phone (C5).
     Issue {
@@ -137,6 +152,8 @@ pub enum Answer {
     Announced([u8; 32]),
     /// Nothing more to say.
     Done,
+    /// What became of each resident, in order.
+    Listed(Vec<Result<Taken, Reason>>),
     /// A voucher was issued.
     Issued(Issued),
     /// Whose card it may be: none if the number is on no card.

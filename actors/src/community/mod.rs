@@ -8,6 +8,7 @@
 //! | C4 QR store | the same | a private row for each voucher ([`store::stored`]) |
 //! | C5 QR issuing | personal QR of step *receive*, or card and document | `Issued` with the presentation |
 //! | C6 redemption information | `Redeemed` or `Voided` in an issuer's log: duty *retire QR* | `QrRetired`; `QrRestored` after a reversal |
+//! | list of residents | an office's table ([`residents`]) | private rows |
 //! | registration | a phone's announcement, a desk's form, the registrar's answer | private rows, a letter to the voucher module |
 //! | help | card and document | `HelpRequested`, a letter to the voucher module |
 //!
@@ -18,6 +19,7 @@ pub mod command;
 pub mod desk;
 pub mod people;
 pub mod registration;
+pub mod residents;
 pub mod store;
 
 #[cfg(test)]
@@ -71,6 +73,10 @@ impl Rules for Community {
             Command::Keep(registered) => registration::keep(desk, *registered),
             Command::KeepCard { holder, card } => registration::keep_card(desk, holder, card),
             Command::KeepPhone { holder, main_key } => registration::keep_phone(desk, holder, main_key),
+            Command::List { secret, residents } => residents::list(desk, secret, residents),
+            Command::Unlist { document_type, document_number } => {
+                residents::unlist(desk, &document_type, &document_number)
+            }
             Command::Issue { qr } => desk::issue(desk, &qr),
             Command::IssueByCard { assist, programme, document_number } => {
                 desk::issue_by_card(desk, &assist, &programme, &document_number)

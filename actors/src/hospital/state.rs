@@ -321,6 +321,7 @@ fn claim(desk: &mut Desk<'_>, id: VoucherId, again: bool) -> Result<Answer, Refu
         Stage::Rejected if again => doc.head_name(),
         // What was rejected is an operator's to answer, and nothing else is.
         Stage::Rejected => return Err(Reason::AnswerMissing.into()),
+        stage @ (Stage::Redeemed | Stage::Voided) if again => return Err(domain::lifecycle::wrong_stage(stage).into()),
         _ if again => return Err(Reason::WrongState.into()),
         _ => None,
     };

@@ -285,6 +285,19 @@ fn a_rejected_claim_is_an_operators_to_answer_and_three_times_at_most() {
 }
 
 #[test]
+fn what_is_settled_is_not_answered_again_and_says_how_it_was_settled() {
+    let (mut scene, voucher) = claimed();
+    scene.step(health(), Role::Issuer, voucher, Step::Redeemed);
+    assert_eq!(why(scene.ask(Command::AnswerRejection(voucher))), Some(Reason::AlreadyRedeemed));
+
+    let (mut scene, voucher) = claimed();
+    scene.step(health(), Role::Issuer, voucher, Step::ClaimRejected { reason: ClaimReason::Unfounded, is_final: true });
+    let cause = domain::lifecycle::VoidCause::Reason(domain::record::VoidReason::ClaimRefused);
+    scene.step(health(), Role::Issuer, voucher, Step::Voided { cause });
+    assert_eq!(why(scene.ask(Command::AnswerRejection(voucher))), Some(Reason::Voided));
+}
+
+#[test]
 fn openings_and_evidence_are_forgotten_when_nobody_can_need_them() {
     let (mut scene, voucher) = claimed();
     let unused = scene.issued();

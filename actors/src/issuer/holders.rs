@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::command::{Answer, By, Document, Enrolled, Person, Registration, Wanted};
 use super::members::must_be_registrar;
 use super::state::{self, HolderRow};
+use crate::document;
 use crate::kv::Space;
 use crate::replica::{Work, holder_key};
 use crate::token::{PublicKey, vp1};
@@ -100,7 +101,7 @@ pub(super) fn register(desk: &mut Desk<'_>, registration: Registration) -> Resul
         desk.work.tx.store_private(state::secret(), &registration.secret);
         registration.secret
     });
-    let digest = state::document_digest(&secret, &document);
+    let digest = document::digest(&secret, &document.kind, &document.number);
     if desk.work.tx.get(Space::Private, &state::document(digest)).is_some() {
         return Err(Reason::DocumentRegistered.into());
     }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use uuid::Uuid;
 
-use super::command::{Document, Enrolled, Openings};
+use super::command::{Enrolled, Openings};
 use crate::keys::Key;
 use crate::kv::{Space, Tx, read};
 use crate::writer::Desk;
@@ -91,16 +91,6 @@ pub(super) fn compensation(index: u64) -> Vec<u8> {
 }
 fn openings_of(voucher: VoucherId) -> Vec<u8> {
     key(b'O').voucher(voucher).done()
-}
-
-/// The keyed digest of a document: SHA-256 over the secret, the kind, a zero byte and the number in one spelling.
-pub(super) fn document_digest(secret: &[u8; 32], document: &Document) -> Digest {
-    let spelled: String = document.number.chars().filter(char::is_ascii_alphanumeric).collect();
-    let mut hash = sha2::Sha256::new();
-    for part in [secret.as_slice(), document.kind.as_str().as_bytes(), &[0], spelled.to_ascii_uppercase().as_bytes()] {
-        hash.update(part);
-    }
-    Digest(hash.finalize().into())
 }
 
 /// Keeps a published table.

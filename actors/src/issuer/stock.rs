@@ -97,6 +97,10 @@ pub(super) fn dispatch(
 /// A voucher of this issuer.
 pub(super) fn own_voucher(desk: &Desk<'_>, id: VoucherId) -> Result<(VoucherDoc, Voucher), Refused> {
     let doc = desk.work.voucher(id).ok_or(Refused::NotFound)?;
+    if doc.own_waits(desk.me()) {
+        // This issuer has gone further than it can see: its mirrors are not back yet.
+        return Err(Reason::Waiting.into());
+    }
     let state = doc.state().cloned().ok_or(Reason::Waiting)?;
     if state.issuer != desk.me() {
         return Err(Reason::NotCustodian.into());

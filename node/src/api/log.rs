@@ -42,9 +42,11 @@ pub struct Newer {
 /// The newest signed checkpoint of this institution's log.
 ///
 /// With `newer_than` the answer waits until the log is larger, at most `wait_secs`; then the newest is answered all the same.
+/// A node that stops meanwhile answers `503` `closing` at once.
 #[utoipa::path(tag = "log", params(Newer), responses(
     (status = 200, description = "A signed note", body = String, content_type = "text/plain"),
     (status = 404, description = "Nothing is written yet", body = super::problem::ProblemBody),
+    (status = 503, description = "The node stops", body = super::problem::ProblemBody),
 ))]
 #[get("/log/checkpoint")]
 async fn own_checkpoint(node: Data<Node>, newer: Query<Newer>) -> Result<HttpResponse, Problem> {
@@ -107,7 +109,10 @@ async fn checkpoint(node: &Node, of: InstitutionId, newer: &Newer) -> Result<Htt
             }
         };
         // Whether it has grown or the wait is over, the newest is answered.
-        let _ = tokio::time::timeout(wait, grown).await;
+        tokio::select! {
+            _ = tokio::time::timeout(wait, grown) => {}
+            () = node.closing() => return Err(Reason::Closing.into()),
+        }
     }
     let head = node.writer.ledger().head(&origin).ok_or(Reason::NotFound)?;
     Ok(HttpResponse::Ok()

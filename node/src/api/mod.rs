@@ -4,6 +4,7 @@ pub mod answer;
 pub mod audit;
 pub mod caller;
 pub mod community;
+pub mod document;
 pub mod hospital;
 pub mod issuer;
 pub mod log;

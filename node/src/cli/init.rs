@@ -252,6 +252,8 @@ log_vkey = {vkey}
 poll_wait_secs = 20
 # Longest rest after failures, in milliseconds.
 max_backoff_millis = 5000
+# How often heads are compared with another peer, in seconds; 0 for never.
+compare_secs = 5
 # Institutions whose answer, beside the registrar's, lets this node write again after a crash of the machine.
 witnesses = []
 ",
@@ -368,6 +370,24 @@ mod tests {
         fs::remove_file(&made.config).unwrap();
         fs::remove_file(&made.join).unwrap();
         assert_eq!(make(&args).unwrap().log_vkey, made.log_vkey);
+    }
+
+    /// Every field of a table, as `section.field`.
+    fn fields(text: &str) -> std::collections::BTreeSet<String> {
+        let table: toml::Table = text.parse().unwrap();
+        let of = |(name, value): (&String, &toml::Value)| match value {
+            toml::Value::Table(section) => section.keys().map(|field| format!("{name}.{field}")).collect(),
+            _ => vec![name.clone()],
+        };
+        table.iter().flat_map(of).collect()
+    }
+
+    #[test]
+    fn what_is_made_has_every_field_of_the_examples() {
+        let home = tempfile::tempdir().unwrap();
+        let made = make(&typed(home.path(), &[]).unwrap()).unwrap();
+        let example = include_str!("../../../config/nanjing-health.toml");
+        assert_eq!(fields(&fs::read_to_string(made.config).unwrap()), fields(example));
     }
 
     #[test]

@@ -129,8 +129,9 @@ fn resident(row: &mut Row<'_, 9>, communities: &BTreeSet<String>, today: NaiveDa
     })
 }
 
+/// The kind as the interface spells it, or as offices export it.
 fn document_type(text: &str) -> Result<(), Code> {
-    if text == "resident_id" { Ok(()) } else { Err(Code::UnknownDocumentType) }
+    if matches!(text, "resident-id" | "resident_id") { Ok(()) } else { Err(Code::UnknownDocumentType) }
 }
 
 fn document(text: &str) -> Result<DocumentNumber, Code> {
@@ -279,6 +280,7 @@ mod tests {
         ];
         let rows = [
             (0, "林云国", ""),
+            (1, "resident-id", ""),
             (1, "passport", "2 document_type unknown-document-type"),
             (2, "", "2 document_number missing"),
             (2, "9.90108E+17", "2 document_number malformed-document"),

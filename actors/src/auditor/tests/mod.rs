@@ -242,11 +242,14 @@ fn two_histories_are_published_with_their_proof() {
         Ok(())
     });
     kept.unwrap();
+    let at_once = scene.town.read(audit(), |work| Auditor::tick(work, scene.town.now));
+    assert_eq!(at_once, Some(Command::Watch), "it is not put off to the next minute");
     let found = findings(&mut scene);
     assert_eq!(found.iter().map(|f| (f.kind, f.institution)).collect::<Vec<_>>(), [(FindingKind::Fork, gulou())]);
     let proof = scene.town.read(audit(), |work| evidence(&work.tx, found[0].evidence.unwrap())).unwrap();
     assert!(String::from_utf8(proof).unwrap().contains("another"));
     assert_eq!(findings(&mut scene), []);
+    assert_eq!(scene.town.read(audit(), |work| Auditor::tick(work, scene.town.now)), None, "once");
     let report = scene.town.read(audit(), report::report);
     assert_eq!(report.logs.iter().find(|l| l.institution == gulou()).unwrap().forked_at, Some(3));
 }

@@ -30,6 +30,44 @@ fn a_finished_examination_is_redeemed_at_once_when_its_openings_come() {
     assert_eq!(why(ask(&mut journey.town, settle)), Reason::AlreadyRedeemed);
 }
 
+/// Story 3: I redeems on H1's claim, loses its mirror of H1, and sees an old head: until the mirror is back that voucher can
+/// only be waited for. It is neither taken back nor voided nor redeemed again.
+#[test]
+fn s03_mirrors_lost() {
+    let (gulou, whole) = (id("gulou"), Journey::redeemed());
+    let full = whole.town.read(health(), |work| work.cursor(gulou).next);
+    for size in 0..full {
+        let mut journey = Journey::redeemed();
+        let voucher = voucher(journey.number);
+        let before = journey.doc().state().cloned();
+        journey.town.lose_mirror(health(), gulou, size);
+        assert_ne!(journey.doc().state().cloned(), before, "an old head is seen, at {size} of {full}");
+        journey.town.pass(Millis::days(400));
+        let commands = [
+            Command::Settle { voucher },
+            Command::AnswerClaim { voucher },
+            Command::Reject { voucher, reason: ClaimReason::Unfounded, is_final: true },
+            Command::Void { voucher, reason: VoidReason::Mistake },
+            Command::VoidExpired { voucher },
+            Command::Reclaim { voucher },
+        ];
+        for command in commands {
+            let what = format!("{command:?} at {size} of {full}");
+            assert_eq!(why(ask(&mut journey.town, command)), Reason::Waiting, "{what}");
+        }
+        assert_eq!(Reason::Waiting.kind().status(), 503);
+        let written = journey.doc().links.len();
+        for _ in 0..3 {
+            journey.town.do_duties::<Issuer>(health());
+        }
+        assert_eq!(journey.doc().links.len(), written, "nothing is written by itself either, at {size} of {full}");
+
+        journey.town.carry(gulou, health(), u64::MAX);
+        assert_eq!(journey.doc().state().cloned(), before, "the mirror is back, and all is as it was");
+        assert_eq!(why(ask(&mut journey.town, Command::Settle { voucher })), Reason::AlreadyRedeemed);
+    }
+}
+
 #[test]
 fn openings_may_come_before_the_claim() {
     let mut journey = Journey::in_use();

@@ -2,6 +2,7 @@
 
 mod desk;
 mod registration;
+mod residents;
 mod stock;
 
 use actix_web::HttpResponse;
@@ -21,6 +22,7 @@ use crate::node::Node;
 
 /// Registers the routes.
 pub fn configure(config: &mut ServiceConfig<'_>) {
+    residents::configure(config);
     registration::configure(config);
     desk::configure(config);
     stock::configure(config);

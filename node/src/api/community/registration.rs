@@ -9,6 +9,7 @@ use actors::community::Community;
 use actors::community::command::{Answer, Command, Granted, Known, Registered};
 use actors::community::people::{self, Form, Person, Sex};
 use actors::community::registration::{self, Application, CardKeys, Carrier};
+use actors::community::residents::{self, Draft};
 use actors::presented;
 use actors::token::PublicKey;
 use actors::token::vc1::Card;
@@ -89,7 +90,8 @@ async fn announce(node: Data<Node>, post: Post<Announcement>) -> Result<HttpResp
     .await
 }
 
-/// A person as the desk reads the document. Personal data.
+/// A person as the desk reads the document. Personal data. Of somebody on the list of residents the document is enough: what
+/// is left out is taken from the list, what is given must agree with it.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PersonForm {
@@ -99,17 +101,17 @@ struct PersonForm {
     /// Its number.
     document_number: String,
     /// As in the document.
-    name: String,
+    name: Option<String>,
     /// Date of birth, `YYYY-MM-DD`.
-    born: chrono::NaiveDate,
+    born: Option<chrono::NaiveDate>,
     /// `F` or `M`, as in the document.
-    #[schema(value_type = String)]
-    sex: Sex,
+    #[schema(value_type = Option<String>)]
+    sex: Option<Sex>,
     /// Telephone number.
     phone: Option<String>,
     /// `elderly`, `chronic`, `pregnant` or `disabled`.
-    #[schema(value_type = String)]
-    class: Class,
+    #[schema(value_type = Option<String>)]
+    class: Option<Class>,
     /// Who looks after the vouchers; this node or the first voucher module unless it is named.
     #[schema(value_type = Option<String>)]
     voucher_module: Option<InstitutionId>,
@@ -118,16 +120,18 @@ struct PersonForm {
 }
 
 impl PersonForm {
-    fn form(&self) -> Form {
-        Form {
+    /// The whole form, with what the list of residents knows.
+    async fn form(&self, node: &Node) -> Result<Form, Reason> {
+        let draft = Draft {
             document_type: self.document_type.clone(),
             document_number: self.document_number.trim().to_owned(),
-            name: self.name.trim().to_owned(),
+            name: self.name.as_ref().map(|name| name.trim().to_owned()),
             born: self.born,
             sex: self.sex,
             phone: self.phone.clone(),
             class: self.class,
-        }
+        };
+        answer::read(node, |work| residents::fill(work, draft)).await
     }
 }
 
@@ -172,9 +176,10 @@ struct Receipted {
 
 /// Complete the registration of somebody whose phone announced itself: the document is checked, the phone is shown.
 ///
-/// `201` with the enrolments; `404` if the phone has not announced itself within 24 hours; `409` `presentation-forged`,
-/// `presentation-stale`, `document-registered`, `key-registered`, `not-entitled`, `document-invalid`; `503` if the registrar
-/// does not answer.
+/// `201` with the enrolments; `404` if the phone has not announced itself within 24 hours, `resident-unknown` if the form is
+/// not whole and the person is not on the list of residents; `409` `resident-differs` if the list says something else,
+/// `presentation-forged`, `presentation-stale`, `document-registered`, `key-registered`, `not-entitled`,
+/// `document-invalid`; `503` if the registrar does not answer.
 #[utoipa::path(tag = "community", params(("thumbprint" = String, Path)), request_body = PersonForm, responses(
     (status = 201, body = Receipt<Completed>), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
     (status = 503, body = ProblemBody),
@@ -186,7 +191,7 @@ async fn complete(node: Data<Node>, thumbprint: Path<String>, post: Post<PersonF
         let mut print = [0; 32];
         hex::decode_to_slice(thumbprint.as_str(), &mut print).map_err(Problem::malformed)?;
         let qr = post.body.qr.as_deref().ok_or_else(|| Problem::malformed("qr: the phone shows its code"))?;
-        let form = post.body.form();
+        let form = post.body.form(&node).await?;
         let now = node.writer.now();
         let (pending, known) = answer::read(&node, |work| {
             (registration::pending(work, &print, now), completed_before(work, &print, &form))
@@ -218,9 +223,10 @@ fn completed_before(work: &actors::replica::Work<'_>, thumbprint: &[u8; 32], for
 
 /// Register somebody without a phone: the document is checked, a card is printed.
 ///
-/// `201` with enrolments and card, which is shown this once; `409` as for a phone; `503` if the registrar does not answer.
+/// `201` with enrolments and card, which is shown this once; `404` `resident-unknown`, `409` as for a phone; `503` if the registrar does not answer.
 #[utoipa::path(tag = "community", request_body = PersonForm, responses(
-    (status = 201, body = Receipt<Completed>), (status = 409, body = ProblemBody), (status = 503, body = ProblemBody),
+    (status = 201, body = Receipt<Completed>), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
+    (status = 503, body = ProblemBody),
 ))]
 #[post("/v1/community/registrations/without-phone")]
 async fn without_phone(node: Data<Node>, post: Post<PersonForm>) -> Result<HttpResponse, Problem> {
@@ -229,7 +235,7 @@ async fn without_phone(node: Data<Node>, post: Post<PersonForm>) -> Result<HttpR
         if post.body.qr.is_some() {
             return Err(Problem::malformed("qr: a phone completes its own registration"));
         }
-        let form = post.body.form();
+        let form = post.body.form(&node).await?;
         let card = Card::generate(&mut rand::rng());
         let now = node.writer.now();
         let application = answer::read(&node, |work| {

@@ -289,7 +289,7 @@ async fn claims(node: Data<Node>, page: Query<Page>, get: Get) -> Result<HttpRes
 
 /// Answer a rejection with another claim. At most three claims, never by itself.
 ///
-/// `201`; `409` `wrong-state` if nothing is rejected, `too-many-claims`, `claim-too-late`.
+/// `201`; `409` `already-redeemed`, `voided`, `wrong-state` if nothing is rejected, `too-many-claims`, `claim-too-late`.
 #[utoipa::path(tag = "hospital", params(("voucher" = String, Path)), request_body = Empty, responses(
     (status = 201, body = Receipt<Said>), (status = 409, body = ProblemBody),
 ))]

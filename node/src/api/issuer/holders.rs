@@ -18,12 +18,9 @@ use uuid::Uuid;
 
 use super::{by_home, bytes, home};
 use crate::api::answer::{self, Get, Nothing, Post, Receipt};
+use crate::api::document;
 use crate::api::problem::{Problem, ProblemBody};
-use crate::import::DocumentNumber;
 use crate::node::Node;
-
-/// The kind of document whose number has a check digit.
-const RESIDENT_ID: &str = "resident-id";
 
 pub(super) fn configure(config: &mut ServiceConfig<'_>) {
     config
@@ -126,15 +123,7 @@ fn wanted(
 }
 
 fn registration(body: Application) -> Result<Registration, Problem> {
-    let mut number = body.document_number;
-    if body.document_type.as_str() == RESIDENT_ID {
-        let document =
-            DocumentNumber::parse(number.trim()).map_err(|e| Problem::new(Reason::DocumentInvalid).detail(e))?;
-        if document.born() != body.born {
-            return Err(Problem::new(Reason::DocumentInvalid).detail("the date of birth is not that of the number"));
-        }
-        number = document.as_str().to_owned();
-    }
+    let number = document::checked(&body.document_type, body.document_number, body.born)?;
     let (card, card_keys) = body.card.map_or((None, BTreeMap::new()), |c| (Some(c.card), c.keys));
     Ok(Registration {
         holder: Uuid::new_v4(),

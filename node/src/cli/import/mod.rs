@@ -15,7 +15,7 @@ use serde_json::Value;
 use sha2::Digest as _;
 use voucher_node::import::MAX_FILE_BYTES;
 
-use self::plan::Plan;
+use self::plan::{Plan, Request};
 use super::node::{CallError, DEFAULT_URL, Node};
 use super::output::{progress, say, say_json};
 use super::{BAD, GOOD};
@@ -109,6 +109,7 @@ pub(super) fn import(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         say(&page(args, &plan));
     }
     let answers = if args.yes { send(args, &plan, &digest(&file), &node)? } else { Vec::new() };
+    let all_taken = answers.iter().all(|answer| refused(answer).next().is_none());
     if args.json {
         say_json(&Outcome {
             table: args.table.as_str(),
@@ -121,7 +122,7 @@ pub(super) fn import(args: &ImportArgs) -> anyhow::Result<ExitCode> {
             answers,
         })?;
     }
-    Ok(ExitCode::from(if plan.is_clean() { GOOD } else { BAD }))
+    Ok(ExitCode::from(if plan.is_clean() && all_taken { GOOD } else { BAD }))
 }
 
 /// Reads a file, up to the limit of a table and a byte more, so that the reader of the table can say that it is too large.
@@ -152,7 +153,7 @@ fn send(args: &ImportArgs, plan: &Plan, digest: &str, node: &Node) -> anyhow::Re
             anyhow::Error::new(error).context(format!("{stopped}{why}"))
         })?;
         if !args.json {
-            bar.suspend(|| say(&format!("{}: {}\n", request.what, taken(&answer))));
+            bar.suspend(|| say(&format!("{}: {}\n{}", request.what, taken(&answer), not_taken(request, &answer))));
         }
         bar.inc(1);
         answers.push(answer);
@@ -168,11 +169,27 @@ fn taken(answer: &Value) -> String {
     }
     let mut text = "taken".to_owned();
     for (name, value) in answer["result"].as_object().into_iter().flatten() {
-        match value {
-            Value::Number(number) => drop(write!(text, ", {name} {number}")),
-            Value::Array(items) => drop(write!(text, ", {name} {}", items.len())),
-            _ => {}
+        if let Value::Number(number) = value {
+            let _ = write!(text, ", {name} {number}");
         }
+    }
+    text
+}
+
+/// The rows that the node refused, of those that it judged one by one.
+fn refused(answer: &Value) -> impl Iterator<Item = &Value> {
+    let rows = answer["result"]["rows"].as_array().into_iter().flatten();
+    rows.filter(|row| row["outcome"] == "refused")
+}
+
+/// The same by lines of the file, with the node's reason. Never what stands there.
+fn not_taken(request: &Request, answer: &Value) -> String {
+    let mut text = String::new();
+    for row in refused(answer) {
+        let place = row["row"].as_u64().and_then(|row| usize::try_from(row).ok()?.checked_sub(1));
+        let line = place.and_then(|place| request.lines.get(place)).map_or_else(|| "?".to_owned(), u32::to_string);
+        let said = |field: &str| row[field].as_str().unwrap_or_default().to_owned();
+        let _ = writeln!(text, "{line:>7}  {}  {}", said("code"), said("desk"));
     }
     text
 }

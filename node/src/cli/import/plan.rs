@@ -9,6 +9,7 @@ use domain::member::Role;
 use domain::policy::Policy;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use voucher_node::api::document::RESIDENT_ID;
 use voucher_node::import::{self as tables, CardPresentation, Programme, Report, Resident, WeeklyHours};
 
 use super::super::node::{Node, Status};
@@ -24,6 +25,8 @@ pub(super) struct Request {
     pub name: String,
     /// What it is, for people.
     pub what: String,
+    /// Lines of the file that it carries, in order; empty where the node judges it as a whole.
+    pub lines: Vec<u32>,
     /// How many rows it carries.
     pub rows: usize,
     /// The body.
@@ -147,6 +150,7 @@ fn residents(status: &Status, communities: &BTreeSet<String>, today: NaiveDate, 
         plan.requests.push(Request {
             name: number.to_string(),
             what: format!("{} residents, {}", chunk.len(), lines.unwrap_or_default()),
+            lines: chunk.iter().map(|resident| resident.line).collect(),
             rows: chunk.len(),
             body: json!({ "residents": rows }),
         });
@@ -156,7 +160,7 @@ fn residents(status: &Status, communities: &BTreeSet<String>, today: NaiveDate, 
 
 fn of_resident(resident: &Resident) -> Value {
     json!({
-        "document_type": "resident_id",
+        "document_type": RESIDENT_ID,
         "document_number": resident.document.as_str(),
         "name": resident.name,
         "born": resident.born,
@@ -185,6 +189,7 @@ fn schedule(status: &Status, file: &[u8]) -> anyhow::Result<Plan> {
     plan.requests.push(Request {
         name: "1".to_owned(),
         what: format!("{} weekly hours", rows.len()),
+        lines: Vec::new(),
         rows: rows.len(),
         body: json!({ "hours": rows }),
     });
@@ -231,6 +236,7 @@ fn programmes(status: &Status, published: &[(InstitutionId, Policy)], file: &[u8
             None => plan.requests.push(Request {
                 name: name.clone(),
                 what: format!("programme {name}"),
+                lines: Vec::new(),
                 rows: 1,
                 body: serde_json::to_value(&policy)?,
             }),

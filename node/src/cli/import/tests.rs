@@ -150,7 +150,7 @@ fn residents_go_to_their_community_in_chunks_under_keys_of_the_file() {
     assert_eq!(
         rows[0],
         &json!({
-            "document_type": "resident_id", "document_number": "990008198311046468", "name": "谭飞辉",
+            "document_type": "resident-id", "document_number": "990008198311046468", "name": "谭飞辉",
             "born": "1983-11-04", "sex": "F", "phone": "12053493880", "class": "chronic", "smartphone": true
         })
     );
@@ -226,6 +226,28 @@ fn faults_are_told_and_the_good_rows_sent() {
     let node = Played::new("community-xuanwu", "community", receipt);
     assert_eq!(code(import(&node.args(Table::Residents, &file, true))), BAD);
     assert_eq!(node.posts()[0].body["residents"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn rows_that_the_node_refuses_are_told_by_their_lines() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("residents.csv");
+    let first = std::fs::read_to_string(RESIDENTS).unwrap().lines().take(4).collect::<Vec<_>>().join("\n");
+    std::fs::write(&file, first).unwrap();
+    let node = Played::new("community-xuanwu", "community", |_, _| {
+        let refused = json!({"row": 2, "outcome": "refused", "code": "resident-differs", "desk": "Look."});
+        let rows = json!([{"row": 1, "outcome": "added"}, refused]);
+        (201, json!({"records": [], "repeated": false, "result": {"added": 1, "refused": 1, "rows": rows}}))
+    });
+    let args = node.args(Table::Residents, &file, true);
+    assert_eq!(code(import(&args)), BAD);
+    let file = read(&file).unwrap();
+    let asked = Node::at(&node.url, Some("Wang Fang")).unwrap();
+    let plan = Plan::make(&args, &file, &asked).unwrap();
+    let answers = send(&args, &plan, &digest(&file), &asked).unwrap();
+    assert_eq!(taken(&answers[0]), "taken, added 1, refused 1");
+    // The person of line 3 belongs to another community.
+    assert_eq!(not_taken(&plan.requests[0], &answers[0]), "      4  resident-differs  Look.\n");
 }
 
 #[test]
