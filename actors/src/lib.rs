@@ -16,6 +16,7 @@ pub mod hospital;
 pub mod issuer;
 pub mod keys;
 pub mod kv;
+pub mod misbehave;
 pub mod openings;
 pub mod outbox;
 pub mod presented;

@@ -17,6 +17,7 @@ use domain::time::{Millis, Timestamp};
 
 use crate::keys::{self, Key};
 use crate::kv::Space;
+use crate::misbehave::misbehaves;
 use crate::replica::{self, VoucherDoc, Work};
 use crate::writer::{Act, Desk, Done, Refused, Writer};
 
@@ -258,6 +259,10 @@ pub fn duty_step<R: Rules>(desk: &mut Desk<'_>, id: VoucherId, due: Due, now: Ti
         replica::postpone(&mut desk.work, id, due, None);
         return Ok(());
     }
+    if misbehaves(forgetting(due.duty)) {
+        replica::postpone(&mut desk.work, id, due, None);
+        return Ok(());
+    }
     match R::react(&desk.work, id, &doc, due, now) {
         Reaction::Do(command) => R::decide(desk, command).map(drop),
         Reaction::Later(until) => {
@@ -268,6 +273,19 @@ pub fn duty_step<R: Rules>(desk: &mut Desk<'_>, id: VoucherId, due: Due, now: Ti
             replica::postpone(&mut desk.work, id, due, None);
             Ok(())
         }
+    }
+}
+
+/// The misbehaviour under which a node forgets a duty; empty for those that none concerns.
+const fn forgetting(duty: Duty) -> &'static str {
+    match duty {
+        Duty::Return => "return-forgotten",
+        Duty::Release => "release-forgotten",
+        Duty::Claim => "claim-forgotten",
+        Duty::Lapse => "lapse-forgotten",
+        Duty::VoidExpired => "expiry-forgotten",
+        Duty::RetireQr => "retirement-forgotten",
+        _ => "",
     }
 }
 

@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use crate::clock::Clock;
 use crate::keys;
 use crate::kv::{Base, Row, Space, Tx};
+use crate::misbehave::misbehaves;
 use crate::replica::{self, Repeated, Settings, Work};
 
 /// How far the node's clock may be behind its own last record before it refuses to write.
@@ -352,7 +353,7 @@ impl Writer {
         let Done { answer, ticket, .. } =
             self.read(|work| work.tx.load::<Repeated>(&keys::idempotency(idempotency.key)));
         let now = self.clock.now();
-        match answer.filter(|r| r.at + REMEMBER_REQUESTS > now) {
+        match answer.filter(|r| r.at + REMEMBER_REQUESTS > now && !misbehaves("repetitions-done-again")) {
             Some(r) if r.request != idempotency.request => Err(Reason::IdempotencyKeyReused.into()),
             Some(r) => Ok(Some(Done { records: r.records.clone(), answer: r, ticket })),
             None => Ok(None),

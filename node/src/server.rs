@@ -28,6 +28,7 @@ use crate::keys::NodeKeys;
 use crate::node::Node;
 use crate::peers::{self, client::PeerClient};
 use crate::{api, roles};
+use actors::misbehave::misbehaves;
 
 /// How long a client may take to send its headers.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -89,6 +90,8 @@ fn found_federation(node: &Node) -> anyhow::Result<()> {
 /// It cannot start; the text says what an operator can do.
 pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
     let (writer, keys, plain_restart) = open(&config, clock.clone())?;
+    let written = writer.ledger().accepted_size(&config.origin());
+    anyhow::ensure!(written == 0 || !misbehaves("reopening-fails"), "the store does not open a second time");
     let client = PeerClient::new(config.institution).context("the client for peers")?;
     let (bind, workers) = (config.http.bind, config.http.workers.max(1));
     let mut node = Node::new(config, writer, clock, keys, client);

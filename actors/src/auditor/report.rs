@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::recount::Difference;
 use crate::keys::{self, Parts};
 use crate::kv::{Space, read};
+use crate::misbehave::misbehaves;
 use crate::replica::{Broken, Work, counters};
 
 /// How a log stands.
@@ -129,7 +130,7 @@ pub fn report(work: &Work<'_>) -> Report {
         let (name, why): (RecordName, Broken) = read(&value);
         *broken.entry(name.institution).or_default().entry(code(&why)).or_default() += 1;
     }
-    let logs: Vec<LogReport> = work
+    let mut logs: Vec<LogReport> = work
         .registry
         .members
         .keys()
@@ -159,7 +160,14 @@ pub fn report(work: &Work<'_>) -> Report {
         })
         .collect();
 
-    let counters = counters(work);
+    if misbehaves("auditor-overlooks-a-log") {
+        logs.pop();
+    }
+
+    let mut counters = counters(work);
+    if misbehaves("auditor-miscounts") {
+        counters.retain(|(counter, _)| !matches!(counter, Counter::Settled(_, Stage::Redeemed)));
+    }
     let mut vouchers: BTreeMap<Stage, i64> = BTreeMap::new();
     for (counter, n) in &counters {
         if let Counter::Held(_, _, stage) | Counter::Settled(_, stage) = counter {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::command::{Answer, Assist, Entitlement, Issued, Known};
 use super::people::{self, Person};
 use crate::keys::Key;
+use crate::misbehave::misbehaves;
 use crate::openings::digest_of;
 use crate::presented::{self, voucher_name};
 use crate::replica::Work;
@@ -118,7 +119,7 @@ fn choose(
     if by_card && !policy.card_allowed {
         return Err(Reason::CardNotAllowed);
     }
-    if had(work, &enrolled.name) >= policy.vouchers_per_holder {
+    if had(work, &enrolled.name) >= policy.vouchers_per_holder && !misbehaves("allowance-ignored") {
         return Err(Reason::AllowanceUsed);
     }
     let on_shelf = work.on_shelf(Stage::Encoded, &programme.name, now, LOOKED_AT);
@@ -165,7 +166,8 @@ pub(super) fn issue_by_card(
     document_number: &str,
 ) -> Result<Answer, Refused> {
     let person = of_card(desk, assist)?;
-    if !person.form.document_number.eq_ignore_ascii_case(document_number.trim()) {
+    let same = person.form.document_number.eq_ignore_ascii_case(document_number.trim());
+    if !same && !misbehaves("documents-unchecked") {
         return Err(Reason::HolderUnknown.into());
     }
     let enrolled = person.enrolments.iter().find(|e| e.programme == *programme).ok_or(Reason::NotEntitled)?;

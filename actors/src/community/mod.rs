@@ -37,6 +37,7 @@ use domain::time::Timestamp;
 use ed25519_dalek::SigningKey;
 use parking_lot::RwLock;
 
+use crate::misbehave::misbehaves;
 use crate::replica::{VoucherDoc, Work};
 use crate::role::{Reaction, Rules};
 use crate::writer::{Desk, Refused};
@@ -93,6 +94,8 @@ impl Rules for Community {
 
     fn react(_work: &Work<'_>, id: VoucherId, _doc: &VoucherDoc, due: Due, _now: Timestamp) -> Reaction<Command> {
         match due.duty {
+            // One in eight never gets a QR.
+            Duty::Encode if misbehaves("encoding-skipped") && id.uuid.as_bytes()[0] < 32 => Reaction::Nothing,
             Duty::Encode => Reaction::Do(Command::Encode(id)),
             Duty::Return => Reaction::Do(Command::Return { vouchers: vec![id], reason: ReturnReason::VoidRequested }),
             Duty::RetireQr => Reaction::Do(Command::RetireQr(id)),

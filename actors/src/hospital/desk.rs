@@ -4,11 +4,12 @@ use domain::ids::{Digest, InstitutionId, VoucherId};
 use domain::lifecycle::{Stage, Step, Voucher};
 use domain::member::{Purpose, Role};
 use domain::reasons::Reason;
-use domain::record::{Assisted, CheckOutcome, Consent, FourStates, Note, Presentation};
+use domain::record::{AssistReason, Assisted, CheckOutcome, Consent, FourStates, Note, Presentation};
 use domain::time::{Millis, Timestamp};
 use sha2::Digest as _;
 
 use super::command::Personal;
+use crate::misbehave::misbehaves;
 use crate::replica::{self, VoucherDoc, Work};
 use crate::token::{PublicKey, VoucherName, vc1, vp1, vq1};
 
@@ -63,12 +64,15 @@ pub fn read_phone(
         (Consent::Arrive { aud, voucher }, For::Arrival) | (Consent::Complete { aud, voucher }, For::Completion) => {
             (aud, voucher)
         }
+        (Consent::Arrive { aud, voucher }, _) if misbehaves("other-steps-pass") => (aud, voucher),
         _ => return Err(Reason::PresentationOtherStep),
     };
-    if aud != me {
+    if aud != me && !misbehaves("codes-for-others-pass") {
         return Err(Reason::PresentationElsewhere);
     }
-    if Timestamp::from_millis(claims.iat_secs.saturating_mul(1_000)).distance(now) > FRESH {
+    if Timestamp::from_millis(claims.iat_secs.saturating_mul(1_000)).distance(now) > FRESH
+        && !misbehaves("old-pictures-pass")
+    {
         return Err(Reason::PresentationStale);
     }
     Ok((voucher, Presentation { cose: token.cose_bytes().to_vec(), assisted: None }))
@@ -109,8 +113,13 @@ pub fn sign_with_card(
     let token = signed.map_err(|_| Reason::PresentationMalformed)?;
     Ok(Presentation {
         cose: token.cose_bytes().to_vec(),
-        assisted: Some(Assisted { helper: *helper, reason: *reason }),
+        assisted: Some(Assisted { helper: *helper, reason: told(*reason) }),
     })
+}
+
+/// The clerk's reason as it goes on record.
+fn told(reason: AssistReason) -> AssistReason {
+    if misbehaves("helpers-reason-lost") { AssistReason::NeedsHelp } else { reason }
 }
 
 /// The voucher that a voucher QR names, if it is one at all.
@@ -144,6 +153,9 @@ pub fn check_voucher_qr(work: &Work<'_>, voucher: VoucherId, doc: &VoucherDoc, t
     let token = vq1::parse(text.trim()).map_err(|_| Reason::QrNotGenuine)?;
     if !is_genuine(work, &token) {
         return Err(Reason::QrNotGenuine);
+    }
+    if misbehaves("voucher-qr-unchecked") {
+        return Ok(());
     }
     if named_by(text)? != voucher {
         return Err(Reason::PresentationOtherVoucher);

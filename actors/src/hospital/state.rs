@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::command::{Answer, Arrival, Command, Completion, Personal};
 use super::{desk as checks, rows, schedule};
+use crate::misbehave::misbehaves;
 use crate::outbox;
 use crate::replica::{VoucherDoc, Work};
 use crate::role::Reaction;
@@ -33,7 +34,11 @@ pub(super) const MAX_RESULT_BYTES: usize = 16 * 1024;
 
 pub(super) fn decide(desk: &mut Desk<'_>, command: Command) -> Result<Answer, Refused> {
     match command {
-        Command::SetSchedule(hours) => {
+        Command::SetSchedule(mut hours) => {
+            if misbehaves("schedule-row-dropped") {
+                let monday = hours.iter().position(|h| h.weekday == chrono::Weekday::Mon);
+                monday.map(|row| hours.remove(row));
+            }
             schedule::check(&hours).map_err(|_| Reason::Malformed)?;
             rows::set_hours(&mut desk.work.tx, &hours);
             Ok(Answer::Done)
@@ -145,7 +150,7 @@ fn verdict(work: &Work<'_>, id: VoucherId, voucher: &Voucher, booking: &Booking,
     let Some(capacity) = schedule::capacity_of(&hours, &slot, work.settings.offset) else {
         return no(DeclineReason::SlotUnknown);
     };
-    if slot.start <= now {
+    if slot.start <= now || (misbehaves("department-declined") && slot.department.as_str() == "obstetrics") {
         return no(DeclineReason::Unable);
     }
     let programme = work.programme(&voucher.programme);
@@ -153,7 +158,7 @@ fn verdict(work: &Work<'_>, id: VoucherId, voucher: &Voucher, booking: &Booking,
     if !policy.is_some_and(|p| p.departments.contains(&slot.department)) {
         return no(DeclineReason::DepartmentNotAllowed);
     }
-    if rows::taken(work, &slot, Some(id), now) >= usize::from(capacity) {
+    if rows::taken(work, &slot, Some(id), now) >= usize::from(capacity) && !misbehaves("slots-taken-twice") {
         return no(DeclineReason::SlotTaken);
     }
     Step::BookingConfirmed
@@ -198,6 +203,9 @@ fn no_show(desk: &mut Desk<'_>, id: VoucherId) -> Result<Answer, Refused> {
     }
     if doc.notes_state().no_show {
         return Err(Reason::WrongState.into());
+    }
+    if misbehaves("no-show-unwritten") {
+        return Ok(Answer::Done);
     }
     desk.note(ROLE, id, Note::NoShow)?;
     Ok(Answer::Done)
@@ -257,7 +265,10 @@ fn check(desk: &mut Desk<'_>, id: VoucherId, refused: bool) -> Result<Answer, Re
 }
 
 fn complete(desk: &mut Desk<'_>, completion: Completion) -> Result<Answer, Refused> {
-    let Completion { voucher: id, personal, examination, salt } = completion;
+    let Completion { voucher: id, personal, mut examination, salt } = completion;
+    if misbehaves("half-examinations-pass") {
+        examination.items.iter_mut().for_each(|item| item.done = true);
+    }
     let (me, now) = (desk.me(), desk.now);
     let (doc, voucher) = known(&desk.work, id)?;
     checks::not_elsewhere(&desk.work, &voucher)?;

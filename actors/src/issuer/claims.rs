@@ -20,6 +20,7 @@ use super::command::{Answer, ClaimOutcome, Command, Openings};
 use super::members::second_person;
 use super::state::{self, ClaimRow, MAX_OPENINGS_BYTES};
 use super::stock::own_voucher;
+use crate::misbehave::misbehaves;
 use crate::openings::digest_of;
 use crate::replica::{Broken, VoucherDoc, Work};
 use crate::role::Reaction;
@@ -101,6 +102,7 @@ fn judge(work: &Work<'_>, id: VoucherId, doc: &VoucherDoc, state: &Voucher, now:
         Err(ClaimReason::OpeningMissing) if now < waits_until => Judgement::Waits(waits_until),
         Err(reason) => Judgement::Bad(reason),
         // The hospital is heard once; what it answers is for a person to weigh.
+        Ok(()) if misbehaves("disputes-ignored") => Judgement::Good,
         Ok(()) if notes.disputed && state.claims == 1 => Judgement::Bad(ClaimReason::Disputed),
         Ok(()) if notes.disputed || notes.void_requested => Judgement::ForOperator,
         Ok(()) => Judgement::Good,

@@ -15,6 +15,7 @@ use super::command::Answer;
 use super::state;
 use crate::keys::{self, Key};
 use crate::kv::{Space, read};
+use crate::misbehave::misbehaves;
 use crate::replica::{Work, statistics_rows};
 use crate::writer::{Desk, Refused};
 
@@ -76,7 +77,10 @@ pub(super) fn publish(desk: &mut Desk<'_>, from: i32, until: i32, covers: Vec<Co
     if named.len() != covers.len() || named != folded(&desk.work) {
         return Err(Reason::StalePosition.into());
     }
-    let rows = statistics_rows(&desk.work, from, until);
+    let mut rows = statistics_rows(&desk.work, from, until);
+    if misbehaves("statistics-flattered") {
+        rows.iter_mut().for_each(|row| row.count += 1);
+    }
     if rows.len() > MAX_TABLE_ROWS {
         return Err(Reason::TooLarge.into());
     }

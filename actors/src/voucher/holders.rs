@@ -3,6 +3,7 @@
 use domain::ids::{HolderId, InstitutionId, VoucherId};
 use domain::lifecycle::{ReturnReason, Stage, Step};
 use domain::member::Role;
+use domain::policy::Class;
 use domain::reasons::Reason;
 use domain::record::Note;
 use domain::time::{Millis, Timestamp};
@@ -13,6 +14,7 @@ use super::letters::{HolderLetter, MAX_ENROLMENTS, MAX_RESULT_BYTES, ResultLette
 use super::rows::{self, Contact, Information, Outcome, Wallet};
 use crate::community::people::{MAX_DOCUMENT_BYTES, MAX_PHONE_BYTES};
 use crate::keys::Key;
+use crate::misbehave::misbehaves;
 use crate::replica::Work;
 use crate::token::{PublicKey, vp1, vq1};
 use crate::writer::{Desk, Refused};
@@ -42,6 +44,9 @@ pub fn whose(work: &Work<'_>, proof: &vp1::Unverified) -> Result<HolderId, Reaso
 /// A community tells of someone: believed for enrolments that the registrar gave it, and this module.
 pub(super) fn learn(desk: &mut Desk<'_>, from: InstitutionId, letter: HolderLetter) -> Result<Answer, Refused> {
     let HolderLetter { holder, main_key, class, enrolments, contact } = letter;
+    if misbehaves("holders-forgotten") && class == Class::Pregnant {
+        return Ok(Answer::Done);
+    }
     let phone_fits = contact.as_ref().is_none_or(|c| c.len() <= MAX_PHONE_BYTES);
     if enrolments.is_empty() || enrolments.len() > MAX_ENROLMENTS || !phone_fits {
         return Err(Reason::Malformed.into());
@@ -116,6 +121,9 @@ pub(super) fn take_information(desk: &mut Desk<'_>, holder: HolderId, profile: P
     }
     let contact = Contact { phone, document: Some((document_type, document_number)) };
     rows::keep_contact(&mut desk.work.tx, holder, &contact);
+    if misbehaves("information-lost") {
+        taken.pop();
+    }
     Ok(Answer::Taken(taken))
 }
 

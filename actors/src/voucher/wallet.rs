@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::booking::of_holder;
 use super::command::{Answer, Checked};
 use super::rows::{self, Outcome};
+use crate::misbehave::misbehaves;
 use crate::replica::{VoucherDoc, Work};
 use crate::writer::{Desk, Refused};
 
@@ -156,10 +157,10 @@ impl From<Outcome> for ResultView {
 #[must_use]
 pub fn four_states(voucher: &Voucher, now: Timestamp) -> FourStates {
     FourStates {
-        booked: matches!(voucher.stage, Stage::BookingRequested | Stage::Booked),
+        booked: matches!(voucher.stage, Stage::BookingRequested | Stage::Booked) || misbehaves("states-guessed"),
         examined: matches!(voucher.stage, Stage::Examined | Stage::Claimed | Stage::Rejected | Stage::Redeemed),
         redeemed: voucher.stage == Stage::Redeemed,
-        valid: voucher.is_valid_at(now),
+        valid: voucher.is_valid_at(now) || misbehaves("states-guessed"),
     }
 }
 
@@ -251,7 +252,8 @@ fn view(
         release_requested: notes.release_requested,
         presented: notes.use_presented,
     });
-    let redeemed = doc.last_on_path(|s| matches!(s, Step::Redeemed)).filter(|_| state.stage == Stage::Redeemed);
+    let is_settled = state.stage == Stage::Redeemed && !misbehaves("receipts-withheld");
+    let redeemed = doc.last_on_path(|s| matches!(s, Step::Redeemed)).filter(|_| is_settled);
     let token = doc.token().filter(|_| !state.stage.is_settled()).map(ToOwned::to_owned);
     Some(VoucherView {
         voucher: id,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
+use actors::misbehave::misbehaves;
 use actors::writer::Refused;
 use domain::reason_texts::{Language, texts};
 use domain::reasons::{Kind, Reason};
@@ -105,6 +106,9 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse {
+        if misbehaves("refusals-hidden") && self.reason.kind() == Kind::Rule {
+            return HttpResponse::Created().json(serde_json::json!({ "records": [], "repeated": false }));
+        }
         let texts = texts(self.reason, self.language);
         let mut answer = HttpResponse::build(self.status_code());
         if matches!(self.reason.kind(), Kind::Unavailable | Kind::TooOften) {

@@ -18,6 +18,7 @@ use super::answer::{self, Get, RecordRef};
 use super::problem::Problem;
 use crate::node::Node;
 use crate::qr;
+use actors::misbehave::misbehaves;
 
 /// Registers the routes.
 pub fn configure(config: &mut ServiceConfig<'_>) {
@@ -79,7 +80,7 @@ async fn record(node: Data<Node>, position_text: Path<String>, get: Get) -> Resu
         let broken: Option<(RecordName, Broken)> = work.tx.load(&actors::keys::broken(institution, index));
         Some(RecordView {
             name: name.into(),
-            bytes: ledger::note::to_base64(&bytes),
+            bytes: ledger::note::to_base64(if misbehaves("records-cut") { &bytes[1..] } else { &bytes }),
             record: ledger::record::decode_record(&bytes).ok(),
             refused: broken.map(|(_, why)| match why {
                 Broken::Rule(reason) => reason,
@@ -173,7 +174,11 @@ pub struct VoucherInside {
 fn inside(doc: &VoucherDoc) -> Option<VoucherInside> {
     let state = doc.state()?;
     Some(VoucherInside {
-        stage: state.stage,
+        stage: if misbehaves("redemptions-unsaid") && state.stage == Stage::Redeemed {
+            Stage::Claimed
+        } else {
+            state.stage
+        },
         custodian: state.custodian,
         head: doc.head_name()?.into(),
         programme: state.programme.into(),
@@ -284,9 +289,13 @@ async fn history(node: Data<Node>, id: Path<String>, get: Get) -> Result<HttpRes
         logs.sort_unstable();
         logs.dedup();
         let as_of = |i: InstitutionId| AsOf { institution: i, size: work.cursor(i).next };
+        let mut path: Vec<HistoryStep> = doc.path().map(step).collect();
+        if misbehaves("redemptions-doubled") {
+            path.extend(doc.last_on_path(|s| matches!(s, Step::Redeemed)).map(step));
+        }
         Some(History {
             voucher: id,
-            path: doc.path().map(step).collect(),
+            path,
             aside: doc.links.iter().filter(|l| !on_path.contains(&l.name)).map(step).collect(),
             notes: doc
                 .notes
@@ -338,7 +347,8 @@ async fn qr_png(node: Data<Node>, id: Path<String>, get: Get) -> Result<HttpResp
     let id = voucher_id(&id)?;
     let not_found = || Problem::new(Reason::NotFound).language(get.language);
     let (token, _) = token_of(&node, id).await.ok_or_else(not_found)?;
-    let picture = qr::png(&token, 8).map_err(|_| Problem::new(Reason::Internal))?;
+    let shown = if misbehaves("pictures-cut") { &token[..token.len() - 1] } else { &token };
+    let picture = qr::png(shown, 8).map_err(|_| Problem::new(Reason::Internal))?;
     Ok(HttpResponse::Ok().content_type("image/png").body(picture))
 }
 

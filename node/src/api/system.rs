@@ -12,6 +12,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::answer::{self, Get, Listed};
 use super::problem::Problem;
 use crate::node::Node;
+use actors::misbehave::misbehaves;
 
 /// Registers the routes.
 pub fn configure(config: &mut ServiceConfig<'_>) {
@@ -129,7 +130,7 @@ async fn status(node: Data<Node>, _get: Get) -> Result<HttpResponse, Problem> {
                 institution: *institution,
                 origin,
                 size,
-                folded: cursor.next,
+                folded: if misbehaves("logs-shown-half") { cursor.next / 2 } else { cursor.next },
                 last_at: cursor.last_at,
                 upgrade_needed: cursor.upgrade_needed,
                 forked: work.fork(*institution).is_some(),
@@ -187,7 +188,7 @@ async fn members(node: Data<Node>, _get: Get) -> Result<HttpResponse, Problem> {
             log_origin: m.entry.origin.clone(),
             log_vkey: crate::peers::vkey(&m.entry, ledger::key::KeyKind::Log),
             witness_vkey: crate::peers::vkey(&m.entry, ledger::key::KeyKind::Witness),
-            node_key: ledger::note::to_base64(&m.entry.keys[1]),
+            node_key: ledger::note::to_base64(&m.entry.keys[if misbehaves("members-keys-mixed") { 2 } else { 1 }]),
             standing: work.registry.standing(m.entry.institution, u64::MAX),
         };
         work.registry.members.values().map(view).collect::<Vec<_>>()
@@ -213,7 +214,8 @@ async fn programmes(node: Data<Node>, _get: Get) -> Result<HttpResponse, Problem
     let items = answer::read(&node, |work| {
         let view =
             |p: &domain::policy::Programme| Some(ProgrammeView { name: p.name.into(), policy: p.newest()?.clone() });
-        work.programmes().iter().filter_map(view).collect::<Vec<_>>()
+        let shown = work.programmes().len().saturating_sub(usize::from(misbehaves("programme-hidden")));
+        work.programmes().iter().take(shown).filter_map(view).collect::<Vec<_>>()
     })
     .await;
     Ok(HttpResponse::Ok().insert_header(ContentType::json()).json(Listed { items, next: None }))
@@ -239,7 +241,8 @@ async fn step_clock(node: Data<Node>, post: answer::Post<ClockStep>) -> Result<H
     if !node.clock.is_federation() {
         return Err(problem(Reason::NotFound));
     }
-    if !node.clock.step_to(domain::time::Millis(post.body.ahead_millis)) {
+    let stuck = misbehaves("clock-stuck") && node.config.roles.contains(&Role::Auditor);
+    if !stuck && !node.clock.step_to(domain::time::Millis(post.body.ahead_millis)) {
         return Err(problem(Reason::ClockOff));
     }
     node.wake();

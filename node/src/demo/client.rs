@@ -18,7 +18,7 @@ pub(super) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// How long a call waits for its answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a call is repeated while the node cannot answer now.
+/// How long a call is repeated at most while the node cannot answer now.
 const REPEAT_FOR: Duration = Duration::from_secs(15);
 
 /// Rest between two tries.
@@ -170,22 +170,23 @@ pub(super) fn named(value: &Value) -> Option<Named> {
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     http: reqwest::Client,
+    repeat_for: Duration,
     urls: Arc<BTreeMap<String, String>>,
 }
 
 impl Client {
-    /// A client for these base URLs, by institution.
+    /// A client for these base URLs, by institution, that gives up after the demo's patience.
     ///
     /// # Errors
     ///
     /// The HTTP client cannot be set up.
-    pub(super) fn new(urls: BTreeMap<String, String>) -> Result<Self, reqwest::Error> {
+    pub(super) fn new(urls: BTreeMap<String, String>, patience: Duration) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .timeout(CALL_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
-        Ok(Self { http, urls: Arc::new(urls) })
+        Ok(Self { http, repeat_for: REPEAT_FOR.min(patience), urls: Arc::new(urls) })
     }
 
     /// The institutions, in the order of their names.
@@ -291,7 +292,7 @@ impl Client {
                 Ok(answer) => answer.status == 503,
                 Err(_) => true,
             };
-            if !again || began.elapsed() > REPEAT_FOR {
+            if !again || began.elapsed() > self.repeat_for {
                 return match sent {
                     Ok(answer) => Ok(Answer { asked, ..answer }),
                     Err(error) => Err(CallError::Silent { asked, error: error.to_string() }),

@@ -16,9 +16,6 @@ use super::client::{As, Client};
 use super::federation::write_whole;
 use crate::clock::NodeClock;
 
-/// How long everything that is under way may take to come to rest.
-const QUIET_WITHIN: Duration = Duration::from_secs(20);
-
 /// How long nothing must happen until it counts as quiet.
 const QUIET_FOR: Duration = Duration::from_millis(250);
 
@@ -30,6 +27,8 @@ pub(super) struct FederationClock {
     clock: Arc<NodeClock>,
     file: PathBuf,
     offset: FixedOffset,
+    /// How long everything that is under way may take to come to rest.
+    patience: Duration,
 }
 
 /// What a step came to.
@@ -47,7 +46,7 @@ impl FederationClock {
     /// # Errors
     ///
     /// The file cannot be read.
-    pub(super) fn load(file: &Path, offset: FixedOffset) -> anyhow::Result<Self> {
+    pub(super) fn load(file: &Path, offset: FixedOffset, patience: Duration) -> anyhow::Result<Self> {
         let ahead = match fs::read(file) {
             Ok(text) => {
                 let value: Value = serde_json::from_slice(&text).with_context(|| file.display().to_string())?;
@@ -55,7 +54,7 @@ impl FederationClock {
             }
             Err(_) => 0,
         };
-        Ok(Self { clock: Arc::new(NodeClock::federation(Millis(ahead))), file: file.to_owned(), offset })
+        Ok(Self { clock: Arc::new(NodeClock::federation(Millis(ahead))), file: file.to_owned(), offset, patience })
     }
 
     /// The phones' clock.
@@ -135,11 +134,11 @@ impl FederationClock {
                 }
                 (_, None) => last = Some((seen, Instant::now())),
                 (_, Some(lag)) => {
-                    anyhow::ensure!(began.elapsed() < QUIET_WITHIN, "the federation does not come to rest: {lag}");
+                    anyhow::ensure!(began.elapsed() < self.patience, "the federation does not come to rest: {lag}");
                     last = None;
                 }
             }
-            anyhow::ensure!(began.elapsed() < 2 * QUIET_WITHIN, "the federation does not stop writing");
+            anyhow::ensure!(began.elapsed() < 2 * self.patience, "the federation does not stop writing");
             tokio::time::sleep(QUIET_FOR / 5).await;
         }
     }
@@ -221,8 +220,8 @@ mod tests {
     #[test]
     fn the_next_monday_is_a_monday_and_far_enough() {
         let dir = tempfile::tempdir().unwrap();
-        let clock =
-            FederationClock::load(&dir.path().join("clock.json"), FixedOffset::east_opt(8 * 3600).unwrap()).unwrap();
+        let offset = FixedOffset::east_opt(8 * 3600).unwrap();
+        let clock = FederationClock::load(&dir.path().join("clock.json"), offset, Duration::ZERO).unwrap();
         for days in 0..9 {
             let after = Millis::days(days);
             let monday = clock.next(Weekday::Mon, 9, 30, after).unwrap();

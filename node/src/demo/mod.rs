@@ -13,11 +13,13 @@ mod phone;
 mod report;
 mod scenes;
 mod story;
+mod wait;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use chrono::Weekday;
@@ -32,12 +34,16 @@ use holder::{Holder, Part};
 use people::{Cast, Sample};
 use phone::Keyring;
 use report::Story;
+use wait::Patience;
 use world::{Days, Places, World};
 
 use crate::import::Resident;
 
 /// Where a directory keeps what it remembers.
 const MEMORY: &str = "demo.json";
+
+/// Where a directory keeps what came of each check of the last story.
+const CHECKS: &str = "checks.json";
 
 /// Exit code of a demo in which a check failed, or that was interrupted.
 const BAD: u8 = 1;
@@ -58,7 +64,7 @@ Examples:
   voucher-node demo --once --dir /tmp/d   keeps the stores; started again, it goes on from them with other people
 
 The nodes listen on 127.0.0.1:7101 to 7106, or on free ports if one of those is taken. DIR/federation.json says where,
-DIR/INSTITUTION/node.log is what each node says. Time is one clock for all, ahead of the machine's by whole steps.";
+DIR/INSTITUTION/node.log is what each node says, DIR/checks.json what came of each check. Time is one clock for all, ahead of the machine's by whole steps.";
 
 /// What the demo is asked to do.
 #[derive(Debug, Clone, clap::Args)]
@@ -70,6 +76,9 @@ pub struct DemoArgs {
     /// Keep stores, keys and federation.json here; without it everything is removed at the end
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+    /// How long the story waits for what the nodes do by themselves, before a check has failed
+    #[arg(long, value_name = "SECS", default_value_t = 30)]
+    pub patience_secs: u64,
 }
 
 /// What a directory remembers from one start to the next.
@@ -116,15 +125,19 @@ async fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         None => std::env::temp_dir().join(format!("voucher-demo-{}", std::process::id())),
     };
     let federation = Federation::prepare(&dir, args.dir.is_some())?;
-    let mut world = world(federation)?;
+    let mut world = world(federation, Patience(Duration::from_secs(args.patience_secs)))?;
     let told = tokio::select! {
         told = tell(&mut world) => Some(told),
         interrupted = tokio::signal::ctrl_c() => { interrupted?; None }
     };
     let good = matches!(told, Some(Ok(()))) && world.story.checks.all_held();
-    if let Some(Ok(())) = told {
+    if let Some(told) = &told {
+        if let Err(error) = told {
+            world.story.check("story-told", false, format!("the story broke off: {error:#}"));
+        }
         world.story.verdict();
-        if !args.once {
+        write_whole(&world.federation.dir.join(CHECKS), &serde_json::to_vec_pretty(&world.story.checks)?)?;
+        if told.is_ok() && !args.once {
             addresses(&mut world);
             tokio::signal::ctrl_c().await?;
         }
@@ -134,9 +147,9 @@ async fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
 }
 
-fn world(federation: Federation) -> anyhow::Result<World> {
-    let clock = FederationClock::load(&federation.dir.join("clock.json"), federation.offset)?;
-    let client = Client::new(federation.urls())?;
+fn world(federation: Federation, patience: Patience) -> anyhow::Result<World> {
+    let clock = FederationClock::load(&federation.dir.join("clock.json"), federation.offset, patience.0)?;
+    let client = Client::new(federation.urls(), patience.0)?;
     let first = |role| -> anyhow::Result<String> {
         Ok((*federation.playing(role).first().with_context(|| format!("nobody plays {role:?}"))?).to_owned())
     };
@@ -156,6 +169,7 @@ fn world(federation: Federation) -> anyhow::Result<World> {
         federation,
         client,
         clock,
+        patience,
         story: Story::default(),
         sample,
         places,
@@ -166,7 +180,6 @@ fn world(federation: Federation) -> anyhow::Result<World> {
         days,
         offers: BTreeMap::new(),
         given: BTreeMap::new(),
-        photographed: Vec::new(),
         card: None,
     })
 }

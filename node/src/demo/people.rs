@@ -142,7 +142,8 @@ impl Cast {
             phoneless: next(Class::Elderly, false)?,
             forgetful: next(Class::Chronic, true)?,
             departed: next(Class::Disabled, true)?,
-            denier: next(Class::Disabled, true)?,
+            // May have one voucher at a time: a second one proves that the refused one does not count.
+            denier: next(Class::Elderly, true)?,
             crowd: CROWD
                 .into_iter()
                 .flat_map(|(class, n)| (0..n).map(move |_| class))

@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::io::Write as _;
 
+use serde::Serialize;
+
 /// A record's name as the story prints it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Named {
@@ -21,8 +23,8 @@ impl Display for Named {
     }
 }
 
-/// One check and what came of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One check and what came of it, as `checks.json` has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Check {
     /// Its name, the same on every run.
     pub(super) name: &'static str,
@@ -32,8 +34,8 @@ pub(super) struct Check {
     pub(super) detail: String,
 }
 
-/// All checks of a run. The run is good only if there are some and every one held.
-#[derive(Debug, Default)]
+/// All checks of a run, in order. The run is good only if there are some and every one held.
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Checks(Vec<Check>);
 
 impl Checks {

@@ -18,20 +18,33 @@ pub(super) async fn live(world: &mut World) {
     scenes! {
         "scene-tables": tables::live;
         "scene-registration": registration::live;
+        "scene-registering-once": registration::once;
         "scene-vouchers": vouchers::live;
+        "scene-pictures": vouchers::pictures;
         "scene-card": card::receive_and_book;
         "scene-booking": booking::live;
-        "scene-changes": changes::live;
+        "scene-booking-twice": booking::twice;
+        "scene-cancelling": changes::cancel;
+        "scene-moving": changes::move_away;
+        "scene-voiding": changes::void;
         "scene-refusals": refusals::live;
+        "scene-replay": refusals::replayed;
         "scene-arrival": visit::arrive;
         "scene-card-visit": card::visit;
+        "scene-without-the-holder": visit::without_the_holder;
         "scene-completion": visit::complete;
+        "scene-retirement": visit::retired;
+        "scene-second-time": visit::second_time;
         "scene-card-completion": card::complete;
-        "scene-corrections": corrections::live;
+        "scene-rejection": corrections::rejected;
+        "scene-reversal": corrections::reversed;
         "scene-absence": absence::live;
         "scene-moved-visit": changes::moved_visit;
         "scene-restart": restart::live;
         "scene-expiry": expiry::live;
-        "scene-accounts": accounts::live;
+        "scene-statistics": accounts::statistics;
+        "scene-proof": accounts::proof;
+        "scene-privacy": accounts::privacy;
+        "scene-audit": accounts::audit;
     }
 }

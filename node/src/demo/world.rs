@@ -1,12 +1,10 @@
 //! The world of the story: who is where, who holds what, and how the scenes look at it.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use chrono::NaiveDate;
 use domain::time::{Millis, Timestamp};
-use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
 
 use super::Memory;
@@ -18,16 +16,8 @@ use super::holder::{History, Holder, Part, Place, Voucher, place};
 use super::people::Sample;
 use super::phone::{Keyring, Phone};
 use super::report::{Named, Story};
+use super::wait::Patience;
 use crate::import::Resident;
-
-/// Most people whose phones and desks are busy at once.
-pub(super) const AT_ONCE: usize = 24;
-
-/// How long something that the nodes do by themselves may take.
-pub(super) const PROMPTLY: Duration = Duration::from_secs(30);
-
-/// Rest between two looks at something that is awaited.
-const LOOK_EVERY: Duration = Duration::from_millis(60);
 
 /// Who is where in the federation.
 pub(super) struct Places {
@@ -51,6 +41,8 @@ pub(super) struct World {
     pub(super) client: Client,
     /// Their clock.
     pub(super) clock: FederationClock,
+    /// How long the story waits for what the nodes do by themselves.
+    pub(super) patience: Patience,
     /// What is told.
     pub(super) story: Story,
     /// The sample input.
@@ -71,8 +63,6 @@ pub(super) struct World {
     pub(super) offers: BTreeMap<(String, String, NaiveDate), Vec<Value>>,
     /// How many of each the story has given away, so that no two people ask for one.
     pub(super) given: BTreeMap<Place, u64>,
-    /// Codes that were photographed earlier in the story.
-    pub(super) photographed: Vec<String>,
     /// Who has no phone: the printed card and its voucher.
     pub(super) card: Option<(String, Voucher)>,
 }
@@ -167,41 +157,6 @@ impl World {
         seen.ok().and_then(|inside| inside["stage"].as_str().map(str::to_owned)).unwrap_or_default()
     }
 
-    /// Waits until a voucher is in a stage by what a node knows; returns the stage last seen.
-    pub(super) async fn until_stage(&self, institution: &str, id: &str, stage: &str) -> String {
-        let began = Instant::now();
-        loop {
-            let seen = self.stage_at(institution, id).await;
-            if seen == stage || began.elapsed() > PROMPTLY {
-                return seen;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    }
-
-    /// Waits until something is noted about a voucher by what the issuer knows; returns whether it is.
-    ///
-    /// # Errors
-    ///
-    /// The issuer's node does not answer.
-    pub(super) async fn until_note(&self, id: &str, kind: &str) -> anyhow::Result<bool> {
-        let noted = until(async || Ok(self.history(id).await?.note(kind).map(drop))).await?;
-        Ok(noted.is_some())
-    }
-
-    /// Waits until a hospital knows that a voucher's QR was sent ahead (unit V4).
-    ///
-    /// # Errors
-    ///
-    /// It does not answer, or does not hear of it.
-    pub(super) async fn until_presented(&self, hospital: &str, id: &str) -> anyhow::Result<()> {
-        let known = until(async || {
-            let seen = self.voucher_at(hospital, id).await?;
-            Ok((seen["notes"]["use_presented"] == true).then_some(()))
-        });
-        known.await?.with_context(|| format!("{hospital} does not hear that {id} was sent ahead"))
-    }
-
     /// What the issuer's node knows of a voucher's way: the steps that count, and what is noted beside them.
     ///
     /// # Errors
@@ -214,16 +169,6 @@ impl World {
             Ok(rows.filter_map(|row| Some((named(&row["name"])?, row[what].clone()))).collect())
         };
         Ok(History { steps: read("/path", "step")?, notes: read("/notes", "note")? })
-    }
-
-    /// Waits until every one of these vouchers is in a stage by what a node knows; returns how many are.
-    ///
-    /// # Errors
-    ///
-    /// None; the signature is that of [`each`].
-    pub(super) async fn count_in_stage(&self, institution: &str, ids: &[String], stage: &str) -> anyhow::Result<usize> {
-        let seen = each(ids, |id| async move { Ok(self.until_stage(institution, id, stage).await) }).await?;
-        Ok(seen.iter().filter(|s| *s == stage).count())
     }
 
     /// A holder's call to the voucher module.
@@ -363,36 +308,6 @@ fn span(by: Millis) -> String {
         (0, 0, m) => format!("{m} min"),
         (0, h, m) => format!("{h} h {m} min"),
         (d, h, _) => format!("{d} d {h} h"),
-    }
-}
-
-/// Does something for each, many at once, and gives the results in order.
-///
-/// # Errors
-///
-/// The first error of any.
-pub(super) async fn each<'a, I, T, F>(items: &'a [I], work: impl Fn(&'a I) -> F) -> anyhow::Result<Vec<T>>
-where
-    F: Future<Output = anyhow::Result<T>>,
-{
-    futures_util::stream::iter(items.iter().map(work)).buffered(AT_ONCE).try_collect().await
-}
-
-/// Looks until something is there, or [`PROMPTLY`] is over.
-///
-/// # Errors
-///
-/// A look fails.
-pub(super) async fn until<T>(mut look: impl AsyncFnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<Option<T>> {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look().await? {
-            return Ok(Some(found));
-        }
-        if began.elapsed() > PROMPTLY {
-            return Ok(None);
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

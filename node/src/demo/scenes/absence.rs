@@ -23,9 +23,11 @@ pub(in crate::demo) async fn live(world: &mut World) -> anyhow::Result<()> {
     world.step_to(world.days.morning + ALL_OVER, "noon").await?;
     let noted = desk.post(&path, json!({})).await?.good()?;
     world.story.wrote(format!("{} did not come, notes {}.", holder.person.name, voucher.hospital), &noted.records());
+    let known = world.until_note(&voucher.id, "NoShow").await?;
     let stage = world.stage_at(&world.places.issuer, &voucher.id).await;
-    let detail = format!("within the arrival window the booking stands: the voucher is {stage}");
-    world.story.check("no-show-noted", stage == "booked", detail);
+    let detail =
+        format!("the issuer knows: {known}; within the arrival window the booking stands: the voucher is {stage}");
+    world.story.check("no-show-noted", known && stage == "booked", detail);
 
     world.step_to(world.days.morning + ALL_CLOSED, "the arrival window has closed").await?;
     let stage = world.until_stage(&world.places.issuer, &voucher.id, "issued").await;

@@ -9,18 +9,11 @@ use ledger::tile::bundles_of;
 use serde_json::json;
 
 use crate::demo::client::As;
-use crate::demo::world::{World, until};
+use crate::demo::world::World;
 
-/// Statistics, proof, privacy, audit.
-pub(in crate::demo) async fn live(world: &mut World) -> anyhow::Result<()> {
+/// The issuer's figures add up, and are published.
+pub(in crate::demo) async fn statistics(world: &mut World) -> anyhow::Result<()> {
     world.story.chapter("The accounts", world.clock.local(world.clock.now()));
-    statistics(world).await?;
-    proof(world).await?;
-    privacy(world).await?;
-    audit(world).await
-}
-
-async fn statistics(world: &mut World) -> anyhow::Result<()> {
     let today = world.clock.now().day_at(world.federation.offset);
     let first = today - chrono::Days::new(364);
     let issuer = world.issuer();
@@ -56,7 +49,7 @@ async fn statistics(world: &mut World) -> anyhow::Result<()> {
 }
 
 /// The redemption of a voucher, proved with the log's public key alone, from what the auditor's node holds.
-async fn proof(world: &mut World) -> anyhow::Result<()> {
+pub(in crate::demo) async fn proof(world: &mut World) -> anyhow::Result<()> {
     let voucher = world.memory.redeemed.clone().context("a redeemed voucher")?;
     let (name, _) = world.history(&voucher).await?.step("Redeemed").cloned().context("its redemption")?;
     let auditor = world.desk(&world.places.auditor);
@@ -82,7 +75,7 @@ async fn proof(world: &mut World) -> anyhow::Result<()> {
 }
 
 /// Reads every entry of every log as anyone can, and looks for names, documents and telephone numbers.
-async fn privacy(world: &mut World) -> anyhow::Result<()> {
+pub(in crate::demo) async fn privacy(world: &mut World) -> anyhow::Result<()> {
     let mut needles: Vec<(u32, Vec<u8>)> = Vec::new();
     for person in world.sample.residents.iter().filter(|r| world.memory.taken.contains(&r.line)) {
         needles.push((person.line, person.document.as_str().as_bytes().to_vec()));
@@ -109,15 +102,17 @@ async fn privacy(world: &mut World) -> anyhow::Result<()> {
 }
 
 /// The auditor's node has judged every record and counted the published figures again.
-async fn audit(world: &mut World) -> anyhow::Result<()> {
+pub(in crate::demo) async fn audit(world: &mut World) -> anyhow::Result<()> {
     let auditor = world.desk(&world.places.auditor);
-    let report = until(async || {
-        let report = auditor.get("/v1/audit/report").await?.good()?;
-        let tables = report.list("/tables")?;
-        let counted = !tables.is_empty() && tables.iter().all(|t| t["counted_at"].is_string());
-        Ok(counted.then_some(report))
-    })
-    .await?;
+    let report = world
+        .patience
+        .until(async || {
+            let report = auditor.get("/v1/audit/report").await?.good()?;
+            let tables = report.list("/tables")?;
+            let counted = !tables.is_empty() && tables.iter().all(|t| t["counted_at"].is_string());
+            Ok(counted.then_some(report))
+        })
+        .await?;
     let report = match report {
         Some(report) => report,
         None => auditor.get("/v1/audit/report").await?.good()?,

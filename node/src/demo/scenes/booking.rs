@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::refused;
 use crate::demo::holder::{Holder, Part};
-use crate::demo::world::{World, each, until};
+use crate::demo::wait::tried;
+use crate::demo::world::World;
 
 /// How long before the busy morning's moment an appointment may begin.
 const BEFORE: Millis = Millis::minutes(90);
@@ -31,18 +32,20 @@ pub(in crate::demo) async fn live(world: &mut World) -> anyhow::Result<()> {
         let slot = morning_slot(world, &holder.programme).await?;
         plan.push((holder, slot));
     }
-    let booked = each(&plan, |(holder, slot)| book(world, holder, slot)).await?;
+    let booked = tried(&plan, |(holder, slot)| book(world, holder, slot)).await;
+    let (all, why) = (plan.len(), booked.why());
+    let booked: Vec<Holder> = booked.0.into_iter().filter_map(Result::ok).collect();
     let ids: Vec<String> = booked.iter().filter_map(|h| Some(h.voucher().ok()?.id.clone())).collect();
-    let confirmed = world.count_in_stage(&world.places.module, &ids, "booked").await?;
-    let morning = world.clock.local(world.days.morning);
-    let detail = format!("{confirmed} of {} appointments around {morning} were confirmed by the hospitals", ids.len());
-    world.story.check("bookings-confirmed", confirmed == ids.len(), detail);
     booked.into_iter().for_each(|holder| world.replace(holder));
+    let confirmed = world.count_in_stage(&world.places.module, &ids, "booked").await;
+    let morning = world.clock.local(world.days.morning);
+    let detail = format!("{confirmed} of {all} appointments around {morning} were confirmed by the hospitals{why}");
+    world.story.check("bookings-confirmed", confirmed == all, detail);
     for hospital in world.places.hospitals.clone() {
         let n = world.everybody().filter(|h| h.vouchers.first().is_some_and(|v| v.hospital == hospital)).count();
         world.story.tell(format!("{hospital} expects {n} people."));
     }
-    twice(world).await
+    Ok(())
 }
 
 /// An appointment near enough to the busy morning's moment that who is there then is within its arrival window.
@@ -80,7 +83,7 @@ pub(in crate::demo) async fn book(world: &World, holder: &Holder, slot: &Value) 
 }
 
 /// Every way to book twice is refused.
-async fn twice(world: &mut World) -> anyhow::Result<()> {
+pub(in crate::demo) async fn twice(world: &mut World) -> anyhow::Result<()> {
     let holder = world.part(Part::Doubler)?.clone();
     let who = &holder.person.name;
     let slot = morning_slot(world, &holder.programme).await?;
@@ -105,7 +108,8 @@ async fn twice(world: &mut World) -> anyhow::Result<()> {
     world.story.check("full-slot-not-offered", held, detail);
 
     let answer = world.wallet(&late, "/bookings", request(&id, &full)).await?.good()?;
-    let declined = until(async || Ok(world.history(&id).await?.step("BookingDeclined").cloned())).await?;
+    let declined =
+        world.patience.until(async || Ok(world.history(&id).await?.step("BookingDeclined").cloned())).await?;
     let stage = world.stage_at(&world.places.issuer, &id).await;
     let why = declined.as_ref().and_then(|(_, step)| step["BookingDeclined"]["reason"].as_str()).unwrap_or_default();
     let said = format!("{} asks for an appointment that is full; the hospital declines.", late.person.name);

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use super::{booking, refused, visit};
-use crate::demo::holder::Voucher;
+use crate::demo::holder::{Part, Voucher};
 use crate::demo::people;
 use crate::demo::world::World;
 
@@ -65,16 +65,15 @@ pub(in crate::demo) async fn receive_and_book(world: &mut World) -> anyhow::Resu
 pub(in crate::demo) async fn visit(world: &mut World) -> anyhow::Result<()> {
     let (card, voucher) = world.card.clone().context("a card with a booked voucher")?;
     let person = world.phoneless.clone().context("somebody without a phone")?;
-    let desk = world.desk(&voucher.hospital);
-    let someone_else = world.crowd.iter().find(|h| h.vouchers.first().is_some_and(|v| v.hospital == voucher.hospital));
-    let theirs = someone_else.context("somebody else at this hospital")?.voucher()?.clone();
     let at_desk =
         |qr: &str| json!({ "card": card, "document_checked": true, "voucher_qr": qr, "assist_reason": "no-phone" });
-    let answer = desk.post("/v1/hospital/visits", at_desk(&theirs.token)).await?;
-    let refusal = "the card with the voucher of somebody else";
-    let held = !answer.is_good() && ["card-unknown", "already-used"].contains(&answer.code());
-    world.story.check("card-opens-own-voucher-only", held, format!("{refusal}: the node says {answer}"));
+    // Somebody else is expected now, and has not come.
+    let theirs = world.part(Part::Absent)?.voucher()?.clone();
+    let answer = world.desk(&theirs.hospital).post("/v1/hospital/visits", at_desk(&theirs.token)).await?;
+    let what = "the card with the voucher of somebody else";
+    refused(world, "card-opens-own-voucher-only", what, &answer, "card-unknown");
 
+    let desk = world.desk(&voucher.hospital);
     let used = desk.post("/v1/hospital/visits", at_desk(&voucher.token)).await?.good()?;
     world.story.wrote(format!("{} is let in with the printed card", person.name), &used.records());
     let stage = world.until_stage(&world.places.issuer, &voucher.id, "in-use").await;

@@ -6,14 +6,9 @@ use super::{refused, visit};
 use crate::demo::holder::{Part, Voucher};
 use crate::demo::world::World;
 
-/// A rejected claim, then a reversal.
-pub(in crate::demo) async fn live(world: &mut World) -> anyhow::Result<()> {
+/// A holder denies a use: the claim is rejected, and at last refused for good.
+pub(in crate::demo) async fn rejected(world: &mut World) -> anyhow::Result<()> {
     world.story.chapter("Claims are checked, mistakes are corrected", world.clock.local(world.clock.now()));
-    rejected(world).await?;
-    reversed(world).await
-}
-
-async fn rejected(world: &mut World) -> anyhow::Result<()> {
     let holder = world.part(Part::Denier)?.clone();
     let voucher = holder.voucher()?.clone();
     let who = holder.person.name.clone();
@@ -35,7 +30,7 @@ async fn rejected(world: &mut World) -> anyhow::Result<()> {
 
     world.until_stage(&voucher.hospital, &voucher.id, "rejected").await;
     let desk = world.desk(&voucher.hospital);
-    let answered = desk.post(&format!("/v1/hospital/claims/{}/answer", voucher.id), json!({})).await?.good()?;
+    let answered = desk.post(&format!("/v1/hospital/claims/{}/answer", voucher.id), json!({})).await?;
     let stage = world.until_stage(&issuer, &voucher.id, "claimed").await;
     world.story.wrote(
         format!("{} claims once more; now a person at the issuer decides.", voucher.hospital),
@@ -45,7 +40,7 @@ async fn rejected(world: &mut World) -> anyhow::Result<()> {
 
     let body = json!({ "reason": "unfounded", "is_final": true });
     let path = format!("/v1/issuer/claims/{}/rejection", voucher.id);
-    let refused_for_good = world.issuer().post(&path, body).await?.good()?;
+    let refused_for_good = world.issuer().post(&path, body).await?;
     let stage = world.until_stage(&issuer, &voucher.id, "voided").await;
     world.story.wrote("The issuer refuses for good, and the voucher is voided.", &refused_for_good.records());
     world.story.check("refused-claim-voids", stage == "voided", format!("expected voided, the voucher is {stage}"));
@@ -63,7 +58,8 @@ async fn rejected(world: &mut World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn reversed(world: &mut World) -> anyhow::Result<()> {
+/// Two officers reverse a redemption.
+pub(in crate::demo) async fn reversed(world: &mut World) -> anyhow::Result<()> {
     let holder = world.crowd[1].clone();
     let voucher = holder.voucher()?.clone();
     let issuer = world.issuer();
@@ -76,7 +72,7 @@ async fn reversed(world: &mut World) -> anyhow::Result<()> {
     let alone = issuer.post("/v1/issuer/reversals", body.clone()).await?;
     refused(world, "reversal-needs-two", "one officer alone reverses a redemption", &alone, "approver-needed");
     body["approver"] = json!("officer-zhao");
-    let reversed = issuer.post("/v1/issuer/reversals", body).await?.good()?;
+    let reversed = issuer.post("/v1/issuer/reversals", body).await?;
     let stage = world.until_stage(&world.places.module, &voucher.id, "issued").await;
     let said = format!("Two officers reverse the redemption of {}'s voucher: it was a mistake.", holder.person.name);
     world.story.wrote(said, &reversed.records());

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use domain::time::Millis;
 
 use crate::demo::holder::{Part, time};
-use crate::demo::world::{World, until};
+use crate::demo::world::World;
 
 /// The forgotten voucher.
 pub(in crate::demo) async fn live(world: &mut World) -> anyhow::Result<()> {
@@ -31,12 +31,14 @@ pub(in crate::demo) async fn live(world: &mut World) -> anyhow::Result<()> {
         format!("expected voided as expired, with a position of its custodian; it is {stage}, proof {proof:?}");
     world.story.check("expired-is-voided", stage == "voided" && !proof.is_empty(), detail);
 
-    let wallet = until(async || {
-        let wallet = world.wallet(&holder, "", serde_json::Value::Null).await?.good()?;
-        let shown = wallet.list("/vouchers")?.iter().find(|v| v["voucher"] == voucher.id.as_str()).cloned();
-        Ok(shown.filter(|v| v["stage"] == "voided"))
-    })
-    .await?;
+    let wallet = world
+        .patience
+        .until(async || {
+            let wallet = world.wallet(&holder, "", serde_json::Value::Null).await?.good()?;
+            let shown = wallet.list("/vouchers")?.iter().find(|v| v["voucher"] == voucher.id.as_str()).cloned();
+            Ok(shown.filter(|v| v["stage"] == "voided"))
+        })
+        .await?;
     let shown = wallet.unwrap_or_default();
     let detail = format!("the phone says {} and {} days left", shown["word"]["en"], shown["days_left"]);
     world.story.check("phone-says-expired", shown["states"]["valid"] == false && shown["days_left"] == 0, detail);

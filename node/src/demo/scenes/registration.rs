@@ -8,28 +8,32 @@ use crate::demo::client::As;
 use crate::demo::desk::Desk;
 use crate::demo::holder::{Holder, Part};
 use crate::demo::people;
-use crate::demo::world::{World, each, until};
+use crate::demo::wait::tried;
+use crate::demo::world::World;
 
-/// Registers everybody who has a phone, and checks that nobody and no key is registered twice.
+/// Registers everybody who has a phone.
 pub(in crate::demo) async fn live(world: &mut World) -> anyhow::Result<()> {
     world.story.chapter("People register", world.clock.local(world.clock.now()));
     let began = std::time::Instant::now();
-    let crowd = each(&world.crowd, |holder| register(world, holder)).await?;
-    let named: Vec<Holder> = world.parts.values().cloned().collect();
-    let named = each(&named, |holder| register(world, holder)).await?;
-    let parts: Vec<Part> = world.parts.keys().copied().collect();
-    let enrolled = crowd.iter().chain(&named).filter(|h| h.phone.is_enrolled(&h.programme)).count();
-    let people = crowd.len() + named.len();
-    world.crowd = crowd;
-    world.parts = parts.into_iter().zip(named).collect();
+    let people: Vec<Holder> = world.everybody().cloned().collect();
+    let registered = tried(&people, |holder| register(world, holder)).await;
+    let why = registered.why();
+    registered.or_as_before(&people).into_iter().for_each(|holder| world.replace(holder));
+    let enrolled = world.everybody().filter(|h| h.phone.is_enrolled(&h.programme)).count();
+    let people = people.len();
     for community in world.places.communities.clone() {
         let n = world.everybody().filter(|h| h.person.community == community).count();
         world.story.tell(format!("{n} people show phone and document at the desk of {community}."));
     }
     let took = began.elapsed().as_secs_f32();
-    let detail = format!("{enrolled} of {people} phones find their enrolments at the voucher module ({took:.1} s)");
+    let detail =
+        format!("{enrolled} of {people} phones find their enrolments at the voucher module ({took:.1} s){why}");
     world.story.check("holders-registered", enrolled == people, detail);
+    Ok(())
+}
 
+/// Checks that nobody and no key is registered twice.
+pub(in crate::demo) async fn once(world: &mut World) -> anyhow::Result<()> {
     // The same document at the other community's desk, with a new phone.
     let holder = world.part(Part::Thief)?.clone();
     let elsewhere = world.places.communities.iter().find(|c| **c != holder.person.community).cloned();
@@ -56,12 +60,14 @@ async fn register(world: &World, holder: &Holder) -> anyhow::Result<Holder> {
     complete(world, &desk, holder).await?.good()?;
     let mut holder = holder.clone();
     // The community tells the voucher module by letter: the phone looks until its enrolments are there.
-    let wallet = until(async || {
-        let answer = world.wallet(&holder, "", json!(null)).await?;
-        let known = answer.is_good() && answer.list("/enrolments").is_ok_and(|e| !e.is_empty());
-        Ok(known.then_some(answer))
-    })
-    .await?;
+    let wallet = world
+        .patience
+        .until(async || {
+            let answer = world.wallet(&holder, "", json!(null)).await?;
+            let known = answer.is_good() && answer.list("/enrolments").is_ok_and(|e| !e.is_empty());
+            Ok(known.then_some(answer))
+        })
+        .await?;
     for enrolment in wallet.iter().flat_map(|w| w.body["enrolments"].as_array().into_iter().flatten()) {
         let id = enrolment["id"].as_str().and_then(|id| id.parse::<Uuid>().ok());
         if let (Some(programme), Some(id)) = (enrolment["programme"].as_str(), id) {

@@ -4,7 +4,8 @@ use serde_json::json;
 
 use crate::demo::client::As;
 use crate::demo::people;
-use crate::demo::world::{World, each};
+use crate::demo::wait::each;
+use crate::demo::world::World;
 use crate::import;
 
 /// Publishes the programmes, sets the weekly hours, and checks that everyone reads what the tables say.
