@@ -9,7 +9,7 @@ use actors::clock::Clock as _;
 use actors::token::{HolderKey, VoucherName, vp1};
 use anyhow::{Context as _, bail, ensure};
 use domain::ids::VoucherId;
-use domain::time::Timestamp;
+use domain::time::{Millis, Timestamp};
 use node::clock::NodeClock;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -23,11 +23,14 @@ const HOLDERS: usize = 64;
 /// Bookings of one doctor's hour; each holder has a doctor, so that no appointment is ever full.
 const SLOT_TAKES: usize = 100;
 
+/// From a booking to its appointment: more than the voucher module asks for, less than the arrival window.
+const NOTICE: Millis = Millis::minutes(15);
+
 /// How long anything may take before the run is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Rest before something is looked at again.
-const REST: Duration = Duration::from_millis(2);
+const REST: Duration = Duration::from_millis(10);
 
 /// The node's process; it ends with this.
 struct Town {
@@ -149,7 +152,8 @@ impl Town {
 
     /// One holder's vouchers, one after another.
     async fn lives(&self, holder: &Holder, each: usize) -> anyhow::Result<Times> {
-        let path = format!("/v1/hospital/slots?department=cardiology&limit=1&doctor={}", doctor(holder.nth));
+        let (doctor, from) = (doctor(holder.nth), now() + NOTICE);
+        let path = format!("/v1/hospital/slots?department=cardiology&limit=1&doctor={doctor}&from={from}");
         let slots = self.get(&As::Desk, &path).await?;
         let start = slots.pointer("/items/0/start").cloned().context("an appointment is free")?;
         let mut times = Times::default();
