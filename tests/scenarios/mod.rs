@@ -2,6 +2,8 @@
 
 mod crash;
 mod demo;
+#[cfg(debug_assertions)] // a release has no misbehaviours
+mod demo_breaks;
 mod readme;
 mod replication;
 mod restore;
