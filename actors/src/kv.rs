@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use domain::holder::HolderKey;
 use domain::ids::{InstitutionId, RecordName};
 use domain::time::Timestamp;
 use parking_lot::Mutex;
@@ -31,6 +32,10 @@ pub trait Base: Send + Sync {
     fn range(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Vec<Row>;
     /// An accepted entry of an institution's log.
     fn entry(&self, institution: InstitutionId, index: u64) -> Option<Arc<[u8]>>;
+    /// At most `most` of them from an index on, as far as they are held without a gap.
+    fn entries(&self, institution: InstitutionId, from: u64, most: usize) -> Vec<Arc<[u8]>> {
+        (from..).take(most).map_while(|index| self.entry(institution, index)).collect()
+    }
 }
 
 /// New values by key; none deletes.
@@ -62,6 +67,8 @@ struct Learnt {
     absent: [HashSet<Vec<u8>>; 2],
     /// Records that are held, with their times.
     records: HashMap<RecordName, Timestamp>,
+    /// Records whose presentations are known to verify, with the key.
+    signed: HashSet<(RecordName, HolderKey)>,
     /// Names of records by their places.
     names: HashMap<(InstitutionId, u64), RecordName>,
 }
@@ -223,6 +230,17 @@ impl<'a> Tx<'a> {
     /// Remembers that a record is held, and its time.
     pub fn remember(&self, name: RecordName, at: Timestamp) {
         self.learnt.lock().records.insert(name, at);
+    }
+
+    /// Remembers that a record's presentation verifies under a key.
+    pub fn remember_signed(&self, name: RecordName, key: HolderKey) {
+        self.learnt.lock().signed.insert((name, key));
+    }
+
+    /// Whether [`Tx::remember_signed`] was told so.
+    #[must_use]
+    pub fn is_known_signed(&self, name: &RecordName, key: &HolderKey) -> bool {
+        self.learnt.lock().signed.contains(&(*name, *key))
     }
 
     /// The name of the record at a place, looked up once by `find`.

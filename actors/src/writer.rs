@@ -115,6 +115,9 @@ impl Base for Logs {
     fn entry(&self, institution: InstitutionId, index: u64) -> Option<Arc<[u8]>> {
         self.ledger.entry(&self.origin(institution), index)
     }
+    fn entries(&self, institution: InstitutionId, from: u64, most: usize) -> Vec<Arc<[u8]>> {
+        self.ledger.entries(&self.origin(institution), from, most)
+    }
 }
 
 /// Reads, decides, writes. Shared by all roles of a node.

@@ -10,6 +10,7 @@
 //! It judges nothing by itself: rules and folds are those of every node. [`report`] tells how everything stands,
 //! [`verify`] folds a whole store again and compares, [`check`] looks at a single text.
 
+mod ahead;
 pub mod check;
 mod command;
 pub mod findings;

@@ -6,15 +6,14 @@ use std::sync::Arc;
 use chrono::FixedOffset;
 use domain::ids::{Digest, InstitutionId};
 use domain::member::Registry;
-use domain::record::Record;
 use domain::statistics::{Measure, Row, StatisticsPublished};
 use domain::time::{Millis, Timestamp};
-use ledger::merkle::{Edge, leaf_hash};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
+use super::ahead::{Ahead, Keys, Source};
 use crate::keys;
-use crate::kv::{Base, Memory, Space, Tx};
+use crate::kv::{Base, Memory, Space, Tx, Writes};
 use crate::replica::{self, Settings, Work, statistics_rows};
 
 /// Records folded in one transaction.
@@ -40,16 +39,6 @@ pub struct Again {
     pub roots: BTreeMap<InstitutionId, Digest>,
 }
 
-/// One log on its way into the fold.
-struct Source {
-    institution: InstitutionId,
-    next: u64,
-    size: u64,
-    edge: Edge,
-    /// The time of the next record, as far as it can be read.
-    at: Timestamp,
-}
-
 impl Again {
     /// Folds every entry below the sizes, in the order of their own times, so that little has to wait.
     ///
@@ -70,42 +59,23 @@ impl Again {
         let seen = seen.into_writes();
         memory.commit(seen);
 
-        let mut sources: Vec<Source> = sizes
-            .iter()
-            .map(|(institution, size)| Source {
-                institution: *institution,
-                next: 0,
-                size: *size,
-                edge: Edge::default(),
-                at: Timestamp::MIN,
-            })
-            .collect();
+        let open = |(institution, size): &(InstitutionId, u64)| Source::open(base, *institution, *size);
+        let mut sources: Vec<Source> = sizes.iter().map(open).collect::<Result<_, _>>()?;
         // At one time the registrar speaks first.
         sources.sort_by_key(|s| (s.institution != settings.registrar, s.institution));
-        for source in &mut sources {
-            source.look(base)?;
-        }
-        loop {
-            let mut chunk = Vec::with_capacity(CHUNK);
-            while chunk.len() < CHUNK {
-                let first = sources.iter_mut().filter(|s| s.next < s.size).min_by_key(|s| s.at);
-                let Some(source) = first else { break };
-                chunk.push(source.take(base)?);
-            }
-            if chunk.is_empty() {
-                break;
-            }
-            let mut work = Work { tx: Tx::new(&memory), registry: registry.clone(), settings };
-            for (institution, index, bytes) in &chunk {
-                replica::apply(&mut work, *institution, *index, bytes);
-            }
-            let changed = work.registry.clone();
-            let writes = work.tx.into_writes();
+        let mut known = Keys::default();
+        let mut chunk = known.take(base, &mut sources, CHUNK)?;
+        while !chunk.is_empty() {
+            // While one chunk is folded, the other cores look at the next.
+            let held: Vec<_> = chunk.iter().map(|ahead| (ahead.name, ahead.bytes.clone())).collect();
+            let fold = || fold_chunk(&memory, registry.clone(), settings, chunk);
+            let ((changed, writes), next) = rayon::join(fold, || known.take(base, &mut sources, CHUNK));
             memory.commit(writes);
             registry = changed;
-            for (institution, index, bytes) in chunk {
-                memory.hold(institution, index, bytes);
+            for (name, bytes) in held {
+                memory.hold(name.institution, name.index, bytes);
             }
+            chunk = next?;
         }
         let roots = sources.into_iter().map(|s| (s.institution, Digest(s.edge.root().0))).collect();
         Ok(Self { settings: settings.clone(), registry, memory, roots })
@@ -117,29 +87,21 @@ impl Again {
     }
 }
 
-impl Source {
-    fn entry(&self, base: &dyn Base) -> Result<Arc<[u8]>, NotHeld> {
-        let (institution, index) = (self.institution, self.next);
-        base.entry(institution, index).ok_or(NotHeld { institution, index })
-    }
-
-    fn look(&mut self, base: &dyn Base) -> Result<(), NotHeld> {
-        if self.next < self.size {
-            let record: Result<Record, _> = ledger::record::decode_record(&self.entry(base)?);
-            // What cannot be read stands where it stands.
-            self.at = record.map_or(self.at, |record| record.at.max(self.at));
+fn fold_chunk(
+    memory: &Memory,
+    registry: Arc<Registry>,
+    settings: &Settings,
+    chunk: Vec<Ahead>,
+) -> (Arc<Registry>, (Writes, Writes)) {
+    let mut work = Work { tx: Tx::new(memory), registry, settings };
+    for Ahead { name, bytes, record, signed } in chunk {
+        if let Some(key) = signed {
+            work.tx.remember_signed(name, key);
         }
-        Ok(())
+        replica::apply_read(&mut work, name, &bytes, record);
     }
-
-    fn take(&mut self, base: &dyn Base) -> Result<(InstitutionId, u64, Arc<[u8]>), NotHeld> {
-        let bytes = self.entry(base)?;
-        let index = self.next;
-        self.edge.push(leaf_hash(&bytes));
-        self.next += 1;
-        self.look(base)?;
-        Ok((self.institution, index, bytes))
-    }
+    let registry = work.registry.clone();
+    (registry, work.tx.into_writes())
 }
 
 /// How published figures differ from the logs that they name.

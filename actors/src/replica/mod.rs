@@ -116,6 +116,22 @@ pub fn apply_own(work: &mut Work<'_>, record: Record, bytes: &Arc<[u8]>) -> Opti
     apply_decoded(work, name, bytes, |_| Ok(record)).map(|_| name)
 }
 
+/// Applies a record that was read from its bytes already: as [`apply`].
+pub(crate) fn apply_read(
+    work: &mut Work<'_>,
+    name: RecordName,
+    bytes: &Arc<[u8]>,
+    record: Result<Record, DecodeError>,
+) {
+    apply_decoded(work, name, bytes, |_| record);
+}
+
+/// The id of a record whose leaf hash this is.
+#[must_use]
+pub const fn digest_of(leaf: ledger::merkle::Hash) -> Digest {
+    Digest(leaf.0)
+}
+
 fn apply_decoded(
     work: &mut Work<'_>,
     name: RecordName,
