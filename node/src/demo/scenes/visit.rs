@@ -190,7 +190,7 @@ async fn second_time(world: &mut World, holder: &Holder) -> anyhow::Result<()> {
     super::refused(world, "no-second-completion", "the hospital completes again", &answer, "already-redeemed");
 
     let claim = desk.post(&format!("/v1/hospital/claims/{}/answer", voucher.id), json!({})).await?;
-    super::refused(world, "no-second-claim", "the hospital claims again", &claim, "wrong-state");
+    super::refused(world, "no-second-claim", "the hospital claims again", &claim, "already-redeemed");
 
     let path = format!("/v1/issuer/claims/{}/settlement", voucher.id);
     let settled = world.issuer().post(&path, json!({})).await?;
