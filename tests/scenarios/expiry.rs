@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 
 use crate::support::{TestNode, desk, eventually};
 
-/// Vouchers that lapse unless the environment says otherwise: 100,000 take a quarter of an hour in a debug build's CI.
+/// Vouchers that lapse unless the environment says otherwise: to make 100,000 first takes minutes in a debug build.
 const VOUCHERS: u64 = 10_000;
 
 /// Names another number of vouchers.
 const VOUCHERS_VARIABLE: &str = "VOUCHER_TEST_LAPSES";
 
-/// What the slowest of a hundred requests may take meanwhile, on a machine that also builds and tests: some five times of what
+/// What the slowest of a hundred requests may take meanwhile, on a machine that also builds and tests: several times of what
 /// docs/performance.md says, and less than half of what it is where lapses keep requests waiting.
 const P99_MOST: Duration = Duration::from_secs(1);
 
