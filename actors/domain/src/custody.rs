@@ -593,7 +593,11 @@ impl<'a, V: View> Tree<'a, V> {
             let tip = path.last().map(|(t, _)| *t);
             let mut part: Vec<usize> = self.ancestors(i).take_while(|a| Some(*a) != tip).collect();
             part.reverse();
-            if tip.is_some() && self.parents[part[0]] != tip {
+            let from = part[0];
+            if tip.is_some() && self.parents[from].is_none() && self.links[from].names == Names::Waiting {
+                return (path, settlements.split_off(n)); // on which branch it stands is not known yet
+            }
+            if tip.is_some() && self.parents[from] != tip {
                 continue; // another branch: superseded by the settlement before
             }
             let author = link.name.institution;

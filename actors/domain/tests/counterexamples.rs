@@ -156,24 +156,26 @@ fn s06_a_void_request_moves_nothing_in_any_order_of_arrival() {
 /// twice, and no second hospital ever gets the same voucher.
 #[test]
 fn s07_reclaimed_in_silence_and_used_in_fact() {
-    let mut town = Town::new();
-    let issued = town.issue();
-    let confirmed = town.book_and_confirm("h1", 10, issued);
-    let taken = town.step("i", hour(34 + 24), confirmed, reclaimed());
-    assert_eq!(town.look().stage(), Stage::Refused);
-    let used = town.use_it("h1", 31, confirmed);
-    let claimed = town.complete_and_claim("h1", 32, used);
-    let redeemed = town.step("i", hour(60), claimed, Step::Redeemed);
-    let again = town.step("i", hour(61), taken, Step::Sent { community: id("c") });
-    let voided = town.step("i", hour(62), taken, voided());
-    for held in [town.all(), town.without(used)] {
-        let seen = town.look_with(&held);
-        assert_eq!(seen.stage(), Stage::Voided);
-        assert_eq!(seen.verdict(voided), Verdict::Counts);
+    for issuer_lies in [false, true] {
+        let mut town = Town::new();
+        let issued = town.issue();
+        let confirmed = town.book_and_confirm("h1", 10, issued);
+        let taken = town.step("i", hour(34 + 24), confirmed, reclaimed());
+        assert_eq!(town.look().stage(), Stage::Refused);
+        let used = town.use_it("h1", 31, confirmed);
+        let claimed = town.complete_and_claim("h1", 32, used);
+        let redeemed = issuer_lies.then(|| town.step("i", hour(60), claimed, Step::Redeemed));
+        let again = town.step("i", hour(61), taken, Step::Sent { community: id("c") });
+        let voided = town.step("i", hour(62), taken, voided());
+        let seen = town.look();
+        assert_eq!((seen.stage(), seen.verdict(voided)), (Stage::Voided, Verdict::Counts));
         assert_eq!(seen.verdict(again), Verdict::Broken(Reason::Voided));
-    }
-    for name in [used, claimed, redeemed] {
-        assert_eq!(town.look().verdict(name), Verdict::Superseded, "{name}");
+        for name in [Some(used), Some(claimed), redeemed].into_iter().flatten() {
+            assert_eq!(seen.verdict(name), Verdict::Superseded, "{name}");
+        }
+        // Whoever does not hear of H1 sees the same, unless the issuer itself names what is not here.
+        let early = town.look_with(&town.without(used)).stage();
+        assert_eq!(early, if issuer_lies { Stage::Refused } else { Stage::Voided });
     }
 }
 

@@ -149,6 +149,23 @@ fn settlements_stand_in_the_order_of_the_issuers_log() {
     assert_eq!((seen.verdict(voided), seen.verdict(taken)), (Verdict::Counts, Verdict::Superseded));
 }
 
+/// The same where what stands between two settlements is not here yet: the earlier of them may still win.
+#[test]
+fn a_settlement_waits_for_what_it_stands_on() {
+    let (mut town, confirmed, used) = in_use();
+    let taken = town.step("i", hour(58), confirmed, reclaimed());
+    let voided = town.step("i", hour(59), taken, voided());
+    let kept = town.step("i", hour(60), voided, resolved(Outcome::Keep(used)));
+    let claimed = town.complete_and_claim("h1", 61, kept);
+    let redeemed = town.step("i", hour(62), claimed, Step::Redeemed);
+    let taken = town.step("i", hour(2_000), kept, reclaimed());
+    let again = town.step("i", hour(2_001), taken, support::voided());
+    let early = town.look_with(&town.without(claimed));
+    assert_eq!((early.verdict(redeemed), early.verdict(again)), (Verdict::Waits, Verdict::Waits));
+    let seen = town.look();
+    assert_eq!((seen.verdict(redeemed), seen.verdict(again)), (Verdict::Counts, Verdict::Superseded));
+}
+
 /// Two resolutions of a plainly voided voucher do not make a branch for each other.
 #[test]
 fn resolutions_give_each_other_nothing_to_resolve() {
