@@ -296,16 +296,18 @@ impl Writer {
         let mut registry = self.registry.lock();
         let mut work = Work { tx: Tx::new(&self.logs), registry: registry.clone(), settings: &self.settings };
         let cursor = work.cursor(institution);
-        let entries = self.logs.ledger.entries(&self.logs.origin(institution), cursor.next, FOLD_CHUNK);
-        if entries.is_empty() || cursor.upgrade_needed {
-            return false;
-        }
+        // Where the fold stopped before a record of an unknown version, only that record is looked at again.
+        let most = if cursor.upgrade_needed { 1 } else { FOLD_CHUNK };
+        let entries = self.logs.ledger.entries(&self.logs.origin(institution), cursor.next, most);
         for (index, bytes) in (cursor.next..).zip(&entries) {
             replica::apply(&mut work, institution, index, bytes);
         }
         let new_registry = work.registry.clone();
         let (state, private) = work.tx.into_writes();
         let own = self.logs.origin(self.settings.me);
+        if work.cursor(institution) == cursor {
+            return false;
+        }
         let expected_size = self.logs.ledger.accepted_size(&own);
         let batch = Batch { expected_size, own: Vec::new(), mirrors: Vec::new(), state, private };
         if let Err(error) = self.logs.ledger.submit(batch) {
@@ -493,4 +495,67 @@ const fn is_forward(step: &Step) -> bool {
             | Step::BookingConfirmed
             | Step::UseConfirmed { .. }
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::FixedOffset;
+    use ledger::disk::MemoryDisk;
+    use ledger::key::{NoteSigner, PrivateKey};
+    use ledger::log::Options;
+    use ledger::store::memory::MemoryStore;
+
+    use super::*;
+    use crate::clock::Hand;
+
+    const NOON: Timestamp = Timestamp::from_millis(1_790_000_000_000);
+
+    /// A node's writer over a disk and a store that another one may go on with.
+    fn open(marker: &std::path::Path, disk: &MemoryDisk, store: &Arc<MemoryStore>) -> Arc<Writer> {
+        let me: InstitutionId = "health".parse().unwrap();
+        let signer = NoteSigner::new("test/health", PrivateKey::from_seed(&[7; 32])).unwrap();
+        let mut options = Options::new("/", signer, "boot");
+        options.min_free_disk_bytes = 0;
+        options.marker_dir = marker.to_owned();
+        let (ledger, _) = Ledger::open_on(options, Box::new(disk.clone()), store.clone()).unwrap();
+        ledger.allow_writing();
+        let offset = FixedOffset::east_opt(0).unwrap();
+        let settings = Settings { me, roles: vec![Role::Issuer], registrar: me, offset };
+        Writer::open(Logs { ledger, federation: "test".into() }, settings, Arc::new(Hand::at(NOON)))
+    }
+
+    fn cursor(writer: &Writer) -> replica::Cursor {
+        writer.read(|work| work.cursor(work.settings.me)).answer
+    }
+
+    #[test]
+    fn a_newer_program_goes_on_where_an_older_one_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let (disk, store) = (MemoryDisk::new(), Arc::new(MemoryStore::new()));
+        let writer = open(dir.path(), &disk, &store);
+        for _ in 0..3 {
+            writer.decide(Act::default(), |desk| desk.write(Role::Issuer, Body::Heartbeat)).unwrap();
+        }
+        let whole = cursor(&writer);
+        // An older program did not know what stands at index 1, and stopped there.
+        let stopped = replica::Cursor { next: 1, upgrade_needed: true, ..whole };
+        let state = [(keys::cursor(writer.settings().me), Some(crate::kv::write(&stopped)))].into();
+        writer.ledger().submit(Batch { state, ..Batch::default() }).unwrap();
+        writer.ledger().flush();
+        drop(writer);
+
+        let writer = open(dir.path(), &disk, &store);
+        assert_eq!(cursor(&writer), whole, "what was folded no further goes on");
+
+        // This program stops before a version that it does not know, and stays there.
+        let unknown = vec![ledger::record::FORMAT + 1, 1, 2, 3];
+        let batch = Batch { expected_size: 3, own: vec![unknown], ..Batch::default() };
+        writer.ledger().submit(batch).unwrap();
+        for _ in 0..2 {
+            writer.catch_up();
+            assert_eq!(cursor(&writer), replica::Cursor { upgrade_needed: true, ..whole });
+        }
+        let refused = writer.decide(Act::default(), |desk| desk.write(Role::Issuer, Body::Heartbeat)).unwrap_err();
+        assert_eq!(refused.reason(), Reason::NotReady);
+    }
 }

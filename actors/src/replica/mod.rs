@@ -103,7 +103,7 @@ pub struct Fork {
 pub fn apply(work: &mut Work<'_>, institution: InstitutionId, index: u64, bytes: &Arc<[u8]>) -> Option<Record> {
     let key = keys::cursor(institution);
     let mut cursor: Cursor = work.cursor(institution);
-    if cursor.next != index || cursor.upgrade_needed {
+    if cursor.next != index {
         return None;
     }
     let name = RecordName { institution, index, id: Digest(ledger::merkle::leaf_hash(bytes).0) };
@@ -117,12 +117,15 @@ pub fn apply(work: &mut Work<'_>, institution: InstitutionId, index: u64, bytes:
         }
         Err(_) => {
             cursor.next += 1;
+            cursor.upgrade_needed = false;
             work.tx.keep(key, cursor);
             report(work, name, &Broken::Unreadable);
             voucher::wake(work, name);
             return None;
         }
     };
+    // A newer program knows the version at which an older one stopped.
+    cursor.upgrade_needed = false;
     let in_place = record.institution == institution && record.index == index;
     let backwards = record.at < cursor.last_at;
     cursor.next += 1;
