@@ -237,6 +237,9 @@ impl Writer {
         let now = self.clock.now();
         let draft = draft(&self.logs, &self.settings, registry.clone(), size, now, act, decision)?;
         let Draft { answer, entries, records, registry: changed, state, private } = draft;
+        if !entries.is_empty() && !self.clock.is_fit() {
+            return Err(Reason::ClockOff.into());
+        }
         if entries.is_empty() && state.is_empty() && private.is_empty() {
             return Ok(Done { answer, records, ticket: self.logs.ledger.last_ticket() });
         }
@@ -302,12 +305,12 @@ impl Writer {
         for (index, bytes) in (cursor.next..).zip(&entries) {
             replica::apply(&mut work, institution, index, bytes);
         }
-        let new_registry = work.registry.clone();
-        let (state, private) = work.tx.into_writes();
-        let own = self.logs.origin(self.settings.me);
         if work.cursor(institution) == cursor {
             return false;
         }
+        let new_registry = work.registry.clone();
+        let (state, private) = work.tx.into_writes();
+        let own = self.logs.origin(self.settings.me);
         let expected_size = self.logs.ledger.accepted_size(&own);
         let batch = Batch { expected_size, own: Vec::new(), mirrors: Vec::new(), state, private };
         if let Err(error) = self.logs.ledger.submit(batch) {

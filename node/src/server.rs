@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::Service as _;
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Compress;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer, ResponseError as _};
@@ -24,7 +25,7 @@ use crate::clock::NodeClock;
 use crate::config::Config;
 use crate::keys::NodeKeys;
 use crate::node::Node;
-use crate::peers::{self, client::PeerClient};
+use crate::peers::{self, client::PeerClient, clocks};
 use crate::{api, roles};
 
 /// How long a client may take to send its headers.
@@ -102,6 +103,7 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
     tokio::spawn(start_writing(node.clone().into_inner(), plain_restart));
     tokio::spawn(follow_members(node.clone().into_inner()));
     tokio::spawn(peers::compare::compare(node.clone().into_inner()));
+    tokio::spawn(peers::clocks::watch(node.clone().into_inner()));
     tokio::spawn(peers::courier::deliver(node.clone().into_inner()));
     if node.config.roles.contains(&Role::Issuer) {
         tokio::spawn(api::issuer::publish_periodically(node.clone().into_inner()));
@@ -127,6 +129,7 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
                 let node = answering.clone();
                 let began = std::time::Instant::now();
                 let language = api::caller::language(request.request());
+                let request_is_post = request.method() == Method::POST;
                 let method = request.method().to_string();
                 let route = request.match_pattern().unwrap_or_else(|| "unknown".to_owned());
                 let answer = service.call(request);
@@ -137,15 +140,18 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
                     if let Some(problem) = problem.filter(|p| p.language != language) {
                         response = response.into_response(problem.language(language).error_response());
                     }
+                    if request_is_post && response.status() == StatusCode::CREATED {
+                        // What was done is acknowledged when as many hold it as the operator asks for.
+                        if let Err(problem) = peers::holders::acknowledge(&node).await {
+                            response = response.into_response(problem.language(language).error_response());
+                        }
+                    }
                     let status = response.status().as_u16();
                     let labels = crate::telemetry::RequestLabels { method, route, status };
                     node.metrics.requests.get_or_create(&labels).inc();
                     node.metrics.request_seconds.observe(began.elapsed().as_secs_f64());
                     let headers = response.headers_mut();
-                    // Every answer says by which time it was given: the demo's clock is seen everywhere.
-                    if let Ok(time) = HeaderValue::from_str(&node.writer.now().to_string()) {
-                        headers.insert(HeaderName::from_static("node-time"), time);
-                    }
+                    tell_the_time(&node, headers);
                     headers
                         .insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
                     Ok(response)
@@ -163,6 +169,16 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
     server.run().await.context("the server")?;
     node.writer.ledger().flush();
     Ok(())
+}
+
+/// Every answer says by which time it was given: peers hold their clocks against it, and the demo's is seen everywhere.
+fn tell_the_time(node: &Node, headers: &mut HeaderMap) {
+    if let Ok(time) = HeaderValue::from_str(&node.writer.now().to_string()) {
+        headers.insert(HeaderName::from_static(clocks::TIME_HEADER), time);
+    }
+    if node.clock.is_federation() {
+        headers.insert(HeaderName::from_static(clocks::STEPS_HEADER), HeaderValue::from(node.clock.ahead().0));
+    }
 }
 
 async fn nothing_here(request: actix_web::HttpRequest) -> Result<actix_web::HttpResponse, Problem> {

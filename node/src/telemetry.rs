@@ -46,6 +46,12 @@ pub struct Metrics {
     pub commits: Gauge<i64>,
     /// Whether the node may write.
     pub may_write: Gauge,
+    /// Peers that hold the own log as it is now.
+    pub held_by: Gauge,
+    /// Seconds that the next record of a log is ahead of the clock here, while it waits for that.
+    pub log_too_early: Family<LogLabels, Gauge>,
+    /// Seconds that the clock is ahead of the median of the peers'.
+    pub clock_off: Gauge<f64, AtomicU64>,
     /// Seconds that the clock is ahead of the machine's, in the demo.
     pub clock_ahead: Gauge<u64, AtomicU64>,
 }
@@ -58,6 +64,9 @@ impl Default for Metrics {
         let (log_size, poll_failures) = (Family::default(), Family::default());
         let (letters, commits, may_write) = (Gauge::default(), Gauge::default(), Gauge::default());
         let clock_ahead = Gauge::<u64, AtomicU64>::default();
+        let held_by = Gauge::default();
+        registry.register("log_held_by", "Peers that hold the own log whole", held_by.clone());
+        let (log_too_early, clock_off) = (Family::default(), Gauge::<f64, AtomicU64>::default());
         registry.register("requests", "Requests answered", requests.clone());
         registry.register_with_unit("request", "Time to answer", Unit::Seconds, request_seconds.clone());
         registry.register("log_entries", "Entries held of each log", log_size.clone());
@@ -65,8 +74,23 @@ impl Default for Metrics {
         registry.register("letters_waiting", "Letters that wait for delivery", letters.clone());
         registry.register("durable_commit", "Number of the last commit on disk", commits.clone());
         registry.register("may_write", "1 once the start rule is satisfied", may_write.clone());
+        registry.register("log_too_early_seconds", "How far ahead a waiting record is", log_too_early.clone());
+        registry.register_with_unit("clock_off", "Ahead of the peers' median", Unit::Seconds, clock_off.clone());
         registry.register_with_unit("clock_ahead", "Demo clock", Unit::Seconds, clock_ahead.clone());
-        Self { registry, requests, request_seconds, log_size, poll_failures, letters, commits, may_write, clock_ahead }
+        Self {
+            registry,
+            requests,
+            request_seconds,
+            log_size,
+            poll_failures,
+            letters,
+            commits,
+            may_write,
+            held_by,
+            log_too_early,
+            clock_off,
+            clock_ahead,
+        }
     }
 }
 

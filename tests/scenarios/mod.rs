@@ -1,5 +1,6 @@
 //! Stories over real nodes.
 
+mod clocks;
 mod crash;
 mod demo;
 mod readme;

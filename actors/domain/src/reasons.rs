@@ -261,6 +261,8 @@ reasons! {
     Closing = "closing", Unavailable;
     /// A defect of this node.
     Internal = "internal", Internal;
+    /// It is written here, and too few peers hold it yet.
+    NotYetHeld = "not-yet-held", Unavailable;
 }
 
 impl std::fmt::Display for Reason {

@@ -1,17 +1,20 @@
 //! Following one log: long-poll its checkpoint, fetch entry bundles, verify, hand over; rest after failures.
 //!
 //! Nothing is accepted that does not lead to the signed root. What the log's own node does not give is asked of the
-//! other members, who mirror it.
+//! other members, who mirror it. Records more than five minutes ahead of the clock here are not taken yet: they wait in
+//! their log, and what stands before them is taken.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::ids::InstitutionId;
 use domain::reasons::Reason;
+use domain::time::Timestamp;
 use ledger::key::NoteVerifier;
 use ledger::mirror::{self, Held, Refused};
 
-use super::fetch::{self, FetchError, Source};
+use super::clocks::first_ahead;
+use super::fetch::{self, FetchError, STEP_ENTRIES, Source};
 use crate::node::Node;
 
 /// First rest after a failure.
@@ -33,6 +36,8 @@ enum Trouble {
     Here(Reason),
     #[error("no key is known for this log")]
     NoKey,
+    #[error("the next record is of {0}, too far ahead of the clock here")]
+    TooEarly(Timestamp),
 }
 
 /// Follows an institution's log until the node stops.
@@ -51,10 +56,18 @@ pub async fn follow(node: Arc<Node>, institution: InstitutionId) {
             Ok(round) => {
                 rest = FIRST_REST;
                 failures = 0;
+                node.set_too_early(institution, None);
                 if round == Round::Nothing {
                     // A peer that does not wait with its answer shall not keep this node busy.
                     tokio::time::sleep_until(began + FIRST_REST).await;
                 }
+            }
+            Err(Trouble::TooEarly(at)) => {
+                if node.set_too_early(institution, Some(at)) {
+                    tracing::warn!(%institution, %at, "records too far ahead of the clock here wait");
+                }
+                tokio::time::sleep(rest).await;
+                rest = (rest * 2).min(longest);
             }
             Err(trouble) => {
                 node.metrics.poll_failures.get_or_create(&labels).inc();
@@ -118,11 +131,26 @@ async fn round(node: &Arc<Node>, institution: InstitutionId, failures: u32) -> R
         return judge_old(node, &note, &origin, &keys, &held);
     }
     let source = Source { base: &base, origin: &origin, keys: &keys, note: &note, size: head.size };
+    let mut taken = 0;
     while node.writer.ledger().edge(&origin).size() < head.size {
-        let accepted = fetch::step(node, source, &node.writer.ledger().edge(&origin)).await?;
-        hand_over(node, institution, accepted).await?;
+        let accepted = next_step(node, source).await?;
+        taken = hand_over(node, institution, accepted).await?;
     }
+    // The next question tells the other side what is on the disk here.
+    node.writer.durable(taken).await;
     Ok(Round::Grown)
+}
+
+/// The next verified step, as far as the clock here has come: the entries before the first that is too far ahead.
+async fn next_step(node: &Node, source: Source<'_>) -> Result<mirror::Accepted, Trouble> {
+    let held = node.writer.ledger().edge(source.origin);
+    let step = fetch::step(node, source, &held, STEP_ENTRIES).await?;
+    match first_ahead(step.entries().iter().map(|entry| &**entry), node.writer.now()) {
+        None => Ok(step),
+        Some((0, at)) => Err(Trouble::TooEarly(at)),
+        // They are proved to be a beginning of the signed head, which is kept with them.
+        Some((before, _)) => Ok(fetch::step(node, source, &held, before as u64).await?),
+    }
 }
 
 /// A head that is not longer than ours: the same, an older one that fits, or proof of a fork.
@@ -136,13 +164,14 @@ fn judge_old(node: &Node, note: &[u8], origin: &str, keys: &[NoteVerifier], held
     Ok(Round::Nothing)
 }
 
-async fn hand_over(node: &Arc<Node>, institution: InstitutionId, accepted: mirror::Accepted) -> Result<(), Trouble> {
+/// Accepts and folds a step; answers the ticket under which it becomes durable.
+async fn hand_over(node: &Arc<Node>, institution: InstitutionId, accepted: mirror::Accepted) -> Result<u64, Trouble> {
     loop {
         let (writer, step) = (node.writer.clone(), accepted.clone());
         // Folding is work for the processor: not on a thread that serves requests.
         let result = tokio::task::spawn_blocking(move || writer.accept(step, institution)).await;
         match result.map_err(|_| Trouble::Here(Reason::Closing))? {
-            Ok(_) => return Ok(()),
+            Ok(ticket) => return Ok(ticket),
             Err(refused) if refused.reason() == Reason::Busy => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
