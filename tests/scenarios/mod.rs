@@ -4,5 +4,6 @@ mod clocks;
 mod crash;
 mod demo;
 mod readme;
+mod registration;
 mod replication;
 mod restore;
