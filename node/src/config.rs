@@ -61,6 +61,9 @@ pub struct Store {
     /// Free disk space below which nothing is accepted, in MiB.
     #[serde(default = "disk_floor")]
     pub min_free_disk_mib: u64,
+    /// How much of what is stored is read again in the background, in KiB a second; 0 for nothing.
+    #[serde(default = "scrub_kib_per_sec")]
+    pub scrub_kib_per_sec: u64,
     /// A directory that a reboot empties.
     #[serde(default = "marker_dir")]
     pub marker_dir: PathBuf,
@@ -118,6 +121,9 @@ const fn two() -> usize {
 }
 const fn disk_floor() -> u64 {
     512
+}
+const fn scrub_kib_per_sec() -> u64 {
+    1_024
 }
 fn marker_dir() -> PathBuf {
     PathBuf::from("/dev/shm")

@@ -79,6 +79,7 @@ pub struct Node {
     pub holders: Holders,
     writing: RwLock<Writing>,
     clock_verdict: RwLock<Verdict>,
+    scrubbed: RwLock<Option<Timestamp>>,
     too_early: RwLock<BTreeMap<InstitutionId, Timestamp>>,
     commits: tokio::sync::watch::Sender<u64>,
 }
@@ -100,6 +101,7 @@ impl Node {
             holders: Holders::default(),
             writing: RwLock::new(Writing::Asking),
             clock_verdict: RwLock::default(),
+            scrubbed: RwLock::default(),
             too_early: RwLock::default(),
             commits: tokio::sync::watch::Sender::new(0),
         }
@@ -187,6 +189,17 @@ impl Node {
         self.writing() == Writing::Allowed
     }
     /// How this node's clock stands to the others'.
+    /// When all that is stored was last read again and found as it was written.
+    #[must_use]
+    pub fn scrubbed(&self) -> Option<Timestamp> {
+        *self.scrubbed.read()
+    }
+
+    /// Keeps when all that is stored was last read again.
+    pub fn set_scrubbed(&self, at: Option<Timestamp>) {
+        *self.scrubbed.write() = at;
+    }
+
     #[must_use]
     pub fn clock_verdict(&self) -> Verdict {
         *self.clock_verdict.read()

@@ -104,6 +104,7 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
     tokio::spawn(follow_members(node.clone().into_inner()));
     tokio::spawn(peers::compare::compare(node.clone().into_inner()));
     tokio::spawn(peers::clocks::watch(node.clone().into_inner()));
+    tokio::spawn(crate::scrub::scrub(node.clone().into_inner()));
     tokio::spawn(peers::courier::deliver(node.clone().into_inner()));
     if node.config.roles.contains(&Role::Issuer) {
         tokio::spawn(api::issuer::publish_periodically(node.clone().into_inner()));

@@ -46,6 +46,10 @@ pub struct Metrics {
     pub commits: Gauge<i64>,
     /// Whether the node may write.
     pub may_write: Gauge,
+    /// Bytes of the store and the journal that were read again.
+    pub scrub_bytes: Counter,
+    /// When a whole pass over them last ended, in seconds since 1970; 0 before the first.
+    pub scrub_passed: Gauge,
     /// Peers that hold the own log as it is now.
     pub held_by: Gauge,
     /// Seconds that the next record of a log is ahead of the clock here, while it waits for that.
@@ -64,7 +68,9 @@ impl Default for Metrics {
         let (log_size, poll_failures) = (Family::default(), Family::default());
         let (letters, commits, may_write) = (Gauge::default(), Gauge::default(), Gauge::default());
         let clock_ahead = Gauge::<u64, AtomicU64>::default();
-        let held_by = Gauge::default();
+        let (held_by, scrub_passed, scrub_bytes) = (Gauge::default(), Gauge::default(), Counter::default());
+        registry.register("scrub_bytes", "Stored bytes that were read again", scrub_bytes.clone());
+        registry.register("scrub_passed_timestamp_seconds", "End of the last whole pass", scrub_passed.clone());
         registry.register("log_held_by", "Peers that hold the own log whole", held_by.clone());
         let (log_too_early, clock_off) = (Family::default(), Gauge::<f64, AtomicU64>::default());
         registry.register("requests", "Requests answered", requests.clone());
@@ -86,6 +92,8 @@ impl Default for Metrics {
             letters,
             commits,
             may_write,
+            scrub_bytes,
+            scrub_passed,
             held_by,
             log_too_early,
             clock_off,

@@ -48,14 +48,14 @@ impl Ledger {
             let found = stop.unless("reading entries", store.last(&start, &end));
             let chunk = found.and_then(|(key, value)| Some((layout::first_of(&key)?, layout::parse_chunk(&value)?)));
             let Some((first, chunk)) = chunk else {
-                stop.stop(&format!("entry {next} of {origin} is missing in the store"))
+                self.shared.damaged(&format!("entry {next} of {origin} is missing"))
             };
             let before = next;
             let skip = usize::try_from(next - first).unwrap_or(usize::MAX);
             entries.extend(chunk.into_iter().skip(skip).take((until - next) as usize));
             next = from + entries.len() as u64;
             if next == before {
-                stop.stop(&format!("entry {next} of {origin} is missing in the store"));
+                self.shared.damaged(&format!("entry {next} of {origin} is missing"));
             }
         }
     }
@@ -100,7 +100,7 @@ impl Ledger {
         let stored = stop.unless("reading a tile", self.shared.store.get(&layout::tile_key(origin, level, index)));
         match stored.and_then(|bytes| take(&bytes)) {
             Some(bytes) => Some(bytes),
-            None => stop.stop(&format!("tile {level}/{index} of {origin} is missing in the store")),
+            None => self.shared.damaged(&format!("tile {level}/{index} of {origin} is missing")),
         }
     }
 

@@ -72,6 +72,7 @@ async fn metrics(node: Data<Node>) -> HttpResponse {
     }
     node.metrics.commits.set(i64::try_from(node.writer.ledger().durable()).unwrap_or(i64::MAX));
     node.metrics.may_write.set(i64::from(node.may_write()));
+    node.metrics.scrub_passed.set(node.scrubbed().map_or(0, domain::time::Timestamp::secs));
     let held_by = node.holders.holding(holders::own_size(&node));
     node.metrics.held_by.set(i64::try_from(held_by).unwrap_or(i64::MAX));
     node.metrics.clock_off.set(node.clock_verdict().ahead_millis.unwrap_or_default() as f64 / 1_000.0);
@@ -102,6 +103,9 @@ pub struct Status {
     ready: bool,
     /// Why it may not, or that it may.
     writing: String,
+    /// When all that is stored was last read again and found as it was written, if it was.
+    #[schema(value_type = Option<String>)]
+    scrubbed_at: Option<domain::time::Timestamp>,
     /// How many peers hold the own log as it is now.
     held_by: usize,
     /// How many must, before something written is acknowledged.
@@ -169,6 +173,7 @@ async fn status(node: Data<Node>, _get: Get) -> Result<HttpResponse, Problem> {
         clock_verdict: node.clock_verdict(),
         ready: node.may_write() && !node.clock_verdict().is_off,
         writing: node.why(),
+        scrubbed_at: node.scrubbed(),
         held_by: node.holders.holding(holders::own_size(&node)),
         acknowledge: node.config.peers.acknowledge,
         logs,

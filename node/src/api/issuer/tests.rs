@@ -38,6 +38,7 @@ fn node(dir: &std::path::Path) -> Data<Node> {
             dir: dir.join("data"),
             keys: dir.join("keys"),
             min_free_disk_mib: 1,
+            scrub_kib_per_sec: 0,
             marker_dir: dir.to_owned(),
         },
         registrar: Registrar { institution, url: "http://127.0.0.1:1".into(), log_vkey: String::new() },
