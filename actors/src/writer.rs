@@ -261,10 +261,19 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// Why the ledger cannot take them now.
+    /// Why the ledger cannot take them now; [`Reason::NotInGoodStanding`] once the log is known to have forked.
     pub fn accept(&self, accepted: ledger::mirror::Accepted, institution: InstitutionId) -> Result<u64, Refused> {
         let batch = Batch { mirrors: vec![accepted], ..Batch::default() };
-        self.logs.ledger.submit(batch).map_err(refused)?;
+        {
+            // Under the lock under which the proof of a fork is kept: nothing past the size that it names is ever held,
+            // so that no state depends on who has seen the proof.
+            let registry = self.registry.lock();
+            let work = Work { tx: Tx::new(&self.logs), registry: registry.clone(), settings: &self.settings };
+            if work.fork(institution).is_some() {
+                return Err(Reason::NotInGoodStanding.into());
+            }
+            self.logs.ledger.submit(batch).map_err(refused)?;
+        }
         while self.catch_up_chunk(institution) {}
         Ok(self.logs.ledger.last_ticket())
     }
@@ -503,6 +512,7 @@ const fn is_forward(step: &Step) -> bool {
 #[cfg(test)]
 mod tests {
     use chrono::FixedOffset;
+    use ledger::checkpoint::Checkpoint;
     use ledger::disk::MemoryDisk;
     use ledger::key::{NoteSigner, PrivateKey};
     use ledger::log::Options;
@@ -529,6 +539,33 @@ mod tests {
 
     fn cursor(writer: &Writer) -> replica::Cursor {
         writer.read(|work| work.cursor(work.settings.me)).answer
+    }
+
+    #[test]
+    fn nothing_of_a_log_that_forked_is_taken_past_the_proof() {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = open(dir.path(), &MemoryDisk::new(), &Arc::new(MemoryStore::new()));
+        let (liar, origin) = ("liar".parse().unwrap(), "test/liar");
+        let signer = NoteSigner::new(origin, PrivateKey::from_seed(&[8; 32])).unwrap();
+        let entries: Vec<Vec<u8>> = (0..3_u8).map(|n| vec![ledger::record::FORMAT, n]).collect();
+        let step = |until: usize| {
+            let mut edge = ledger::merkle::Edge::default();
+            entries[..until].iter().for_each(|entry| edge.push(ledger::merkle::leaf_hash(entry)));
+            let head = Checkpoint { origin: origin.to_owned(), size: edge.size(), root: edge.root() };
+            let (held, keys) = (writer.ledger().edge(origin), [signer.verifier().clone()]);
+            let new: Vec<&[u8]> = entries[held.size() as usize..until].iter().map(Vec::as_slice).collect();
+            ledger::mirror::step(&held, head.sign(&signer).as_bytes(), origin, &keys, &new, &[]).unwrap()
+        };
+        writer.accept(step(2), liar).unwrap();
+        let fork = replica::Fork { common_size: 2, held: String::new(), offered: String::new() };
+        let keep = |desk: &mut Desk<'_>| {
+            desk.work.keep_fork(liar, &fork);
+            Ok(())
+        };
+        writer.decide(Act::default(), keep).unwrap();
+        let refused = writer.accept(step(3), liar).unwrap_err();
+        assert_eq!(refused.reason(), Reason::NotInGoodStanding);
+        assert_eq!(writer.ledger().accepted_size(origin), 2);
     }
 
     #[test]

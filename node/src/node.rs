@@ -149,14 +149,15 @@ impl Node {
 
     /// Keeps the proof that a log has shown two histories.
     pub async fn keep_fork(&self, institution: InstitutionId, evidence: &Evidence) {
-        let fork = Fork {
-            // What is held leads to one of the two heads; nothing past it is taken any more.
-            common_size: self.writer.ledger().accepted_size(&self.writer.logs().origin(institution)),
-            held: evidence.held.note.to_string(),
-            offered: evidence.offered.note.to_string(),
-        };
         tracing::error!(%institution, "the log has signed two histories; the proof is kept");
+        let origin = self.writer.logs().origin(institution);
         let kept = self.writer.decide(Act::default(), |desk| {
+            let fork = Fork {
+                // What is held leads to one of the two heads; nothing past it is taken any more.
+                common_size: self.writer.ledger().accepted_size(&origin),
+                held: evidence.held.note.to_string(),
+                offered: evidence.offered.note.to_string(),
+            };
             desk.work.keep_fork(institution, &fork);
             Ok(())
         });
@@ -188,7 +189,6 @@ impl Node {
     pub fn may_write(&self) -> bool {
         self.writing() == Writing::Allowed
     }
-    /// How this node's clock stands to the others'.
     /// When all that is stored was last read again and found as it was written.
     #[must_use]
     pub fn scrubbed(&self) -> Option<Timestamp> {
@@ -200,6 +200,7 @@ impl Node {
         *self.scrubbed.write() = at;
     }
 
+    /// How this node's clock stands to the others'.
     #[must_use]
     pub fn clock_verdict(&self) -> Verdict {
         *self.clock_verdict.read()

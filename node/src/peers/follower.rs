@@ -49,6 +49,7 @@ pub async fn follow(node: Arc<Node>, institution: InstitutionId) {
     loop {
         if node.is_forked(institution) {
             tracing::warn!(%institution, "the log has forked and is not followed further");
+            node.set_too_early(institution, None);
             return;
         }
         let began = tokio::time::Instant::now();
@@ -113,6 +114,8 @@ async fn round(node: &Arc<Node>, institution: InstitutionId, failures: u32) -> R
         return Err(Trouble::NoKey);
     }
     let held = node.writer.ledger().edge(&origin);
+    // What is asked for tells the other side what this node holds, so that must be on the disk.
+    node.writer.durable(node.writer.ledger().last_ticket()).await;
     let wait = if failures == 0 { node.config.peers.poll_wait_secs } else { 0 };
     let url = format!("{checkpoint_url}?newer_than={}&wait_secs={wait}", held.size());
     let answer = node.client.get(&url, Duration::from_secs(wait + 10)).await.map_err(FetchError::from)?;
@@ -131,13 +134,10 @@ async fn round(node: &Arc<Node>, institution: InstitutionId, failures: u32) -> R
         return judge_old(node, &note, &origin, &keys, &held);
     }
     let source = Source { base: &base, origin: &origin, keys: &keys, note: &note, size: head.size };
-    let mut taken = 0;
     while node.writer.ledger().edge(&origin).size() < head.size {
         let accepted = next_step(node, source).await?;
-        taken = hand_over(node, institution, accepted).await?;
+        hand_over(node, institution, accepted).await?;
     }
-    // The next question tells the other side what is on the disk here.
-    node.writer.durable(taken).await;
     Ok(Round::Grown)
 }
 
@@ -164,14 +164,13 @@ fn judge_old(node: &Node, note: &[u8], origin: &str, keys: &[NoteVerifier], held
     Ok(Round::Nothing)
 }
 
-/// Accepts and folds a step; answers the ticket under which it becomes durable.
-async fn hand_over(node: &Arc<Node>, institution: InstitutionId, accepted: mirror::Accepted) -> Result<u64, Trouble> {
+async fn hand_over(node: &Arc<Node>, institution: InstitutionId, accepted: mirror::Accepted) -> Result<(), Trouble> {
     loop {
         let (writer, step) = (node.writer.clone(), accepted.clone());
         // Folding is work for the processor: not on a thread that serves requests.
         let result = tokio::task::spawn_blocking(move || writer.accept(step, institution)).await;
         match result.map_err(|_| Trouble::Here(Reason::Closing))? {
-            Ok(ticket) => return Ok(ticket),
+            Ok(_) => return Ok(()),
             Err(refused) if refused.reason() == Reason::Busy => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
