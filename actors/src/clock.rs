@@ -6,6 +6,11 @@ use domain::time::Timestamp;
 pub trait Clock: Send + Sync + 'static {
     /// UTC now.
     fn now(&self) -> Timestamp;
+
+    /// Whether records may be written by it: not while it is known to be too far off the clocks of the others.
+    fn is_fit(&self) -> bool {
+        true
+    }
 }
 
 /// A clock that stands until it is set: for tests and simulations.

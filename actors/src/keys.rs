@@ -206,6 +206,9 @@ pub fn published(institution: InstitutionId, index: u64) -> Vec<u8> {
 pub fn finding(institution: InstitutionId, index: u64) -> Vec<u8> {
     Key::new(FINDING).institution(institution).number(index).done()
 }
+/// How far the stored bytes were read again; a private row.
+pub const SCRUB: &[u8] = b"z";
+
 /// The last common size of a log that forked.
 #[must_use]
 pub fn forked(institution: InstitutionId) -> Vec<u8> {

@@ -248,6 +248,9 @@ impl Writer {
         let now = self.clock.now();
         let draft = draft(&self.logs, &self.settings, registry.clone(), size, now, act, decision)?;
         let Draft { answer, entries, records, registry: changed, state, private } = draft;
+        if !entries.is_empty() && !self.clock.is_fit() {
+            return Err(Reason::ClockOff.into());
+        }
         if entries.is_empty() && state.is_empty() && private.is_empty() {
             return Ok(Done { answer, records, ticket: self.logs.ledger.last_ticket() });
         }
@@ -269,10 +272,19 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// Why the ledger cannot take them now.
+    /// Why the ledger cannot take them now; [`Reason::NotInGoodStanding`] once the log is known to have forked.
     pub fn accept(&self, accepted: ledger::mirror::Accepted, institution: InstitutionId) -> Result<u64, Refused> {
         let batch = Batch { mirrors: vec![accepted], ..Batch::default() };
-        self.logs.ledger.submit(batch).map_err(refused)?;
+        {
+            // Under the lock under which the proof of a fork is kept: nothing past the size that it names is ever held,
+            // so that no state depends on who has seen the proof.
+            let registry = self.registry.lock();
+            let work = Work { tx: Tx::new(&self.logs), registry: registry.clone(), settings: &self.settings };
+            if work.fork(institution).is_some() {
+                return Err(Reason::NotInGoodStanding.into());
+            }
+            self.logs.ledger.submit(batch).map_err(refused)?;
+        }
         while self.catch_up_chunk(institution) {}
         Ok(self.logs.ledger.last_ticket())
     }
@@ -307,12 +319,14 @@ impl Writer {
         let mut registry = self.registry.lock();
         let mut work = Work { tx: Tx::new(&self.logs), registry: registry.clone(), settings: &self.settings };
         let cursor = work.cursor(institution);
-        let entries = self.logs.ledger.entries(&self.logs.origin(institution), cursor.next, FOLD_CHUNK);
-        if entries.is_empty() || cursor.upgrade_needed {
-            return false;
-        }
+        // Where the fold stopped before a record of an unknown version, only that record is looked at again.
+        let most = if cursor.upgrade_needed { 1 } else { FOLD_CHUNK };
+        let entries = self.logs.ledger.entries(&self.logs.origin(institution), cursor.next, most);
         for (index, bytes) in (cursor.next..).zip(&entries) {
             replica::apply(&mut work, institution, index, bytes);
+        }
+        if work.cursor(institution) == cursor {
+            return false;
         }
         let new_registry = work.registry.clone();
         let (state, private) = work.tx.into_writes();
@@ -519,4 +533,95 @@ const fn is_forward(step: &Step) -> bool {
             | Step::BookingConfirmed
             | Step::UseConfirmed { .. }
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::FixedOffset;
+    use ledger::checkpoint::Checkpoint;
+    use ledger::disk::MemoryDisk;
+    use ledger::key::{NoteSigner, PrivateKey};
+    use ledger::log::Options;
+    use ledger::store::memory::MemoryStore;
+
+    use super::*;
+    use crate::clock::Hand;
+
+    const NOON: Timestamp = Timestamp::from_millis(1_790_000_000_000);
+
+    /// A node's writer over a disk and a store that another one may go on with.
+    fn open(marker: &std::path::Path, disk: &MemoryDisk, store: &Arc<MemoryStore>) -> Arc<Writer> {
+        let me: InstitutionId = "health".parse().unwrap();
+        let signer = NoteSigner::new("test/health", PrivateKey::from_seed(&[7; 32])).unwrap();
+        let mut options = Options::new("/", signer, "boot");
+        options.min_free_disk_bytes = 0;
+        options.marker_dir = marker.to_owned();
+        let (ledger, _) = Ledger::open_on(options, Box::new(disk.clone()), store.clone()).unwrap();
+        ledger.allow_writing();
+        let offset = FixedOffset::east_opt(0).unwrap();
+        let settings = Settings { me, roles: vec![Role::Issuer], registrar: me, offset };
+        Writer::open(Logs { ledger, federation: "test".into() }, settings, Arc::new(Hand::at(NOON)))
+    }
+
+    fn cursor(writer: &Writer) -> replica::Cursor {
+        writer.read(|work| work.cursor(work.settings.me)).answer
+    }
+
+    #[test]
+    fn nothing_of_a_log_that_forked_is_taken_past_the_proof() {
+        let dir = tempfile::tempdir().unwrap();
+        let writer = open(dir.path(), &MemoryDisk::new(), &Arc::new(MemoryStore::new()));
+        let (liar, origin) = ("liar".parse().unwrap(), "test/liar");
+        let signer = NoteSigner::new(origin, PrivateKey::from_seed(&[8; 32])).unwrap();
+        let entries: Vec<Vec<u8>> = (0..3_u8).map(|n| vec![ledger::record::FORMAT, n]).collect();
+        let step = |until: usize| {
+            let mut edge = ledger::merkle::Edge::default();
+            entries[..until].iter().for_each(|entry| edge.push(ledger::merkle::leaf_hash(entry)));
+            let head = Checkpoint { origin: origin.to_owned(), size: edge.size(), root: edge.root() };
+            let (held, keys) = (writer.ledger().edge(origin), [signer.verifier().clone()]);
+            let new: Vec<&[u8]> = entries[held.size() as usize..until].iter().map(Vec::as_slice).collect();
+            ledger::mirror::step(&held, head.sign(&signer).as_bytes(), origin, &keys, &new, &[]).unwrap()
+        };
+        writer.accept(step(2), liar).unwrap();
+        let fork = replica::Fork { common_size: 2, held: String::new(), offered: String::new() };
+        let keep = |desk: &mut Desk<'_>| {
+            desk.work.keep_fork(liar, &fork);
+            Ok(())
+        };
+        writer.decide(Act::default(), keep).unwrap();
+        let refused = writer.accept(step(3), liar).unwrap_err();
+        assert_eq!(refused.reason(), Reason::NotInGoodStanding);
+        assert_eq!(writer.ledger().accepted_size(origin), 2);
+    }
+
+    #[test]
+    fn a_newer_program_goes_on_where_an_older_one_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let (disk, store) = (MemoryDisk::new(), Arc::new(MemoryStore::new()));
+        let writer = open(dir.path(), &disk, &store);
+        for _ in 0..3 {
+            writer.decide(Act::default(), |desk| desk.write(Role::Issuer, Body::Heartbeat)).unwrap();
+        }
+        let whole = cursor(&writer);
+        // An older program did not know what stands at index 1, and stopped there.
+        let stopped = replica::Cursor { next: 1, upgrade_needed: true, ..whole };
+        let state = [(keys::cursor(writer.settings().me), Some(crate::kv::write(&stopped)))].into();
+        writer.ledger().submit(Batch { state, ..Batch::default() }).unwrap();
+        writer.ledger().flush();
+        drop(writer);
+
+        let writer = open(dir.path(), &disk, &store);
+        assert_eq!(cursor(&writer), whole, "what was folded no further goes on");
+
+        // This program stops before a version that it does not know, and stays there.
+        let unknown = vec![ledger::record::FORMAT + 1, 1, 2, 3];
+        let batch = Batch { expected_size: 3, own: vec![unknown], ..Batch::default() };
+        writer.ledger().submit(batch).unwrap();
+        for _ in 0..2 {
+            writer.catch_up();
+            assert_eq!(cursor(&writer), replica::Cursor { upgrade_needed: true, ..whole });
+        }
+        let refused = writer.decide(Act::default(), |desk| desk.write(Role::Issuer, Body::Heartbeat)).unwrap_err();
+        assert_eq!(refused.reason(), Reason::NotReady);
+    }
 }

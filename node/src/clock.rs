@@ -1,6 +1,6 @@
 //! The node's clock: the machine's time, moved forward in steps by the demo's federation clock, and nowhere else asked.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use actors::clock::Clock;
 use domain::time::{Millis, Timestamp};
@@ -10,19 +10,20 @@ use domain::time::{Millis, Timestamp};
 pub struct NodeClock {
     ahead_millis: AtomicI64,
     steps_allowed: bool,
+    is_off: AtomicBool,
 }
 
 impl NodeClock {
     /// A clock that follows the machine.
     #[must_use]
     pub const fn real() -> Self {
-        Self { ahead_millis: AtomicI64::new(0), steps_allowed: false }
+        Self { ahead_millis: AtomicI64::new(0), steps_allowed: false, is_off: AtomicBool::new(false) }
     }
 
     /// A clock that may be moved forward: the demo's.
     #[must_use]
     pub const fn federation(ahead: Millis) -> Self {
-        Self { ahead_millis: AtomicI64::new(ahead.0), steps_allowed: true }
+        Self { ahead_millis: AtomicI64::new(ahead.0), steps_allowed: true, is_off: AtomicBool::new(false) }
     }
 
     /// Whether this clock may be moved.
@@ -42,12 +43,21 @@ impl NodeClock {
     pub fn step_to(&self, ahead: Millis) -> bool {
         self.steps_allowed && self.ahead_millis.fetch_max(ahead.0, Ordering::SeqCst) <= ahead.0
     }
+
+    /// Whether it was found too far off the clocks of the others: nothing is written by it then.
+    pub fn set_off(&self, is_off: bool) {
+        self.is_off.store(is_off, Ordering::SeqCst);
+    }
 }
 
 impl Clock for NodeClock {
     #[allow(clippy::disallowed_methods, reason = "the one place that asks the machine for the time")]
     fn now(&self) -> Timestamp {
         Timestamp::from(chrono::Utc::now()) + self.ahead()
+    }
+
+    fn is_fit(&self) -> bool {
+        !self.is_off.load(Ordering::SeqCst)
     }
 }
 

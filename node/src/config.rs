@@ -8,6 +8,9 @@ use domain::ids::InstitutionId;
 use domain::member::Role;
 use serde::{Deserialize, Serialize};
 
+/// Longest time that an answer may wait for peers, in milliseconds.
+pub const MAX_ACKNOWLEDGE_WAIT_MILLIS: u64 = 60_000;
+
 /// Everything that an operator decides.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,6 +61,9 @@ pub struct Store {
     /// Free disk space below which nothing is accepted, in MiB.
     #[serde(default = "disk_floor")]
     pub min_free_disk_mib: u64,
+    /// How much of what is stored is read again in the background, in KiB a second; 0 for nothing.
+    #[serde(default = "scrub_kib_per_sec")]
+    pub scrub_kib_per_sec: u64,
     /// A directory that a reboot empties.
     #[serde(default = "marker_dir")]
     pub marker_dir: PathBuf,
@@ -86,13 +92,24 @@ pub struct Peers {
     pub max_backoff_millis: u64,
     /// How often heads are compared with another peer, in seconds; 0 for never.
     pub compare_secs: u64,
+    /// How many peers must hold what was written before it is acknowledged; 0 for this node's own disk alone.
+    pub acknowledge: usize,
+    /// How long an answer waits for that, in milliseconds.
+    pub acknowledge_wait_millis: u64,
     /// Origins' institutions whose answer the start rule always asks for, beside the registrar.
     pub witnesses: Vec<InstitutionId>,
 }
 
 impl Default for Peers {
     fn default() -> Self {
-        Self { poll_wait_secs: 20, max_backoff_millis: 5_000, compare_secs: 5, witnesses: Vec::new() }
+        Self {
+            poll_wait_secs: 20,
+            max_backoff_millis: 5_000,
+            compare_secs: 5,
+            acknowledge: 0,
+            acknowledge_wait_millis: 5_000,
+            witnesses: Vec::new(),
+        }
     }
 }
 
@@ -104,6 +121,9 @@ const fn two() -> usize {
 }
 const fn disk_floor() -> u64 {
     512
+}
+const fn scrub_kib_per_sec() -> u64 {
+    1_024
 }
 fn marker_dir() -> PathBuf {
     PathBuf::from("/dev/shm")
@@ -158,6 +178,9 @@ impl Config {
         }
         if !self.http.bind.ip().is_loopback() {
             return bad("http.bind", "only a loopback address: this version has no transport security");
+        }
+        if self.peers.acknowledge_wait_millis > MAX_ACKNOWLEDGE_WAIT_MILLIS {
+            return bad("peers.acknowledge_wait_millis", "at most a minute: somebody waits");
         }
         if self.institution != self.registrar.institution && self.registrar.log_vkey.is_empty() {
             return bad("registrar.log_vkey", "the trust anchor's key is needed; the registrar's `init` prints it");

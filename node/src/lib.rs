@@ -10,5 +10,6 @@ pub mod node;
 pub mod peers;
 pub mod qr;
 pub mod roles;
+pub mod scrub;
 pub mod server;
 pub mod telemetry;

@@ -1,7 +1,7 @@
 //! A running node: everything that handlers and followers share.
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,6 +11,7 @@ use actors::role::{Hint, LookAround, RoleActor, Rules};
 use actors::writer::{Act, Writer};
 use domain::ids::InstitutionId;
 use domain::reasons::Reason;
+use domain::time::Timestamp;
 use ledger::mirror::Evidence;
 use parking_lot::RwLock;
 
@@ -20,6 +21,8 @@ use crate::clock::NodeClock;
 use crate::config::Config;
 use crate::keys::NodeKeys;
 use crate::peers::client::PeerClient;
+use crate::peers::clocks::Verdict;
+use crate::peers::holders::Holders;
 use crate::telemetry::Metrics;
 
 /// Whether this node may write to its own log (the start rule).
@@ -72,7 +75,12 @@ pub struct Node {
     /// Which roles run here, by the type of their rules.
     roles: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
     wakers: Vec<Box<dyn Fn() + Send + Sync>>,
+    /// Who holds how much of the own log.
+    pub holders: Holders,
     writing: RwLock<Writing>,
+    clock_verdict: RwLock<Verdict>,
+    scrubbed: RwLock<Option<Timestamp>>,
+    too_early: RwLock<BTreeMap<InstitutionId, Timestamp>>,
     commits: tokio::sync::watch::Sender<u64>,
     closing: tokio::sync::watch::Sender<bool>,
 }
@@ -91,7 +99,11 @@ impl Node {
             seen: Seen::default(),
             roles: HashMap::new(),
             wakers: Vec::new(),
+            holders: Holders::default(),
             writing: RwLock::new(Writing::Asking),
+            clock_verdict: RwLock::default(),
+            scrubbed: RwLock::default(),
+            too_early: RwLock::default(),
             commits: tokio::sync::watch::Sender::new(0),
             closing: tokio::sync::watch::Sender::new(false),
         }
@@ -156,14 +168,15 @@ impl Node {
 
     /// Keeps the proof that a log has shown two histories.
     pub async fn keep_fork(&self, institution: InstitutionId, evidence: &Evidence) {
-        let fork = Fork {
-            // What is held leads to one of the two heads; nothing past it is taken any more.
-            common_size: self.writer.ledger().accepted_size(&self.writer.logs().origin(institution)),
-            held: evidence.held.note.to_string(),
-            offered: evidence.offered.note.to_string(),
-        };
         tracing::error!(%institution, "the log has signed two histories; the proof is kept");
+        let origin = self.writer.logs().origin(institution);
         let kept = self.writer.decide(Act::default(), |desk| {
+            let fork = Fork {
+                // What is held leads to one of the two heads; nothing past it is taken any more.
+                common_size: self.writer.ledger().accepted_size(&origin),
+                held: evidence.held.note.to_string(),
+                offered: evidence.offered.note.to_string(),
+            };
             desk.work.keep_fork(institution, &fork);
             Ok(())
         });
@@ -194,5 +207,53 @@ impl Node {
     #[must_use]
     pub fn may_write(&self) -> bool {
         self.writing() == Writing::Allowed
+    }
+    /// When all that is stored was last read again and found as it was written.
+    #[must_use]
+    pub fn scrubbed(&self) -> Option<Timestamp> {
+        *self.scrubbed.read()
+    }
+
+    /// Keeps when all that is stored was last read again.
+    pub fn set_scrubbed(&self, at: Option<Timestamp>) {
+        *self.scrubbed.write() = at;
+    }
+
+    /// How this node's clock stands to the others'.
+    #[must_use]
+    pub fn clock_verdict(&self) -> Verdict {
+        *self.clock_verdict.read()
+    }
+
+    /// Why nothing is written, or that it may be.
+    #[must_use]
+    pub fn why(&self) -> String {
+        let clock = self.clock_verdict();
+        if clock.is_off { clock.to_string() } else { self.writing().to_string() }
+    }
+
+    /// Keeps how this node's clock stands to the others', and writes nothing while it is off.
+    pub fn set_clock_verdict(&self, verdict: Verdict) {
+        self.clock.set_off(verdict.is_off);
+        *self.clock_verdict.write() = verdict;
+    }
+
+    /// The time of the next record of a log, if it is too far ahead of the clock here and waits.
+    #[must_use]
+    pub fn too_early(&self, institution: InstitutionId) -> Option<Timestamp> {
+        self.too_early.read().get(&institution).copied()
+    }
+
+    /// Keeps the time of the next record of a log that waits, or that none does; whether that is news.
+    pub fn set_too_early(&self, institution: InstitutionId, at: Option<Timestamp>) -> bool {
+        if at == self.too_early(institution) {
+            return false;
+        }
+        let mut waiting = self.too_early.write();
+        match at {
+            Some(at) => waiting.insert(institution, at),
+            None => waiting.remove(&institution),
+        };
+        true
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use actix_web::dev::{ServerHandle, Service as _};
 use actix_web::http::ConnectionType;
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Compress;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer, ResponseError as _};
@@ -26,7 +27,7 @@ use crate::clock::NodeClock;
 use crate::config::Config;
 use crate::keys::NodeKeys;
 use crate::node::Node;
-use crate::peers::{self, client::PeerClient};
+use crate::peers::{self, client::PeerClient, clocks};
 use crate::{api, roles};
 use actors::misbehave::misbehaves;
 
@@ -107,6 +108,8 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
     tokio::spawn(start_writing(node.clone().into_inner(), plain_restart));
     tokio::spawn(follow_members(node.clone().into_inner()));
     tokio::spawn(peers::compare::compare(node.clone().into_inner()));
+    tokio::spawn(peers::clocks::watch(node.clone().into_inner()));
+    tokio::spawn(crate::scrub::scrub(node.clone().into_inner()));
     tokio::spawn(peers::courier::deliver(node.clone().into_inner()));
     if node.config.roles.contains(&Role::Issuer) {
         tokio::spawn(api::issuer::publish_periodically(node.clone().into_inner()));
@@ -132,6 +135,7 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
                 let node = answering.clone();
                 let began = std::time::Instant::now();
                 let language = api::caller::language(request.request());
+                let request_is_post = request.method() == Method::POST;
                 let method = request.method().to_string();
                 let route = request.match_pattern().unwrap_or_else(|| "unknown".to_owned());
                 let answer = service.call(request);
@@ -142,6 +146,12 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
                     if let Some(problem) = problem.filter(|p| p.language != language) {
                         response = response.into_response(problem.language(language).error_response());
                     }
+                    if request_is_post && response.status() == StatusCode::CREATED {
+                        // What was done is acknowledged when as many hold it as the operator asks for.
+                        if let Err(problem) = peers::holders::acknowledge(&node).await {
+                            response = response.into_response(problem.language(language).error_response());
+                        }
+                    }
                     let status = response.status().as_u16();
                     let labels = crate::telemetry::RequestLabels { method, route, status };
                     node.metrics.requests.get_or_create(&labels).inc();
@@ -151,10 +161,7 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
                         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
                     }
                     let headers = response.headers_mut();
-                    // Every answer says by which time it was given: the demo's clock is seen everywhere.
-                    if let Ok(time) = HeaderValue::from_str(&node.writer.now().to_string()) {
-                        headers.insert(HeaderName::from_static("node-time"), time);
-                    }
+                    tell_the_time(&node, headers);
                     headers
                         .insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
                     Ok(response)
@@ -195,6 +202,16 @@ async fn stop_when_told(node: Arc<Node>, server: ServerHandle, told: impl Future
     tracing::info!("told to stop");
     node.close();
     server.stop(true).await;
+}
+
+/// Every answer says by which time it was given: peers hold their clocks against it, and the demo's is seen everywhere.
+fn tell_the_time(node: &Node, headers: &mut HeaderMap) {
+    if let Ok(time) = HeaderValue::from_str(&node.writer.now().to_string()) {
+        headers.insert(HeaderName::from_static(clocks::TIME_HEADER), time);
+    }
+    if node.clock.is_federation() {
+        headers.insert(HeaderName::from_static(clocks::STEPS_HEADER), HeaderValue::from(node.clock.ahead().0));
+    }
 }
 
 async fn nothing_here(request: actix_web::HttpRequest) -> Result<actix_web::HttpResponse, Problem> {

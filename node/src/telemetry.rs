@@ -47,6 +47,16 @@ pub struct Metrics {
     pub commits: Gauge<i64>,
     /// Whether the node may write.
     pub may_write: Gauge,
+    /// Bytes of the store and the journal that were read again.
+    pub scrub_bytes: Counter,
+    /// When a whole pass over them last ended, in seconds since 1970; 0 before the first.
+    pub scrub_passed: Gauge,
+    /// Peers that hold the own log as it is now.
+    pub held_by: Gauge,
+    /// Seconds that the next record of a log is ahead of the clock here, while it waits for that.
+    pub log_too_early: Family<LogLabels, Gauge>,
+    /// Seconds that the clock is ahead of the median of the peers'.
+    pub clock_off: Gauge<f64, AtomicU64>,
     /// Seconds that the clock is ahead of the machine's, in the demo.
     pub clock_ahead: Gauge<u64, AtomicU64>,
 }
@@ -59,6 +69,11 @@ impl Default for Metrics {
         let (log_size, poll_failures) = (Family::default(), Family::default());
         let (letters, commits, may_write) = (Gauge::default(), Gauge::default(), Gauge::default());
         let clock_ahead = Gauge::<u64, AtomicU64>::default();
+        let (held_by, scrub_passed, scrub_bytes) = (Gauge::default(), Gauge::default(), Counter::default());
+        registry.register("scrub_bytes", "Stored bytes that were read again", scrub_bytes.clone());
+        registry.register("scrub_passed_timestamp_seconds", "End of the last whole pass", scrub_passed.clone());
+        registry.register("log_held_by", "Peers that hold the own log whole", held_by.clone());
+        let (log_too_early, clock_off) = (Family::default(), Gauge::<f64, AtomicU64>::default());
         registry.register("requests", "Requests answered", requests.clone());
         registry.register_with_unit("request", "Time to answer", Unit::Seconds, request_seconds.clone());
         registry.register("log_entries", "Entries held of each log", log_size.clone());
@@ -66,8 +81,25 @@ impl Default for Metrics {
         registry.register("letters_waiting", "Letters that wait for delivery", letters.clone());
         registry.register("durable_commit", "Number of the last commit on disk", commits.clone());
         registry.register("may_write", "1 once the start rule is satisfied", may_write.clone());
+        registry.register("log_too_early_seconds", "How far ahead a waiting record is", log_too_early.clone());
+        registry.register_with_unit("clock_off", "Ahead of the peers' median", Unit::Seconds, clock_off.clone());
         registry.register_with_unit("clock_ahead", "Demo clock", Unit::Seconds, clock_ahead.clone());
-        Self { registry, requests, request_seconds, log_size, poll_failures, letters, commits, may_write, clock_ahead }
+        Self {
+            registry,
+            requests,
+            request_seconds,
+            log_size,
+            poll_failures,
+            letters,
+            commits,
+            may_write,
+            scrub_bytes,
+            scrub_passed,
+            held_by,
+            log_too_early,
+            clock_off,
+            clock_ahead,
+        }
     }
 }
 

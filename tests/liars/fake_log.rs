@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actors::clock::Clock as _;
+use domain::time::Millis;
 use ledger::checkpoint::Checkpoint;
 use ledger::key::NoteSigner;
 use ledger::merkle::{Edge, leaf_hash};
 use ledger::tile::{TileKind, TilePath, encode_bundle};
+use node::clock::NodeClock;
+use node::peers::clocks::TIME_HEADER;
 use parking_lot::Mutex;
 
 /// A log and how it lies.
@@ -22,11 +26,13 @@ pub struct FakeLog {
     note: Option<Vec<u8>>,
     /// A head that it claims to hold of whoever asks.
     longest: Option<String>,
+    /// How far its clock is ahead, which its answers say.
+    ahead: Option<Millis>,
 }
 
 impl FakeLog {
     pub fn new(signer: NoteSigner, entries: Vec<Vec<u8>>) -> Self {
-        Self { signer, served: entries.clone(), entries, bundle: None, note: None, longest: None }
+        Self { signer, served: entries.clone(), entries, bundle: None, note: None, longest: None, ahead: None }
     }
 
     pub fn signed_by(mut self, signer: NoteSigner) -> Self {
@@ -59,6 +65,15 @@ impl FakeLog {
         self
     }
 
+    pub fn with_clock_ahead(mut self, ahead: Millis) -> Self {
+        self.ahead = Some(ahead);
+        self
+    }
+
+    fn node_time(&self) -> Option<String> {
+        self.ahead.map(|ahead| (NodeClock::real().now() + ahead).to_string())
+    }
+
     pub fn checkpoint(&self) -> Vec<u8> {
         let mut edge = Edge::default();
         self.entries.iter().for_each(|e| edge.push(leaf_hash(e)));
@@ -79,6 +94,10 @@ impl FakeLog {
             TileKind::Entries if tile.index == 0 => {
                 let some = self.served.iter().take(usize::from(tile.width)).map(Vec::as_slice);
                 Some(self.bundle.clone().unwrap_or_else(|| encode_bundle(some)))
+            }
+            TileKind::Hashes(0) if tile.index == 0 => {
+                let some = self.entries.iter().take(usize::from(tile.width));
+                Some(some.flat_map(|entry| leaf_hash(entry).0).collect())
             }
             _ => None,
         }
@@ -136,14 +155,19 @@ pub async fn serve(log: FakeLog) -> Server {
                             counted.fetch_add(1, Ordering::SeqCst);
                         }
                         let asker = request.headers().get("Institution").and_then(|v| v.to_str().ok());
-                        let answer = match apart.lock().get(asker.unwrap_or_default()) {
-                            Some(log) => log.answer(request.path()),
-                            None => told.lock().answer(request.path()),
+                        let said = |log: &FakeLog| (log.answer(request.path()), log.node_time());
+                        let (answer, time) = match apart.lock().get(asker.unwrap_or_default()) {
+                            Some(log) => said(log),
+                            None => said(&told.lock()),
                         };
-                        match answer {
-                            Some(bytes) => HttpResponse::Ok().body(bytes),
-                            None => HttpResponse::NotFound().finish(),
+                        let mut response = match answer {
+                            Some(_) => HttpResponse::Ok(),
+                            None => HttpResponse::NotFound(),
+                        };
+                        if let Some(time) = time {
+                            response.insert_header((TIME_HEADER, time));
                         }
+                        response.body(answer.unwrap_or_default())
                     }
                 }))
             })

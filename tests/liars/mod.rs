@@ -13,11 +13,15 @@ use crate::support::{TestNode, desk, eventually};
 
 /// A record of the liar's own: time passes.
 fn heartbeat(institution: &str, index: u64, at: i64) -> Vec<u8> {
+    heartbeat_at(institution, index, Timestamp::from_millis(1_790_000_000_000 + at))
+}
+
+pub fn heartbeat_at(institution: &str, index: u64, at: Timestamp) -> Vec<u8> {
     let record = Record {
         institution: institution.parse().unwrap(),
         index,
         role: Role::Hospital,
-        at: Timestamp::from_millis(1_790_000_000_000 + at),
+        at,
         operator: None,
         idempotency: None,
         body: Body::Heartbeat,

@@ -9,7 +9,7 @@ use domain::member::Role;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::support::{TestNode, desk};
+use crate::support::{TestNode, desk, eventually};
 
 /// How often the node is killed under load; every third time once more while it opens.
 const KILLS: usize = 30;
@@ -98,4 +98,11 @@ async fn a_plain_restart_goes_on() {
     assert_eq!(node.get(&format!("/v1/records/health.{first}")).await, before);
     let (status, _) = node.post("/v1/issuer/vouchers", &generate).await;
     assert_eq!(status, 201);
+    // What was stored is read again in the background, and a restart remembers the last whole pass.
+    eventually("the store was read again", Duration::from_secs(10), || async {
+        node.get("/v1/status").await.1["scrubbed_at"].is_string()
+    })
+    .await;
+    let metrics = reqwest::get(format!("{}/metrics", node.url)).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("\nvoucher_node_scrub_bytes_total "), "{metrics}");
 }

@@ -1,5 +1,6 @@
 //! Stories over real nodes.
 
+mod clocks;
 mod crash;
 mod demo;
 #[cfg(debug_assertions)] // a release has no misbehaviours
@@ -7,6 +8,7 @@ mod demo_breaks;
 mod expiry;
 mod import;
 mod readme;
+mod registration;
 mod replication;
 mod restore;
 mod stop;

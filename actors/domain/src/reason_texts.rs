@@ -566,6 +566,12 @@ const fn all(reason: Reason) -> [&'static str; 4] {
             LATER_EN,
             "The node's clock cannot be trusted, so it does not write. Have the administrator check time synchronisation.",
         ],
+        Reason::NotYetHeld => [
+            "已登记，正在等待其他单位确认，请稍候。",
+            "记录已写入本节点，但持有它的同伴还不够。请用同一请求编号重试；持续不通请通知管理员。",
+            "It is written down and waits to be confirmed. Please wait a moment.",
+            "It is written here, and too few peers hold it yet. Send the same request again; if it lasts call the administrator.",
+        ],
         Reason::PeerUnreachable => [
             "对方单位暂时联系不上，请过几分钟再试。",
             "其他机构的节点没有应答。请稍后重试；持续不通请电话联系对方。",

@@ -267,6 +267,8 @@ reasons! {
     ResidentDiffers = "resident-differs", Rule;
     /// The person is not on the list of residents.
     ResidentUnknown = "resident-unknown", NotFound;
+    /// It is written here, and too few peers hold it yet.
+    NotYetHeld = "not-yet-held", Unavailable;
 }
 
 impl std::fmt::Display for Reason {

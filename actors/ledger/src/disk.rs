@@ -68,6 +68,24 @@ pub trait Disk: Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
+/// The file of a segment.
+pub(crate) fn segment_path(dir: &Path, segment: u64) -> PathBuf {
+    dir.join(format!("{segment:012}.journal"))
+}
+
+/// The numbers of the segments of a directory, in order.
+pub(crate) fn segments_in(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let number: Option<u64> =
+            name.to_str().and_then(|name| name.strip_suffix(".journal")).and_then(|n| n.parse().ok());
+        numbers.extend(number);
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
 fn none_open() -> io::Error {
     io::Error::other("no segment is being written")
 }
@@ -98,7 +116,7 @@ impl FileDisk {
     }
 
     fn path(&self, segment: u64) -> PathBuf {
-        self.dir.join(format!("{segment:012}.journal"))
+        segment_path(&self.dir, segment)
     }
 
     fn sync_dir(&self) -> io::Result<()> {
@@ -108,15 +126,7 @@ impl FileDisk {
 
 impl Disk for FileDisk {
     fn segments(&mut self) -> io::Result<Vec<u64>> {
-        let mut numbers = Vec::new();
-        for entry in std::fs::read_dir(&self.dir)? {
-            let name = entry?.file_name();
-            let number: Option<u64> =
-                name.to_str().and_then(|name| name.strip_suffix(".journal")).and_then(|n| n.parse().ok());
-            numbers.extend(number);
-        }
-        numbers.sort_unstable();
-        Ok(numbers)
+        segments_in(&self.dir)
     }
 
     fn read(&mut self, segment: u64) -> io::Result<Vec<u8>> {

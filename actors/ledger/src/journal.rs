@@ -146,6 +146,28 @@ pub fn replay<E: From<JournalError>>(
     Ok(end)
 }
 
+/// Checks the bytes of a sealed segment: its header, and good frames up to the zeros at its end.
+///
+/// # Errors
+///
+/// [`JournalError::Damaged`].
+pub fn check_sealed(bytes: &[u8], number: u64) -> Result<(), JournalError> {
+    let damaged = |offset: usize, reason: &str| {
+        Err(JournalError::Damaged { segment: number, offset: offset as u64, reason: reason.to_owned() })
+    };
+    let Some(generation) = frame::read_segment_header(bytes, number) else {
+        return damaged(0, "the segment does not open with its header");
+    };
+    let mut offset = SEGMENT_HEADER_BYTES;
+    while let Some(rest) = bytes.get(offset..).filter(|rest| rest.iter().any(|byte| *byte != 0)) {
+        let Some(frame) = frame::read(rest, generation) else {
+            return damaged(offset, "a bad frame stands in a sealed segment");
+        };
+        offset += frame.length;
+    }
+    Ok(())
+}
+
 /// The journal that is being written.
 pub struct Journal {
     disk: Box<dyn Disk>,

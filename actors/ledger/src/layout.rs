@@ -20,7 +20,9 @@ const META: u8 = b'm';
 pub(crate) const POSITION: &[u8] = b"mposition";
 /// The key that says that the state is being thrown away.
 pub(crate) const CLEARING: &[u8] = b"mclearing";
-const _: () = assert!(POSITION[0] == META && CLEARING[0] == META);
+/// The key that says why the store must be built again.
+pub(crate) const DAMAGED: &[u8] = b"mdamaged";
+const _: () = assert!(POSITION[0] == META && CLEARING[0] == META && DAMAGED[0] == META);
 
 /// A key of the state or of the private rows.
 pub(crate) fn row_key(kind: u8, key: &[u8]) -> Vec<u8> {

@@ -21,5 +21,6 @@ pub mod proof;
 mod read;
 pub mod record;
 pub mod recover;
+pub mod scrub;
 pub mod store;
 pub mod tile;

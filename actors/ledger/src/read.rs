@@ -80,7 +80,7 @@ impl Ledger {
             });
             match wanted {
                 Some(wanted) if !wanted.is_empty() => entries.extend(wanted),
-                _ => stop.stop(&format!("entry {next} of {origin} is missing in the store")),
+                _ => self.shared.damaged(&format!("entry {next} of {origin} is missing")),
             }
             next = from + entries.len() as u64;
         }
@@ -126,7 +126,7 @@ impl Ledger {
         let stored = stop.unless("reading a tile", self.shared.store.get(&layout::tile_key(origin, level, index)));
         match stored.and_then(|bytes| take(&bytes)) {
             Some(bytes) => Some(bytes),
-            None => stop.stop(&format!("tile {level}/{index} of {origin} is missing in the store")),
+            None => self.shared.damaged(&format!("tile {level}/{index} of {origin} is missing")),
         }
     }
 

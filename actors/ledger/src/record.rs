@@ -162,6 +162,13 @@ pub fn decode_record<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T,
     }
 }
 
+/// Decodes the fields that a record begins with, whatever follows them: for a look at a record that is judged later.
+/// `None` for another version, and where the bytes do not begin with such a value.
+pub fn decode_opening<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let (&FORMAT, value) = bytes.split_first()? else { return None };
+    bincode::serde::decode_from_slice(value, RECORD_CONFIG).ok().map(|(opening, _)| opening)
+}
+
 fn within(bytes: Vec<u8>, limit: usize) -> Result<Vec<u8>, EncodeError> {
     if bytes.len() > limit {
         return Err(EncodeError::TooLarge { bytes: bytes.len(), limit });
@@ -216,6 +223,18 @@ mod tests {
             let error = decode_record::<Sample>(&bytes).unwrap_err();
             assert!(expected(&error), "{name}: {error}");
         }
+    }
+
+    #[test]
+    fn a_record_is_known_by_how_it_begins() {
+        let bytes = encode_record(&(7_u64, "text", vec![1_u8; 9])).unwrap();
+        assert_eq!(decode_opening::<u64>(&bytes), Some(7));
+        assert_eq!(decode_opening::<(u64, String)>(&bytes), Some((7, "text".to_owned())));
+        assert_eq!(decode_opening::<u64>(&bytes[..5]), None);
+        assert_eq!(decode_opening::<u64>(&[]), None);
+        let mut other = bytes;
+        other[0] = FORMAT + 1;
+        assert_eq!(decode_opening::<u64>(&other), None);
     }
 
     #[test]

@@ -276,6 +276,12 @@ fn load(store: &dyn Store) -> Result<Loaded, StoreError> {
         Err(error) => return Err(error),
     };
     let damaged = |what: &str| Ok(Loaded::Damaged(what.to_owned()));
+    match store.get(layout::DAMAGED) {
+        Ok(None) => {}
+        Ok(Some(why)) => return damaged(&String::from_utf8_lossy(&why)),
+        Err(StoreError::Failed(reason)) => return Ok(Loaded::Damaged(reason)),
+        Err(error) => return Err(error),
+    }
     let Some(position) = position else { return damaged("its position is unreadable") };
     let rows = match store.range(layout::HEADS.0, layout::HEADS.1, MAX_LOGS) {
         Ok(rows) => rows,

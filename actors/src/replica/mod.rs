@@ -141,7 +141,7 @@ fn apply_decoded(
     let RecordName { institution, index, .. } = name;
     let key = keys::cursor(institution);
     let mut cursor: Cursor = work.cursor(institution);
-    if cursor.next != index || cursor.upgrade_needed {
+    if cursor.next != index {
         return None;
     }
     work.tx.stage_entry(institution, index, bytes.clone());
@@ -154,12 +154,15 @@ fn apply_decoded(
         }
         Err(_) => {
             cursor.next += 1;
+            cursor.upgrade_needed = false;
             work.tx.keep(key, cursor);
             report(work, name, &Broken::Unreadable);
             voucher::wake(work, name);
             return None;
         }
     };
+    // A newer program knows the version at which an older one stopped.
+    cursor.upgrade_needed = false;
     let in_place = record.institution == institution && record.index == index;
     let backwards = record.at < cursor.last_at;
     cursor.next += 1;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::http::header;
 use actix_web::web::{Data, Path, Query};
-use actix_web::{HttpResponse, get, post};
+use actix_web::{HttpRequest, HttpResponse, get, post};
 use domain::ids::InstitutionId;
 use domain::reasons::Reason;
 use ledger::tile::{TileKind, TilePath};
@@ -49,7 +49,11 @@ pub struct Newer {
     (status = 503, description = "The node stops", body = super::problem::ProblemBody),
 ))]
 #[get("/log/checkpoint")]
-async fn own_checkpoint(node: Data<Node>, newer: Query<Newer>) -> Result<HttpResponse, Problem> {
+async fn own_checkpoint(node: Data<Node>, newer: Query<Newer>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    if let Some(held) = newer.newer_than {
+        let who = request.headers().get("Institution").and_then(|value| value.to_str().ok());
+        crate::peers::holders::asked(&node, who, held);
+    }
     checkpoint(&node, node.config.institution, &newer).await
 }
 

@@ -12,6 +12,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::answer::{self, Get, Listed};
 use super::problem::Problem;
 use crate::node::Node;
+use crate::peers::clocks::Verdict;
+use crate::peers::holders;
 use actors::misbehave::misbehaves;
 
 /// Registers the routes.
@@ -47,6 +49,10 @@ async fn readyz(node: Data<Node>) -> Result<&'static str, Problem> {
     if !node.may_write() {
         return Err(Problem::new(Reason::NotReady).detail(node.writing()));
     }
+    let clock = node.clock_verdict();
+    if clock.is_off {
+        return Err(Problem::new(Reason::ClockOff).detail(clock));
+    }
     Ok("ready\n")
 }
 
@@ -58,12 +64,19 @@ async fn metrics(node: Data<Node>) -> HttpResponse {
         work.registry.members.keys().map(|id| (*id, work.cursor(*id).next)).collect::<Vec<_>>()
     })
     .await;
+    let now = node.writer.now();
     for (institution, size) in held {
         let labels = crate::telemetry::LogLabels { institution: institution.to_string() };
+        let ahead = node.too_early(institution).map_or(0, |at| (at.millis() - now.millis()) / 1_000);
+        node.metrics.log_too_early.get_or_create(&labels).set(ahead);
         node.metrics.log_size.get_or_create(&labels).set(i64::try_from(size).unwrap_or(i64::MAX));
     }
     node.metrics.commits.set(i64::try_from(node.writer.ledger().durable()).unwrap_or(i64::MAX));
     node.metrics.may_write.set(i64::from(node.may_write()));
+    node.metrics.scrub_passed.set(node.scrubbed().map_or(0, domain::time::Timestamp::secs));
+    let held_by = node.holders.holding(holders::own_size(&node));
+    node.metrics.held_by.set(i64::try_from(held_by).unwrap_or(i64::MAX));
+    node.metrics.clock_off.set(node.clock_verdict().ahead_millis.unwrap_or_default() as f64 / 1_000.0);
     node.metrics.clock_ahead.set(u64::try_from(node.clock.ahead().0 / 1_000).unwrap_or_default());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     HttpResponse::Ok().content_type(kind).body(node.metrics.text())
@@ -85,10 +98,19 @@ pub struct Status {
     clock: &'static str,
     /// Seconds that the demo's clock is ahead of the machine's.
     clock_ahead_secs: i64,
+    /// How its clock stands to its peers' clocks.
+    clock_verdict: Verdict,
     /// Whether it may write.
     ready: bool,
     /// Why it may not, or that it may.
     writing: String,
+    /// When all that is stored was last read again and found as it was written, if it was.
+    #[schema(value_type = Option<String>)]
+    scrubbed_at: Option<domain::time::Timestamp>,
+    /// How many peers hold the own log as it is now.
+    held_by: usize,
+    /// How many must, before something written is acknowledged.
+    acknowledge: usize,
     /// What it holds of each log.
     logs: Vec<LogStatus>,
     /// Version of the program.
@@ -112,6 +134,9 @@ pub struct LogStatus {
     last_at: domain::time::Timestamp,
     /// The fold stopped: the next record needs a newer program.
     upgrade_needed: bool,
+    /// The time of its next record, if that is more than five minutes ahead of the clock here: it waits.
+    #[schema(value_type = Option<String>)]
+    too_early: Option<domain::time::Timestamp>,
     /// It has signed two histories; the proof is kept, and it is not followed further.
     forked: bool,
 }
@@ -133,6 +158,7 @@ async fn status(node: Data<Node>, _get: Get) -> Result<HttpResponse, Problem> {
                 folded: if misbehaves("logs-shown-half") { cursor.next / 2 } else { cursor.next },
                 last_at: cursor.last_at,
                 upgrade_needed: cursor.upgrade_needed,
+                too_early: node.too_early(*institution),
                 forked: work.fork(*institution).is_some(),
             });
         }
@@ -145,8 +171,12 @@ async fn status(node: Data<Node>, _get: Get) -> Result<HttpResponse, Problem> {
         time: node.writer.now(),
         clock: if node.clock.is_federation() { "federation" } else { "real" },
         clock_ahead_secs: node.clock.ahead().0 / 1_000,
-        ready: node.may_write(),
-        writing: node.writing().to_string(),
+        clock_verdict: node.clock_verdict(),
+        ready: node.may_write() && !node.clock_verdict().is_off,
+        writing: node.why(),
+        scrubbed_at: node.scrubbed(),
+        held_by: node.holders.holding(holders::own_size(&node)),
+        acknowledge: node.config.peers.acknowledge,
         logs,
         version: env!("CARGO_PKG_VERSION"),
     }))

@@ -237,6 +237,9 @@ dir = {store}
 keys = {keys}
 # Free disk space, in MiB, below which nothing is accepted.
 min_free_disk_mib = 512
+# How much of what is stored is read again in the background, in KiB a second, so that a disk that forgets is found out;
+# 0 for nothing.
+scrub_kib_per_sec = 1024
 # A directory that a reboot empties: it tells a plain restart from a machine that may have lost something.
 marker_dir = \"/dev/shm\"
 
@@ -254,6 +257,11 @@ poll_wait_secs = 20
 max_backoff_millis = 5000
 # How often heads are compared with another peer, in seconds; 0 for never.
 compare_secs = 5
+# How many members must hold what was written before it is acknowledged; 0 for this node's own disk alone. Set it when
+# so many follow.
+acknowledge = 0
+# How long an answer waits for them, in milliseconds, before it says that it is not held yet.
+acknowledge_wait_millis = 5000
 # Institutions whose answer, beside the registrar's, lets this node write again after a crash of the machine.
 witnesses = []
 ",

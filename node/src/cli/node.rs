@@ -74,6 +74,9 @@ pub(super) struct Status {
     pub clock_ahead_secs: i64,
     /// Whether it may write.
     pub ready: bool,
+    /// Why it may not.
+    #[serde(default)]
+    pub writing: String,
     /// What it holds of each log.
     pub logs: Vec<LogStatus>,
     /// Version of its program.
@@ -95,6 +98,9 @@ pub(super) struct LogStatus {
     /// Whether it needs a newer program to go on.
     #[serde(default)]
     pub upgrade_needed: bool,
+    /// The time of its next record, where that is too far ahead of the node's clock.
+    #[serde(default)]
+    pub too_early: Option<Timestamp>,
 }
 
 /// A node, called from the command line.

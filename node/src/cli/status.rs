@@ -16,8 +16,8 @@ Examples:
 
 `age` is the time since the last record of that log that this node knows: what it says about vouchers is at least as
 new as that. A log whose institution has nothing to do grows old without harm.
-Exit code 0: the node may write. 1: it may not yet (the start rule, see docs/operating/setup.md), or a log needs a newer
-program. 2: it cannot be reached.";
+Exit code 0: the node may write. 1: it may not (the start rule or its clock, see docs/operating/setup.md), or a log needs
+a newer program. 2: it cannot be reached.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
@@ -44,7 +44,7 @@ pub(super) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
 
 fn page(status: &Status) -> String {
     let roles: Vec<&str> = status.roles.iter().map(|role| role.as_str()).collect();
-    let ready = if status.ready { "may write" } else { "may NOT write yet: it asks how far its log had come" };
+    let ready = if status.ready { "may write".to_owned() } else { format!("may NOT write: {}", status.writing) };
     let clock = match status.clock_ahead_secs {
         ahead if status.clock == "federation" => {
             format!("the demo's clock, {} ahead", span(Millis(ahead.saturating_mul(1_000))))
@@ -70,6 +70,7 @@ fn row(log: &LogStatus, now: Timestamp) -> Vec<String> {
     };
     let note = match log.size.saturating_sub(log.folded) {
         _ if log.upgrade_needed => "needs a newer program".to_owned(),
+        _ if log.too_early.is_some() => "its next record is ahead of the clock here, and waits".to_owned(),
         0 => String::new(),
         behind => format!("{behind} not folded yet"),
     };
@@ -85,6 +86,7 @@ mod tests {
         let status: Status = serde_json::from_value(serde_json::json!({
             "institution": "hospital-gulou", "roles": ["hospital"], "time": "2026-11-23T08:00:10.000Z",
             "clock": "federation", "clock_ahead_secs": 7200, "ready": false, "version": "0.1.0",
+            "writing": "the others are still asked how long this log is",
             "logs": [
                 {"institution": "audit-jiangsu", "origin": "x", "size": 0, "folded": 0, "last_at": "1970-01-01T00:00:00.000Z", "upgrade_needed": false},
                 {"institution": "hospital-gulou", "origin": "y", "size": 12, "folded": 12, "last_at": "2026-11-23T08:00:07.000Z", "upgrade_needed": false},
@@ -96,7 +98,7 @@ mod tests {
             page(&status),
             "hospital-gulou (hospital), version 0.1.0\n\
              2026-11-23T08:00:10.000Z   the demo's clock, 2 h ahead\n\
-             may NOT write yet: it asks how far its log had come\n\
+             may NOT write: the others are still asked how long this log is\n\
              \n\
              log             entries  folded               last record  age\n\
              audit-jiangsu         0       0                         -    -\n\

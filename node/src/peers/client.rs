@@ -1,12 +1,14 @@
 //! Calls to other nodes, bounded in time and size.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::ids::InstitutionId;
 use domain::reasons::Reason;
 use futures_util::StreamExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use super::clocks::Clocks;
 
 /// Longest answer of a peer, in bytes: a full entry bundle of the largest records is below 2 MiB.
 pub const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
@@ -22,6 +24,7 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct PeerClient {
     http: reqwest::Client,
     me: InstitutionId,
+    clocks: Clocks,
 }
 
 /// What a peer answered.
@@ -78,7 +81,20 @@ impl PeerClient {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
-        Ok(Self { http, me })
+        Ok(Self { http, me, clocks: Clocks::default() })
+    }
+
+    /// What the clocks of those showed who answered.
+    #[must_use]
+    pub const fn clocks(&self) -> &Clocks {
+        &self.clocks
+    }
+
+    async fn ask(&self, request: reqwest::RequestBuilder) -> Result<Answer, CallError> {
+        let asked = Instant::now();
+        let response = request.header("Institution", self.me.as_str()).send().await?;
+        self.clocks.hear(response.url(), response.headers(), asked);
+        read(response).await
     }
 
     /// GETs bytes.
@@ -87,8 +103,7 @@ impl PeerClient {
     ///
     /// [`CallError`]; a status is not an error.
     pub async fn get(&self, url: &str, timeout: Duration) -> Result<Answer, CallError> {
-        let request = self.http.get(url).header("Institution", self.me.as_str()).timeout(timeout);
-        read(request.send().await?).await
+        self.ask(self.http.get(url).timeout(timeout)).await
     }
 
     /// GETs JSON.
@@ -109,12 +124,11 @@ impl PeerClient {
         let request = self
             .http
             .post(url)
-            .header("Institution", self.me.as_str())
             .header("Idempotency-Key", key)
             .header("Content-Type", "application/json")
             .timeout(CALL_TIMEOUT)
             .body(body);
-        read(request.send().await?).await
+        self.ask(request).await
     }
 
     /// POSTs a value and reads one.

@@ -48,14 +48,14 @@ pub struct Source<'a> {
     pub size: u64,
 }
 
-/// The next step from what is held towards the signed head, verified.
+/// The next step from what is held towards the signed head, verified: at most `most` entries.
 ///
 /// # Errors
 ///
 /// [`FetchError`]; nothing is changed.
-pub async fn step(node: &Node, source: Source<'_>, held: &Held) -> Result<Accepted, FetchError> {
+pub async fn step(node: &Node, source: Source<'_>, held: &Held, most: u64) -> Result<Accepted, FetchError> {
     let Source { base, size, .. } = source;
-    let until = size.min(held.size() + STEP_ENTRIES);
+    let until = size.min(held.size() + most);
     let entries = fetch(node, base, held.size(), until, size).await?;
     let slices: Vec<&[u8]> = entries.iter().map(Vec::as_slice).collect();
     let proof = if until < size { prove(node, base, until, size).await? } else { Vec::new() };

@@ -1,17 +1,20 @@
 //! Following one log: long-poll its checkpoint, fetch entry bundles, verify, hand over; rest after failures.
 //!
 //! Nothing is accepted that does not lead to the signed root. What the log's own node does not give is asked of the
-//! other members, who mirror it.
+//! other members, who mirror it. Records more than five minutes ahead of the clock here are not taken yet: they wait in
+//! their log, and what stands before them is taken.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::ids::InstitutionId;
 use domain::reasons::Reason;
+use domain::time::Timestamp;
 use ledger::key::NoteVerifier;
 use ledger::mirror::{self, Held, Refused};
 
-use super::fetch::{self, FetchError, Source};
+use super::clocks::first_ahead;
+use super::fetch::{self, FetchError, STEP_ENTRIES, Source};
 use crate::node::Node;
 
 /// First rest after a failure.
@@ -33,6 +36,8 @@ enum Trouble {
     Here(Reason),
     #[error("no key is known for this log")]
     NoKey,
+    #[error("the next record is of {0}, too far ahead of the clock here")]
+    TooEarly(Timestamp),
 }
 
 /// Follows an institution's log until the node stops.
@@ -44,6 +49,7 @@ pub async fn follow(node: Arc<Node>, institution: InstitutionId) {
     loop {
         if node.is_forked(institution) {
             tracing::warn!(%institution, "the log has forked and is not followed further");
+            node.set_too_early(institution, None);
             return;
         }
         let began = tokio::time::Instant::now();
@@ -51,10 +57,18 @@ pub async fn follow(node: Arc<Node>, institution: InstitutionId) {
             Ok(round) => {
                 rest = FIRST_REST;
                 failures = 0;
+                node.set_too_early(institution, None);
                 if round == Round::Nothing {
                     // A peer that does not wait with its answer shall not keep this node busy.
                     tokio::time::sleep_until(began + FIRST_REST).await;
                 }
+            }
+            Err(Trouble::TooEarly(at)) => {
+                if node.set_too_early(institution, Some(at)) {
+                    tracing::warn!(%institution, %at, "records too far ahead of the clock here wait");
+                }
+                tokio::time::sleep(rest).await;
+                rest = (rest * 2).min(longest);
             }
             Err(trouble) => {
                 node.metrics.poll_failures.get_or_create(&labels).inc();
@@ -100,6 +114,8 @@ async fn round(node: &Arc<Node>, institution: InstitutionId, failures: u32) -> R
         return Err(Trouble::NoKey);
     }
     let held = node.writer.ledger().edge(&origin);
+    // What is asked for tells the other side what this node holds, so that must be on the disk.
+    node.writer.durable(node.writer.ledger().last_ticket()).await;
     let wait = if failures == 0 { node.config.peers.poll_wait_secs } else { 0 };
     let url = format!("{checkpoint_url}?newer_than={}&wait_secs={wait}", held.size());
     let answer = node.client.get(&url, Duration::from_secs(wait + 10)).await.map_err(FetchError::from)?;
@@ -119,10 +135,22 @@ async fn round(node: &Arc<Node>, institution: InstitutionId, failures: u32) -> R
     }
     let source = Source { base: &base, origin: &origin, keys: &keys, note: &note, size: head.size };
     while node.writer.ledger().edge(&origin).size() < head.size {
-        let accepted = fetch::step(node, source, &node.writer.ledger().edge(&origin)).await?;
+        let accepted = next_step(node, source).await?;
         hand_over(node, institution, accepted).await?;
     }
     Ok(Round::Grown)
+}
+
+/// The next verified step, as far as the clock here has come: the entries before the first that is too far ahead.
+async fn next_step(node: &Node, source: Source<'_>) -> Result<mirror::Accepted, Trouble> {
+    let held = node.writer.ledger().edge(source.origin);
+    let step = fetch::step(node, source, &held, STEP_ENTRIES).await?;
+    match first_ahead(step.entries().iter().map(|entry| &**entry), node.writer.now()) {
+        None => Ok(step),
+        Some((0, at)) => Err(Trouble::TooEarly(at)),
+        // They are proved to be a beginning of the signed head, which is kept with them.
+        Some((before, _)) => Ok(fetch::step(node, source, &held, before as u64).await?),
+    }
 }
 
 /// A head that is not longer than ours: the same, an older one that fits, or proof of a fork.

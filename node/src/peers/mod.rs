@@ -4,10 +4,12 @@
 //! may stand in no record, the start rule asks once, and heads are compared with everyone in turn.
 
 pub mod client;
+pub mod clocks;
 pub mod compare;
 pub mod courier;
 pub mod fetch;
 pub mod follower;
+pub mod holders;
 pub mod start;
 
 use domain::ids::InstitutionId;

@@ -159,7 +159,7 @@ async fn restore(node: &Arc<Node>, source: Source<'_>) -> Result<u64, RestoreErr
         if held.size() >= source.size {
             return Ok(held.size() - first);
         }
-        let step = fetch::step(node, source, &held).await?;
+        let step = fetch::step(node, source, &held, fetch::STEP_ENTRIES).await?;
         let writer = node.writer.clone();
         let taken = tokio::task::spawn_blocking(move || writer.restore(&step)).await;
         match taken.map_err(|_| RestoreError::Here(Reason::Closing))? {

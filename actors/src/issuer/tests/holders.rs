@@ -70,6 +70,41 @@ fn a_person_is_registered_once_or_told_why_not() {
     drop(first);
 }
 
+/// The registrar wrote, and the community never heard it: the same question has the same answer, for a day.
+#[test]
+fn a_lost_answer_is_given_again_and_nothing_else_is() {
+    type Change = fn(&mut Registration, &mut Town);
+    let table: [(&str, Change, bool); 9] = [
+        ("nothing", |_, _| (), true),
+        ("other random ids", |r, _| (r.holder, r.enrolments[0].id) = (uuid(810), EnrolmentId(uuid(910))), true),
+        ("hours later", |_, t| t.pass(Millis::hours(23)), true),
+        ("a day later", |_, t| t.pass(Millis::hours(25)), false),
+        ("another name", |r, _| r.person.name = "Somebody Else".into(), false),
+        ("another class", |r, _| r.class = Class::Chronic, false),
+        ("another community", |r, _| r.community = id("qinhuai"), false),
+        ("another phone", |r, t| r.main_key = Some(holder().main_key(t)), false),
+        ("another key for the programme", |r, _| r.enrolments[0].key = Some(holder().ecg.public()), false),
+    ];
+    for (what, change, is_answered) in table {
+        let (mut town, _, _) = town();
+        let (somebody, registration) = other(&town);
+        let first = register(&mut town, registration.clone()).unwrap();
+        let size = town.read(health(), |work| work.cursor(health()).next);
+        let mut again = registration;
+        change(&mut again, &mut town);
+        if what.contains("later") {
+            again.main_key = Some(somebody.main_key(&town));
+        }
+        match register(&mut town, again) {
+            Ok(answer) => assert!(is_answered && answer == first, "{what}"),
+            Err(refused) => {
+                assert!(!is_answered && refused.reason() == Reason::DocumentRegistered, "{what}: {refused}")
+            }
+        }
+        assert_eq!(town.read(health(), |work| work.cursor(health()).next), size, "{what}: nothing is written");
+    }
+}
+
 #[test]
 fn a_main_key_is_proved_by_itself_and_lately() {
     let (mut town, _, _) = town();

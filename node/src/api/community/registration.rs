@@ -262,6 +262,14 @@ async fn register(
     let granted = receipted.result.ok_or_else(|| {
         Problem::new(Reason::PeerUnreachable).detail("the registrar's answer does not name the enrolments")
     })?;
+    let is_again = granted.enrolments.iter().any(|e| application.enrolment_ids.get(&e.programme) != Some(&e.id));
+    if let (true, Some(card)) = (is_again, card) {
+        // It was registered before, and the answer did not come or was not kept: no card of those keys is printed.
+        if answer::read(node, |work| people::of(&work.tx, granted.holder)).await.is_some() {
+            return Err(Problem::new(Reason::DocumentRegistered));
+        }
+        put_card(node, granted.holder, card, &granted.enrolments).await?;
+    }
     let registered = Registered {
         form,
         granted: granted.clone(),
@@ -317,15 +325,20 @@ async fn new_card(node: Data<Node>, post: Post<WhoseCard>) -> Result<HttpRespons
         let holder = post.body.holder;
         let person = answer::read(&node, |work| people::of(&work.tx, holder)).await.ok_or(Reason::HolderUnknown)?;
         let card = Card::generate(&mut rand::rng());
-        let keys = CardKeys::of(&card, person.enrolments.iter().map(|e| (&e.programme, e.id)));
-        let path = format!("/v1/issuer/holders/{holder}/card");
-        let key = format!("card-{}", keys.card);
-        let _: serde_json::Value = registrar(&node, &path, &key, &keys).await?;
-        let command = Command::KeepCard { holder, card: (keys.card, card.lookup_number()) };
+        let id = put_card(&node, holder, &card, &person.enrolments).await?;
+        let command = Command::KeepCard { holder, card: (id, card.lookup_number()) };
         let done = send(&node, &post, command).await?;
         Ok(answer::created(&node, &done.records, Some(NewCard { card: (&card).into() })))
     })
     .await
+}
+
+/// Has the registrar put a card in a person's name; the card's id.
+async fn put_card(node: &Node, holder: HolderId, card: &Card, enrolments: &[Enrolled]) -> Result<CardId, Problem> {
+    let keys = CardKeys::of(card, enrolments.iter().map(|e| (&e.programme, e.id)));
+    let (path, key) = (format!("/v1/issuer/holders/{holder}/card"), format!("card-{}", keys.card));
+    let _: serde_json::Value = registrar(node, &path, &key, &keys).await?;
+    Ok(keys.card)
 }
 
 /// Look a card up by the twelve digits printed on it. They open nothing: they only say whose card it is.

@@ -58,6 +58,7 @@ impl Everyone {
                 dir: dir.join("data"),
                 keys: dir.join("keys"),
                 min_free_disk_mib: 1,
+                scrub_kib_per_sec: 0,
                 marker_dir: dir.to_owned(),
             },
             registrar: Registrar { institution: me(), url: "http://127.0.0.1:1".into(), log_vkey: String::new() },

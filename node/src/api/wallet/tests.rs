@@ -36,6 +36,7 @@ fn node(dir: &std::path::Path, roles: &[Role]) -> Data<Node> {
             dir: dir.join("data"),
             keys: dir.join("keys"),
             min_free_disk_mib: 1,
+            scrub_kib_per_sec: 0,
             marker_dir: dir.to_owned(),
         },
         registrar: Registrar { institution, url: nobody, log_vkey: String::new() },

@@ -78,6 +78,7 @@ pub(crate) fn config(dir: &Path, id: &str, roles: &[Role], trust: Option<&Config
             dir: dir.join(id).join("ledger"),
             keys: dir.join(id).join("keys"),
             min_free_disk_mib: 512,
+            scrub_kib_per_sec: 0,
             marker_dir: dir.join(id),
         },
         registrar,
