@@ -46,7 +46,7 @@ const TABLE: [Row; 6] = [
         ],
     },
     Row {
-        misbehaviours: &["claim-forgotten", "other-steps-pass"],
+        misbehaviours: &["claim-forgotten", "other-steps-pass", "reopening-fails"],
         noticed_by: &[
             "redeemed-at-once",
             "redeemed-once",
@@ -56,6 +56,7 @@ const TABLE: [Row; 6] = [
             "no-second-use",
             "no-second-completion",
             "no-second-redemption",
+            "killed-node-keeps-all",
         ],
     },
     // Whatever the rules say, the desk is told that it is done.
@@ -87,9 +88,9 @@ const TABLE: [Row; 6] = [
             "expired-is-not-booked",
         ],
     },
-    // Consulting hours, people, vouchers and a node are lost.
+    // Consulting hours, people and vouchers are lost, and time stands still for the auditor.
     Row {
-        misbehaviours: &["schedule-row-dropped", "holders-forgotten", "encoding-skipped", "reopening-fails"],
+        misbehaviours: &["schedule-row-dropped", "holders-forgotten", "encoding-skipped", "clock-stuck"],
         noticed_by: &[
             "slots-as-imported",
             "holders-registered",
@@ -97,7 +98,7 @@ const TABLE: [Row; 6] = [
             "vouchers-issued",
             "information-given",
             "holders-arrived",
-            "killed-node-keeps-all",
+            "clock-step",
         ],
     },
     // What no node may accept is accepted by all of them, and stands in the logs.
@@ -157,7 +158,6 @@ const TABLE: [Row; 6] = [
             "records-cut",
             "auditor-overlooks-a-log",
             "auditor-miscounts",
-            "clock-stuck",
         ],
         noticed_by: &[
             "programmes-everywhere",
@@ -177,7 +177,6 @@ const TABLE: [Row; 6] = [
             "redemption-proved-offline",
             "auditor-logs",
             "auditor-conservation",
-            "clock-step",
         ],
     },
 ];
