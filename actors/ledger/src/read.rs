@@ -7,15 +7,15 @@ use crate::layout;
 use crate::log::Ledger;
 use crate::merkle::{self, Hash, Hashes};
 use crate::store::Row;
-use crate::tile::{self, TILE_WIDTH, TileError, TileHashes, TileTree, encode_bundle};
+use crate::tile::{self, TILE_WIDTH, TileError, TileKind, TilePath, TileTree, encode_bundle};
 
 /// Bytes of a hash in a tile.
 const HASH_BYTES: usize = 32;
 
-/// Full tiles kept hashed for proofs, of 16 KiB each.
+/// Tiles kept hashed for proofs, of 16 KiB each.
 pub(crate) const HASHED_TILES: usize = 4_096;
 
-/// Full tiles kept hashed.
+/// Tiles kept hashed.
 pub(crate) type HashedTiles = quick_cache::sync::Cache<TileName, Arc<TileTree>>;
 
 /// Names a tile.
@@ -24,6 +24,7 @@ pub(crate) struct TileName {
     origin: Arc<str>,
     level: u8,
     index: u64,
+    width: u16,
 }
 
 /// The same, borrowed; it hashes alike.
@@ -32,11 +33,12 @@ struct TileRef<'a> {
     origin: &'a str,
     level: u8,
     index: u64,
+    width: u16,
 }
 
 impl quick_cache::Equivalent<TileName> for TileRef<'_> {
     fn equivalent(&self, name: &TileName) -> bool {
-        (self.origin, self.level, self.index) == (&*name.origin, name.level, name.index)
+        (self.origin, self.level, self.index, self.width) == (&*name.origin, name.level, name.index, name.width)
     }
 }
 
@@ -185,15 +187,16 @@ impl Ledger {
         self.tile_of(origin, durable, in_memory, level, index, width)
     }
 
-    /// A full tile, hashed; `None` if it is not full within the durable head. A full tile never changes.
+    /// A tile as far as it lies within the durable head, hashed. Of one width it never changes.
     fn hashed_tile(&self, origin: &str, durable: &Durable, level: u8, index: u64) -> Option<Arc<TileTree>> {
+        let hashes = durable.size().checked_shr(8 * u32::from(level)).unwrap_or_default();
+        let width = hashes.saturating_sub(index.saturating_mul(TILE_WIDTH as u64)).min(TILE_WIDTH as u64) as u16;
         let tiles = &self.shared.hashed_tiles;
-        if let Some(tree) = tiles.get(&TileRef { origin, level, index }) {
+        if let Some(tree) = tiles.get(&TileRef { origin, level, index, width }) {
             return Some(tree);
         }
-        let bytes = self.durable_tile(origin, durable, level, index, TILE_WIDTH as u16)?;
-        let tree = Arc::new(TileTree::new(&bytes)?);
-        tiles.insert(TileName { origin: origin.into(), level, index }, tree.clone());
+        let tree = Arc::new(TileTree::new(&self.durable_tile(origin, durable, level, index, width)?)?);
+        tiles.insert(TileName { origin: origin.into(), level, index, width }, tree.clone());
         Some(tree)
     }
 
@@ -269,13 +272,10 @@ impl Hashes for Nodes<'_> {
     fn subtree(&self, level: u8, index: u64) -> Result<Hash, TileError> {
         let Nodes { ledger, origin, durable } = *self;
         let (tile_level, tile_index, height, nth) = tile::place_of(level, index);
-        let node = || ledger.hashed_tile(origin, durable, tile_level, tile_index)?.subtree(height, nth);
-        if let Some(node) = node() {
-            return Ok(node);
-        }
-        // The tile at the edge is not full yet.
-        let tile = |level, index, width| ledger.durable_tile(origin, durable, level, index, width);
-        TileHashes(tile).subtree(level, index)
+        let node = ledger.hashed_tile(origin, durable, tile_level, tile_index).and_then(|t| t.subtree(height, nth));
+        let width = ((nth + 1) << height) as u16;
+        let kind = TileKind::Hashes(tile_level);
+        node.ok_or(TileError::Missing(TilePath { kind, index: tile_index, width }))
     }
 }
 

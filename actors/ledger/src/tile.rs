@@ -326,33 +326,42 @@ where
     }
 }
 
-/// A full tile with every node above its hashes: what proofs within it need, without hashing it again.
+/// A tile with every node above its hashes: what proofs within it need, without hashing it again.
 #[derive(Clone, Debug)]
-pub struct TileTree(
-    // The node below `n` on the left is `2n`, on the right `2n + 1`; the root is 1, the tile's hashes begin at 256.
-    Box<[Hash]>,
-);
+pub struct TileTree {
+    width: usize,
+    // The node below `n` on the left is `2n`, on the right `2n + 1`; the root is 1, the tile's hashes begin at 256. Nodes
+    // above hashes that a partial tile does not have mean nothing.
+    nodes: Box<[Hash]>,
+}
 
 impl TileTree {
-    /// Hashes a full tile; `None` if it has not the size of one.
+    /// Hashes a tile, full or partial; `None` if it holds no whole number of hashes, or too many.
     pub fn new(tile: &[u8]) -> Option<TileTree> {
-        if tile.len() != TILE_BYTES {
+        let width = tile.len() / HASH_BYTES;
+        if !tile.len().is_multiple_of(HASH_BYTES) || width > TILE_WIDTH {
             return None;
         }
         let mut nodes = vec![crate::merkle::EMPTY_ROOT; 2 * TILE_WIDTH];
         for (node, hash) in nodes[TILE_WIDTH..].iter_mut().zip(tile.chunks_exact(HASH_BYTES)) {
             *node = to_hash(hash);
         }
-        for n in (1..TILE_WIDTH).rev() {
-            nodes[n] = node_hash(&nodes[2 * n], &nodes[2 * n + 1]);
+        for height in 1..=TILE_HEIGHT {
+            let first = TILE_WIDTH >> height;
+            for n in first..first + (width >> height) {
+                nodes[n] = node_hash(&nodes[2 * n], &nodes[2 * n + 1]);
+            }
         }
-        Some(TileTree(nodes.into()))
+        Some(TileTree { width, nodes: nodes.into() })
     }
 
     /// The root of the subtree of 2^height of the tile's hashes from `nth` * 2^height on, if the tile has it.
     pub fn subtree(&self, height: u8, nth: usize) -> Option<Hash> {
-        let width = TILE_WIDTH.checked_shr(height.into()).filter(|width| nth < *width)?;
-        self.0.get(width + nth).copied()
+        let first = TILE_WIDTH.checked_shr(height.into())?;
+        if height > TILE_HEIGHT || nth >= self.width >> height {
+            return None;
+        }
+        self.nodes.get(first + nth).copied()
     }
 }
 
@@ -499,6 +508,7 @@ mod tests {
                     if let Some(tree) = disk.read(tile_level, tile).and_then(|bytes| TileTree::new(&bytes)) {
                         prop_assert_eq!(tree.subtree(height, nth), Some(row[index as usize]));
                         prop_assert_eq!(tree.subtree(height, TILE_WIDTH >> height), None);
+                        prop_assert_eq!(tree.subtree(9, 0), None);
                     }
                 }
             }
