@@ -129,6 +129,8 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
             .split_for_parts();
         let answering = node.clone();
         app.configure(api::extractors)
+            .service(actix_web::web::redirect("/", "/docs/"))
+            .service(actix_web::web::redirect("/docs", "/docs/"))
             .service(utoipa_swagger_ui::SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", openapi))
             .default_service(actix_web::web::to(nothing_here))
             .wrap_fn(move |request, service| {

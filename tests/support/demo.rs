@@ -1,6 +1,7 @@
 //! Runs of the demo, with good nodes and with broken ones.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -60,11 +61,22 @@ pub fn run(dir: &Path, misbehaviours: &[&str]) -> Run {
 /// How nodes misbehave that are started again after a good story.
 pub const AGAIN: [&str; 2] = ["logs-shown-half", "redemptions-unsaid"];
 
+/// What a demo leaves can be verified with the configuration that stands beside it, and is nobody else's to read.
+fn left_behind(dir: &Path) {
+    let home = dir.join("audit-jiangsu");
+    let verified = Command::new(program()).arg("verify").arg("--config").arg(home.join("node.toml")).output().unwrap();
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    let mode = std::fs::metadata(home.join("store/store/db")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
+}
+
 /// A good run, and a second one of misbehaving nodes from the same directory; made once for all tests.
 pub fn good_and_again() -> &'static (Run, Run) {
     static RUNS: OnceLock<(Run, Run)> = OnceLock::new();
     RUNS.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
-        (run(dir.path(), &[]), run(dir.path(), &AGAIN))
+        let good = run(dir.path(), &[]);
+        left_behind(dir.path());
+        (good, run(dir.path(), &AGAIN))
     })
 }

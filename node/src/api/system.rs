@@ -100,6 +100,8 @@ pub struct Status {
     clock_ahead_secs: i64,
     /// How its clock stands to its peers' clocks.
     clock_verdict: Verdict,
+    /// Whether the registrar has registered it, as far as the registrar's log is known here.
+    member: bool,
     /// Whether it may write.
     ready: bool,
     /// Why it may not, or that it may.
@@ -145,7 +147,7 @@ pub struct LogStatus {
 #[utoipa::path(tag = "node", responses((status = 200, body = Status)))]
 #[get("/v1/status")]
 async fn status(node: Data<Node>, _get: Get) -> Result<HttpResponse, Problem> {
-    let logs = answer::read(&node, |work| {
+    let (member, logs) = answer::read(&node, |work| {
         let mut logs = Vec::new();
         for institution in work.registry.members.keys() {
             let cursor = work.cursor(*institution);
@@ -162,7 +164,7 @@ async fn status(node: Data<Node>, _get: Get) -> Result<HttpResponse, Problem> {
                 forked: work.fork(*institution).is_some(),
             });
         }
-        logs
+        (work.registry.members.contains_key(&node.config.institution), logs)
     })
     .await;
     Ok(HttpResponse::Ok().json(Status {
@@ -172,6 +174,7 @@ async fn status(node: Data<Node>, _get: Get) -> Result<HttpResponse, Problem> {
         clock: if node.clock.is_federation() { "federation" } else { "real" },
         clock_ahead_secs: node.clock.ahead().0 / 1_000,
         clock_verdict: node.clock_verdict(),
+        member,
         ready: node.may_write() && !node.clock_verdict().is_off,
         writing: node.why(),
         scrubbed_at: node.scrubbed(),

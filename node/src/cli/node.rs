@@ -72,6 +72,9 @@ pub(super) struct Status {
     /// Seconds that a federation clock is ahead.
     #[serde(default)]
     pub clock_ahead_secs: i64,
+    /// Whether the registrar has registered it, as far as it knows.
+    #[serde(default = "yes")]
+    pub member: bool,
     /// Whether it may write.
     pub ready: bool,
     /// Why it may not.
@@ -82,6 +85,11 @@ pub(super) struct Status {
     /// Version of its program.
     #[serde(default)]
     pub version: String,
+}
+
+/// A node of an older version says nothing.
+const fn yes() -> bool {
+    true
 }
 
 /// What a node holds of one log.

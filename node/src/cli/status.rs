@@ -38,13 +38,20 @@ pub(super) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     } else {
         say(&page(&status));
     }
-    let good = status.ready && !status.logs.iter().any(|log| log.upgrade_needed);
+    let good = status.member && status.ready && !status.logs.iter().any(|log| log.upgrade_needed);
     Ok(ExitCode::from(if good { GOOD } else { BAD }))
 }
 
 fn page(status: &Status) -> String {
     let roles: Vec<&str> = status.roles.iter().map(|role| role.as_str()).collect();
-    let ready = if status.ready { "may write".to_owned() } else { format!("may NOT write: {}", status.writing) };
+    let ready = match status.ready {
+        true if status.member => "may write".to_owned(),
+        true => {
+            "is NO MEMBER yet: the registrar's operator posts its join.json, and what it writes before counts nowhere"
+                .to_owned()
+        }
+        false => format!("may NOT write: {}", status.writing),
+    };
     let clock = match status.clock_ahead_secs {
         ahead if status.clock == "federation" => {
             format!("the demo's clock, {} ahead", span(Millis(ahead.saturating_mul(1_000))))

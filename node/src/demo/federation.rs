@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
 use super::client::{As, Client};
-use crate::config::Config;
+use crate::config::{Config, Http, Registrar, Store};
 use crate::keys::NodeKeys;
 
 /// The configuration of each institution, the registrar first.
@@ -80,6 +80,7 @@ pub(super) struct Federation {
     kept: bool,
     marker_dir: PathBuf,
     members: Vec<Member>,
+    ports_were_taken: bool,
     /// Held as long as the configured ports are used, so that another demo on this machine takes others.
     _ports: Option<File>,
 }
@@ -98,14 +99,11 @@ impl Federation {
         let offset = configs[0].offset().context("utc_offset_minutes")?;
         let (ports, binds) = addresses(&dir, &configs)?;
         let mut members = Vec::new();
-        for ((config, text), bind) in configs.into_iter().zip(CONFIGS).zip(binds) {
+        let ports_were_taken = configs.iter().map(|c| c.http.bind).ne(binds.iter().copied());
+        for (config, bind) in configs.iter().zip(binds) {
             let id = config.institution.to_string();
             let home = dir.join(&id);
             fs::create_dir_all(&home)?;
-            let file = home.join("node.toml");
-            if !file.exists() {
-                fs::write(&file, text)?;
-            }
             let keys = NodeKeys::load_or_make(&home.join("keys"))?;
             let url = format!("http://{bind}");
             let entry = keys.entry(config.institution, &config.roles, &url, &config.origin());
@@ -119,7 +117,42 @@ impl Federation {
         let shm = Path::new("/dev/shm");
         let marker_dir = if shm.is_dir() { shm.join(format!("voucher-demo-{mark}")) } else { dir.join("boot") };
         fs::create_dir_all(&marker_dir)?;
-        Ok(Self { dir, offset, kept, marker_dir, members, _ports: ports })
+        let federation = Self { dir, offset, kept, marker_dir, members, ports_were_taken, _ports: ports };
+        configs.into_iter().try_for_each(|config| federation.configure(config))?;
+        Ok(federation)
+    }
+
+    /// Writes a node's configuration: the example of `config/`, with the places and addresses of this federation.
+    fn configure(&self, config: Config) -> anyhow::Result<()> {
+        let registrar = self.registrar();
+        let member = self.members.iter().find(|m| m.entry.institution == config.institution);
+        let Some(Member { told, home, bind, .. }) = member else { return Ok(()) };
+        let config = Config {
+            http: Http { bind: *bind, url: told.url.clone(), ..config.http },
+            store: Store {
+                dir: home.join("store"),
+                keys: home.join("keys"),
+                marker_dir: self.marker_dir.clone(),
+                ..config.store
+            },
+            registrar: Registrar {
+                url: registrar.url.clone(),
+                log_vkey: registrar.log_vkey.clone(),
+                ..config.registrar
+            },
+            ..config
+        };
+        let text = toml::to_string(&config).context("node.toml")?;
+        fs::write(
+            home.join("node.toml"),
+            format!("# Written by the demo. Each field: docs/operating/setup.md\n\n{text}"),
+        )?;
+        Ok(())
+    }
+
+    /// Whether the nodes listen elsewhere than `config/` says, because a port was taken.
+    pub(super) const fn ports_were_taken(&self) -> bool {
+        self.ports_were_taken
     }
 
     /// The institutions, the registrar first.
@@ -177,8 +210,6 @@ impl Federation {
     ///
     /// The process cannot be started.
     pub(super) async fn start_one(&mut self, id: &str, ahead: Millis) -> anyhow::Result<()> {
-        let registrar = self.registrar().clone();
-        let marker_dir = self.marker_dir.clone();
         let member = self.member(id)?;
         let output = File::options().create(true).append(true).open(member.home.join("node.log"))?;
         let mut command = Command::new(std::env::current_exe()?);
@@ -190,13 +221,6 @@ impl Federation {
             .arg(ahead.0.to_string())
             .arg("--stop-at-eof")
             .env("NO_COLOR", "1")
-            .env("VOUCHER__HTTP__BIND", member.bind.to_string())
-            .env("VOUCHER__HTTP__URL", &member.told.url)
-            .env("VOUCHER__STORE__DIR", member.home.join("store"))
-            .env("VOUCHER__STORE__KEYS", member.home.join("keys"))
-            .env("VOUCHER__STORE__MARKER_DIR", marker_dir)
-            .env("VOUCHER__REGISTRAR__URL", &registrar.url)
-            .env("VOUCHER__REGISTRAR__LOG_VKEY", &registrar.log_vkey)
             // The node stops when this pipe closes, so none outlives the demo, however that ends.
             .stdin(Stdio::piped())
             .stdout(output.try_clone()?)

@@ -296,5 +296,17 @@ fn addresses(world: &mut World) {
     for Institution { id, url, .. } in federation.institutions() {
         story.tell(format!("{id:<18} {url}   {url}/docs/   {url}/v1/status"));
     }
+    if federation.ports_were_taken() {
+        story.tell("A port of 7101 to 7106 is in use by another program, so the nodes listen on free ports.");
+    }
+    let url = |id: &str| federation.institutions().find(|i| i.id == id).map_or("", |i| i.url.as_str());
+    story.tell("For the walk through the interface in README:");
+    story.tell(format!(
+        "ISSUER={} COMMUNITY={} HOSPITAL={} AUDITOR={}",
+        url("nanjing-health"),
+        url("community-xuanwu"),
+        url("hospital-gulou"),
+        url("audit-jiangsu")
+    ));
     story.tell(format!("The files are in {}.", federation.dir.display()));
 }

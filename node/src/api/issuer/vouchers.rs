@@ -77,7 +77,10 @@ async fn in_parts<T>(
             repeated = false;
             let act = Act { operator: post.caller.operator(), idempotency: Some(idempotency) };
             let asked = role.send(Ask::<Issuer> { act, command: make(size) }).await?;
-            let so_far = |refused| Problem::from(refused).detail(format!("{done} are done; the same key goes on"));
+            let so_far = |refused| match done {
+                0 => Problem::from(refused),
+                done => Problem::from(refused).detail(format!("{done} are done; the same key goes on")),
+            };
             let Done { records, .. } = asked.map_err(so_far)?;
             records
         };
