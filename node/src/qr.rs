@@ -7,8 +7,9 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
-use image::imageops::{self, FilterType};
+use image::imageops;
 use image::{GrayImage, ImageFormat, ImageReader, Limits, Luma};
 use qrcode::bits::Bits;
 use qrcode::{Color, EcLevel, QrCode, Version};
@@ -45,6 +46,9 @@ pub const MAX_CODES: usize = 4;
 
 /// Longest sides to which a photo is brought for a try, in pixels, in order: what phones send, small codes, blurred ones.
 const TRY_PIXELS: [u32; 3] = [1200, 2400, 500];
+
+/// No try begins so long after the first.
+pub const TRY_FOR: Duration = Duration::from_secs(2);
 
 /// Dots to a module in an SVG's natural size.
 const SVG_DOTS_PER_MODULE: u32 = 8;
@@ -143,7 +147,8 @@ pub fn png(text: &str, dots_per_module: u32) -> Result<Vec<u8>, QrError> {
 
 /// Reads the QR codes of a photo (PNG, JPEG or WebP): their texts, at most [`MAX_CODES`], each once.
 ///
-/// Takes up to some seconds for a large picture without a code: call it off the threads that answer requests.
+/// Takes up to some seconds for a picture without a code, more for one that was made to look like many: call it off the
+/// threads that answer requests, and few at a time. No try begins after [`TRY_FOR`].
 ///
 /// # Errors
 ///
@@ -153,10 +158,14 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<String>, QrError> {
         return Err(QrError::TooManyBytes);
     }
     let photo = shielded(|| read_photo(bytes)).unwrap_or(Err(QrError::Damaged))?;
+    let began = Instant::now();
     for longest in TRY_PIXELS {
+        if began.elapsed() > TRY_FOR {
+            break;
+        }
         let mut scaled = shrink(&photo, longest);
         let mut texts = Vec::new();
-        while texts.len() < MAX_CODES {
+        while texts.len() < MAX_CODES && began.elapsed() <= TRY_FOR {
             let Some(found) = read_code(&scaled) else { break };
             if !texts.iter().any(|text| text == found.getText()) {
                 texts.push(found.getText().to_owned());
@@ -238,7 +247,8 @@ fn shrink(photo: &GrayImage, longest: u32) -> GrayImage {
     }
     let part =
         |side: u32| u32::try_from(u64::from(side) * u64::from(longest) / u64::from(now)).unwrap_or(longest).max(1);
-    imageops::resize(photo, part(photo.width()), part(photo.height()), FilterType::Triangle)
+    // By sums of whole pixels: a filter would hold the photo in memory again, in floats.
+    imageops::thumbnail(photo, part(photo.width()), part(photo.height()))
 }
 
 /// One code of the picture, if there is any, by local thresholds (uneven light) or by one for all (noise).

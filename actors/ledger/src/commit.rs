@@ -12,7 +12,7 @@ use crate::frame::HeadRow;
 use crate::journal::Journal;
 use crate::log::{MAX_BATCH_BYTES, Shared};
 use crate::marker::Marker;
-use crate::merkle::{Hash, leaf_hash};
+use crate::merkle::{EMPTY_ROOT, Hash, leaf_hash};
 use crate::mirror::{Accepted, Head};
 use crate::store::Changes;
 
@@ -173,8 +173,13 @@ fn commit(shared: &Shared, journal: &mut Journal, marker: Option<&Marker>, batch
     stop.unless("syncing the journal", journal.sync());
     let micros = start.elapsed().as_micros() as u64;
     fail::point("journal-synced");
-    if let (Some(marker), Some((durable, _))) = (marker, touched.get(&shared.origin)) {
-        stop.unless("writing the marker", marker.write(durable.size(), durable.root));
+    if let Some(marker) = marker {
+        let own = |durable: &Durable| (durable.size(), durable.root);
+        let (size, root) = match touched.get(&shared.origin) {
+            Some((durable, _)) => own(durable),
+            None => shared.book.read().logs.get(&shared.origin).map_or((0, EMPTY_ROOT), |log| own(&log.durable)),
+        };
+        stop.unless("writing the marker", marker.write(size, root, journal.position().sequence));
     }
     let counters = &shared.counters;
     counters.commits.fetch_add(1, Ordering::Relaxed);

@@ -12,8 +12,8 @@ use crate::merkle::Hash;
 /// Longest boot id, in bytes. Linux writes 36.
 pub const MAX_BOOT_ID_BYTES: usize = 128;
 
-const MAGIC: &[u8; 8] = b"SVMARK1\n";
-const BYTES: usize = 8 + 2 + MAX_BOOT_ID_BYTES + 8 + 32 + 4;
+const MAGIC: &[u8; 8] = b"SVMARK2\n";
+const BYTES: usize = 8 + 2 + MAX_BOOT_ID_BYTES + 8 + 32 + 8 + 4;
 
 /// What a marker says: in this boot the log had reached this head, and callers were told so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,12 +24,19 @@ pub struct Mark {
     pub size: u64,
     /// Root of the log at that size.
     pub root: Hash,
+    /// Number of the journal's last frame that was durable, whatever it holds.
+    pub frame: u64,
 }
 
 impl Mark {
     /// Whether a journal whose last own head is (`size`, `root`) has reached this mark, in the same boot.
     pub fn reached_by(&self, boot_id: &str, size: u64, root: &Hash) -> bool {
         self.boot_id == boot_id && (size > self.size || (size == self.size && *root == self.root))
+    }
+
+    /// Whether a journal whose last good frame is `frame` lacks one that callers were told of, in the same boot.
+    pub fn is_behind(&self, boot_id: &str, frame: u64) -> bool {
+        self.boot_id == boot_id && frame < self.frame
     }
 
     fn to_bytes(&self) -> [u8; BYTES] {
@@ -42,6 +49,7 @@ impl Mark {
         bytes.resize(10 + MAX_BOOT_ID_BYTES, 0);
         bytes.extend_from_slice(&self.size.to_le_bytes());
         bytes.extend_from_slice(&self.root.0);
+        bytes.extend_from_slice(&self.frame.to_le_bytes());
         bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
         bytes.try_into().expect("the parts above add up to BYTES")
     }
@@ -56,11 +64,13 @@ impl Mark {
         let (length, body) = body.split_first_chunk::<2>()?;
         let (boot, body) = body.split_first_chunk::<MAX_BOOT_ID_BYTES>()?;
         let boot = boot.get(..usize::from(u16::from_le_bytes(*length)))?;
-        let (size, root) = body.split_first_chunk::<8>()?;
+        let (size, body) = body.split_first_chunk::<8>()?;
+        let (root, frame) = body.split_first_chunk::<32>()?;
         Some(Mark {
             boot_id: String::from_utf8(boot.to_vec()).ok()?,
             size: u64::from_le_bytes(*size),
-            root: Hash(root.try_into().ok()?),
+            root: Hash(*root),
+            frame: u64::from_le_bytes(frame.try_into().ok()?),
         })
     }
 }
@@ -88,13 +98,14 @@ impl Marker {
         Ok((Marker { file, path, boot_id: boot_id.to_owned() }, before))
     }
 
-    /// Says that the log has reached (`size`, `root`): one write at the start of the kept-open file.
+    /// Says that the log has reached (`size`, `root`) and the journal this frame: one write at the start of the kept-open
+    /// file.
     ///
     /// # Errors
     ///
     /// The write fails.
-    pub fn write(&self, size: u64, root: Hash) -> io::Result<()> {
-        let mark = Mark { boot_id: self.boot_id.clone(), size, root };
+    pub fn write(&self, size: u64, root: Hash, frame: u64) -> io::Result<()> {
+        let mark = Mark { boot_id: self.boot_id.clone(), size, root, frame };
         self.file.write_all_at(&mark.to_bytes(), 0)
     }
 
@@ -110,7 +121,8 @@ mod tests {
 
     #[test]
     fn a_mark_is_reached_by_the_same_boot_only() {
-        let mark = Mark { boot_id: "b1".into(), size: 5, root: Hash([5; 32]) };
+        let mark = Mark { boot_id: "b1".into(), size: 5, root: Hash([5; 32]), frame: 9 };
+        assert!(mark.is_behind("b1", 8) && !mark.is_behind("b1", 9) && !mark.is_behind("b2", 8));
         // boot, size, root, reached
         let table =
             [("b1", 5, 5, true), ("b1", 6, 6, true), ("b1", 5, 6, false), ("b1", 4, 4, false), ("b2", 6, 6, false)];
@@ -124,9 +136,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (marker, before) = Marker::open(dir.path(), "log.example/a", "boot").unwrap();
         assert_eq!(before, None);
-        marker.write(9, Hash([1; 32])).unwrap();
+        marker.write(9, Hash([1; 32]), 4).unwrap();
         let said = Marker::open(dir.path(), "log.example/a", "other").unwrap().1.unwrap();
-        assert_eq!(said, Mark { boot_id: "boot".into(), size: 9, root: Hash([1; 32]) });
+        assert_eq!(said, Mark { boot_id: "boot".into(), size: 9, root: Hash([1; 32]), frame: 4 });
         assert_eq!(Marker::open(dir.path(), "log.example/b", "boot").unwrap().1, None);
 
         let mut bytes = std::fs::read(marker.path()).unwrap();

@@ -220,8 +220,17 @@ fn open_with(
     replay.check_signature(&origin)?;
     report.replayed_frames = replay.frames;
     let mut book = replay.book;
+    let (marker, mark) =
+        Marker::open(&options.marker_dir, &origin, &options.boot_id).map_err(io("opening the marker"))?;
     let journal = match end {
         Some(end) => {
+            // A write that was torn was told to nobody. In this boot the marker knows what was told.
+            if end.torn_bytes > 0 && mark.as_ref().is_some_and(|m| m.is_behind(&options.boot_id, end.position.sequence))
+            {
+                let Position { segment, offset, .. } = end.position;
+                let reason = "a frame that was acknowledged cannot be read".into();
+                return Err(JournalError::Damaged { segment, offset, reason }.into());
+            }
             report.torn_bytes = end.torn_bytes;
             Journal::resume(disk, end, options.segment_bytes)
         }
@@ -234,8 +243,6 @@ fn open_with(
 
     let own = book.logs.entry(origin.clone()).or_default();
     (report.size, report.root) = (own.durable.size(), Some(own.durable.root));
-    let (marker, mark) =
-        Marker::open(&options.marker_dir, &origin, &options.boot_id).map_err(io("opening the marker"))?;
     report.plain_restart =
         mark.is_some_and(|mark| mark.reached_by(&options.boot_id, own.durable.size(), &own.durable.root));
 

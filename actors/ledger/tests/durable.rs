@@ -6,7 +6,7 @@ mod support;
 use std::path::Path;
 
 use ledger::journal::JournalError;
-use ledger::log::{Batch, Ledger, SubmitError};
+use ledger::log::{Batch, Ledger, Options, SubmitError};
 use ledger::merkle::{leaf_hash, verify_consistency, verify_inclusion};
 use ledger::recover::OpenError;
 use support::*;
@@ -209,11 +209,41 @@ fn s14_a_torn_last_frame_is_cut_and_nothing_else() {
     for (torn, size) in [(end - 1, 2), (end - 200, 2), (end, 3)] {
         std::fs::write(&path, &bytes[..torn]).unwrap();
         let _ = std::fs::remove_dir_all(dir.path().join("data/store"));
-        let (ledger, report) = open(options(dir.path()));
+        // The machine lost its power: nobody knows whether the last write was acknowledged, so the others are asked.
+        let after_power_cut = Options { boot_id: "boot-2".into(), ..options(dir.path()) };
+        let (ledger, report) = open(after_power_cut);
         assert_eq!((report.size, report.torn_bytes > 0), (size, size == 2), "cut at {torn}");
-        assert_eq!(report.plain_restart, size == 3, "what was acknowledged is missing, and the marker knows");
+        assert!(!report.plain_restart);
         complete(&ledger, size);
     }
+    let (ledger, report) = open(options(dir.path()));
+    assert!(report.plain_restart);
+    complete(&ledger, 3);
+}
+
+/// The same in the boot in which it was acknowledged: no tear, but damage, whatever the frame holds.
+#[test]
+fn s14_an_acknowledged_last_frame_that_cannot_be_read_stops_the_node() {
+    let dir = tempfile::tempdir().unwrap();
+    written(dir.path(), 3, false);
+    let path = segment(dir.path(), 1);
+    let (ledger, _) = open(options(dir.path()));
+    let private = [(b"p9".to_vec(), Some(b"sealed".to_vec()))].into();
+    wait(&ledger, ledger.submit(Batch { private, ..Batch::default() }).unwrap());
+    ledger.close();
+    let good = std::fs::read(&path).unwrap();
+    let end = good.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let flipped: Vec<u8> =
+        good.iter().enumerate().map(|(at, byte)| if at == end - 3 { byte ^ 1 } else { *byte }).collect();
+    for bytes in [&flipped[..], &good[..end - 1]] {
+        std::fs::write(&path, bytes).unwrap();
+        let _ = std::fs::remove_dir_all(dir.path().join("data/store"));
+        let error = Ledger::open(options(dir.path())).err().expect("damage must not open");
+        assert!(matches!(error, OpenError::Journal(JournalError::Damaged { segment: 1, .. })), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), bytes, "nothing is cut off");
+    }
+    std::fs::write(&path, &good).unwrap();
+    assert!(open(options(dir.path())).0.get_private(b"p9").is_some());
 }
 
 /// Story 14: a byte that turned in a frame which others stand upon is no tear: the node does not start.

@@ -359,9 +359,15 @@ pub struct Decoded {
     pub texts: Vec<String>,
 }
 
+/// Whose turn it is to have a photo read.
+static DECODING: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(1);
+
+/// How long a photo waits for its turn.
+const DECODE_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Reads the QR codes in a photo (PNG, JPEG or WebP, at most 8 MiB).
 ///
-/// Nothing is kept. `422` if the picture cannot be read, or no code is found in it.
+/// Nothing is kept. `503` `busy` while others' photos are read; `422` if the picture cannot be read, or no code is found in it.
 #[utoipa::path(
     tag = "vouchers",
     request_body(content = Vec<u8>, content_type = "image/png"),
@@ -378,8 +384,14 @@ async fn decode(request: HttpRequest, payload: Payload) -> Result<HttpResponse, 
     }
     let bytes = answer::bytes(&request, &mut payload.into_inner(), qr::MAX_PHOTO_BYTES).await;
     let bytes = bytes.map_err(|problem| problem.language(language))?;
-    // Decoding is work for the processor: not on a thread that serves requests.
-    let read = actix_web::web::block(move || qr::decode(&bytes)).await;
+    // Decoding is work for the processor: not on a thread that serves requests, and on one at a time, since anybody may ask.
+    let turn = tokio::time::timeout(DECODE_WAIT, DECODING.acquire()).await;
+    let Ok(Ok(turn)) = turn else { return Err(Problem::new(Reason::Busy).language(language)) };
+    let read = actix_web::web::block(move || {
+        let _turn = turn;
+        qr::decode(&bytes)
+    })
+    .await;
     let texts = match read {
         Ok(Ok(texts)) => texts,
         Ok(Err(error)) => {

@@ -122,7 +122,7 @@ pub(super) fn judge(config: &Config, opened: &Opened) -> Verdict {
     }
     if opened.report.torn_bytes > 0 {
         let torn = opened.report.torn_bytes;
-        verdict.notes.push(format!("{torn} bytes of a torn last write were cut off; nobody was told of them"));
+        verdict.notes.push(format!("{torn} bytes of a torn last write at the journal's end were cut off"));
     }
     if let Err(why) = opened.reading(|| look(config, opened, &mut verdict)) {
         verdict.faults.push(format!("the store cannot be read ({why}). {}", store::SET_ASIDE));
