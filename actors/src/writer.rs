@@ -367,8 +367,9 @@ impl Writer {
     ///
     /// [`Reason::IdempotencyKeyReused`] if the same key came with another request.
     pub fn repeated(&self, idempotency: &Idempotency) -> Result<Option<Done<Repeated>>, Refused> {
+        let key = keys::idempotency(idempotency.key);
         let Done { answer, ticket, .. } =
-            self.read(|work| work.tx.load::<Repeated>(&keys::idempotency(idempotency.key)));
+            self.read(|work| work.tx.load::<Repeated>(&key).or_else(|| work.tx.load_private(&key)));
         let now = self.clock.now();
         match answer.filter(|r| r.at + REMEMBER_REQUESTS > now && !misbehaves("repetitions-done-again")) {
             Some(r) if r.request != idempotency.request => Err(Reason::IdempotencyKeyReused.into()),
@@ -513,6 +514,14 @@ impl Desk<'_> {
         let about = self.work.voucher(voucher).map(|doc| doc.head_name()).ok_or(Refused::NotFound);
         let about = self.or_fail(about.and_then(|head| head.ok_or(Reason::Waiting.into())))?;
         self.write(role, Body::Note(NoteRecord { voucher, about, note }))
+    }
+
+    /// Remembers a request that writes no record, so that its repetition does nothing again. What writes a record is
+    /// remembered by the record.
+    pub fn remember_request(&mut self) {
+        let Some(Idempotency { key, request }) = self.act.idempotency else { return };
+        let repeated = Repeated { request, at: self.now, records: Vec::new() };
+        self.work.tx.store_private(keys::idempotency(key), &repeated);
     }
 
     /// What it has written so far.

@@ -116,6 +116,7 @@ async fn residents_come_in_row_by_row_and_are_confirmed_at_the_desk() {
     assert_eq!(community.folded("community-xuanwu").await, size, "nothing of it is in the ledger");
     confirmed_at_the_desk(&issuer, &community).await;
     refused_at_the_door(&community).await;
+    repeated_late(&community).await;
 }
 
 /// Who is on the list is registered by the document alone; a form that says something else is refused.
@@ -152,6 +153,25 @@ async fn confirmed_at_the_desk(issuer: &TestNode, community: &TestNode) {
     assert_eq!(community.post(off, &other).await.0, 201);
     assert_eq!(community.post(off, &other).await.1["code"], "resident-unknown");
     assert_eq!(community.post(path, &other).await.1["code"], "resident-unknown");
+}
+
+/// An answer that was lost is asked for again, late: what was done since is not undone.
+async fn repeated_late(community: &TestNode) {
+    let path = "/v1/community/residents";
+    let row = json!({
+        "document_type": "passport", "document_number": "E0000001", "name": "Ann", "born": "1949-12-31", "sex": "F",
+        "phone": null, "class": "elderly", "smartphone": false,
+    });
+    let (list, document) =
+        (json!({ "residents": [row] }), json!({ "document_type": "passport", "document_number": "E0000001" }));
+    assert_eq!(community.post_as(path, "list-1", &list).await.unwrap().1["result"]["added"], 1);
+    let removals = "/v1/community/residents/removals";
+    assert_eq!(community.post_as(removals, "list-1", &document).await.unwrap().1["code"], "idempotency-key-reused");
+    assert_eq!(community.post_as(removals, "off-1", &document).await.unwrap().0, 201);
+    let again = community.post_as(path, "list-1", &list).await.unwrap();
+    assert_eq!((again.0, &again.1["repeated"]), (201, &json!(true)), "{}", again.1);
+    assert_eq!(community.post_as(removals, "off-1", &document).await.unwrap().1["repeated"], true);
+    assert_eq!(community.post(removals, &document).await.1["code"], "resident-unknown");
 }
 
 async fn refused_at_the_door(community: &TestNode) {

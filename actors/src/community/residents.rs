@@ -85,6 +85,7 @@ pub(super) fn list(desk: &mut Desk<'_>, fresh: [u8; 32], residents: Vec<Resident
     if residents.len() > MAX_RESIDENTS {
         return Err(Reason::TooLarge.into());
     }
+    desk.remember_request();
     let secret = desk.work.tx.load_private(&secret_key()).unwrap_or_else(|| {
         desk.work.tx.store_private(secret_key(), &fresh);
         fresh
@@ -117,6 +118,7 @@ fn is_same_person(a: &Form, b: &Form) -> bool {
 pub(super) fn unlist(desk: &mut Desk<'_>, kind: &ShortName, number: &str) -> Result<Answer, Refused> {
     let key = row_of(&desk.work.tx, kind, number).filter(|key| desk.work.tx.get(Space::Private, key).is_some());
     desk.work.tx.delete(Space::Private, key.ok_or(Reason::ResidentUnknown)?);
+    desk.remember_request();
     Ok(Answer::Done)
 }
 

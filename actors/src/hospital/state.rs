@@ -35,6 +35,7 @@ pub(super) const MAX_RESULT_BYTES: usize = 16 * 1024;
 pub(super) fn decide(desk: &mut Desk<'_>, command: Command) -> Result<Answer, Refused> {
     match command {
         Command::SetSchedule(mut hours) => {
+            desk.remember_request();
             if misbehaves("schedule-row-dropped") {
                 let monday = hours.iter().position(|h| h.weekday == chrono::Weekday::Mon);
                 monday.map(|row| hours.remove(row));

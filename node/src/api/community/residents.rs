@@ -135,7 +135,7 @@ impl ListedRows {
 /// Take residents into the community's list. Each row is judged for itself; nothing of it enters the ledger.
 ///
 /// The desk then confirms by the document alone, and a form that contradicts the list is refused. The same row again is
-/// `known`, so the same request may be sent again. Another name, sex or date of birth under a listed document is refused as
+/// `known`; the same request again (by its key) does nothing. Another name, sex or date of birth under a listed document is refused as
 /// `resident-differs`: take the old row off the list first.
 ///
 /// `201` with what became of each row; `413` for more than 200.
@@ -149,6 +149,9 @@ async fn list(node: Data<Node>, mut post: Post<Residents>) -> Result<HttpRespons
         clerk(&node, &post)?;
         if rows.len() > MAX_RESIDENTS {
             return Err(Problem::new(Reason::TooLarge).detail(format!("at most {MAX_RESIDENTS} residents")));
+        }
+        if let Some(again) = answer::repeated::<_, ListedRows>(&node, &post).await? {
+            return Ok(again);
         }
         let read = |row| serde_json::from_value(row).map_err(|_| Reason::Malformed).and_then(ResidentRow::resident);
         let read: Vec<Result<Resident, Reason>> = rows.into_iter().map(read).collect();
@@ -187,6 +190,9 @@ struct WhoseDocument {
 async fn unlist(node: Data<Node>, post: Post<WhoseDocument>) -> Result<HttpResponse, Problem> {
     in_language(&post, async {
         clerk(&node, &post)?;
+        if let Some(again) = answer::repeated::<_, Nothing>(&node, &post).await? {
+            return Ok(again);
+        }
         let WhoseDocument { document_type, document_number } = &post.body;
         let (document_type, document_number) = (document_type.clone(), document_number.clone());
         let done = send(&node, &post, Command::Unlist { document_type, document_number }).await?;

@@ -108,7 +108,7 @@ pub(super) fn import(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     if !args.json {
         say(&page(args, &plan));
     }
-    let answers = if args.yes { send(args, &plan, &digest(&file), &node)? } else { Vec::new() };
+    let answers = if args.yes { send(args, &plan, &run_of(args.table, &file), &node)? } else { Vec::new() };
     let all_taken = answers.iter().all(|answer| refused(answer).next().is_none());
     if args.json {
         say_json(&Outcome {
@@ -134,18 +134,24 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What a file is called in idempotency keys: the first 16 bytes of its SHA-256.
-fn digest(file: &[u8]) -> String {
-    let digest: [u8; 32] = sha2::Sha256::digest(file).into();
-    hex::encode(&digest[..16])
+/// What a run is called in idempotency keys. Programmes stay once they are published, so the same file is the same run: the
+/// first 16 bytes of its SHA-256. Lists of people and hours are replaced in between, so each run is one of its own.
+fn run_of(table: Table, file: &[u8]) -> String {
+    match table {
+        Table::Programmes => {
+            let digest: [u8; 32] = sha2::Sha256::digest(file).into();
+            hex::encode(&digest[..16])
+        }
+        Table::Residents | Table::Schedule => uuid::Uuid::new_v4().simple().to_string(),
+    }
 }
 
 /// Sends the requests in order. The node answers a repetition as it answered the first time, and does nothing again.
-fn send(args: &ImportArgs, plan: &Plan, digest: &str, node: &Node) -> anyhow::Result<Vec<Value>> {
+fn send(args: &ImportArgs, plan: &Plan, run: &str, node: &Node) -> anyhow::Result<Vec<Value>> {
     let bar = progress("sending", plan.requests.len() as u64);
     let mut answers = Vec::new();
     for request in &plan.requests {
-        let key = format!("import-{}-{digest}-{}", args.table.as_str(), request.name);
+        let key = format!("import-{}-{run}-{}", args.table.as_str(), request.name);
         let answer = node.post(plan.path, &key, &request.body).map_err(|error| {
             let stopped = format!("{}, after {} of {} requests", request.what, answers.len(), plan.requests.len());
             let no_such_route = matches!(&error, CallError::Refused { status: 404, .. });

@@ -158,14 +158,13 @@ fn residents_go_to_their_community_in_chunks_under_keys_of_the_file() {
         assert_eq!(post.path, "/v1/community/residents");
         assert_eq!(post.headers["operator"], "Wang Fang");
         let key = &post.headers["idempotency-key"];
-        assert_eq!(*key, format!("import-residents-{}-{number}", digest(file.as_bytes())));
+        assert!(key.starts_with("import-residents-") && key.ends_with(&format!("-{number}")), "{key}");
         assert!(post.body["residents"].as_array().unwrap().len() <= plan::RESIDENTS_AT_ONCE);
     }
 
-    // A second run says the same under the same keys, so the node does nothing twice.
+    // A second run says the same anew: people may have been taken off the list in between.
     assert_eq!(code(import(&args)), GOOD);
-    let keys = |posts: &[Came]| posts.iter().map(|p| p.headers["idempotency-key"].clone()).collect::<Vec<_>>();
-    assert_eq!(keys(&node.posts()[posts.len()..]), keys(&posts));
+    assert_ne!(node.posts()[posts.len()].headers["idempotency-key"], posts[0].headers["idempotency-key"]);
     assert_eq!(node.posts()[posts.len()].body, posts[0].body);
 }
 
@@ -244,7 +243,7 @@ fn rows_that_the_node_refuses_are_told_by_their_lines() {
     let file = read(&file).unwrap();
     let asked = Node::at(&node.url, Some("Wang Fang")).unwrap();
     let plan = Plan::make(&args, &file, &asked).unwrap();
-    let answers = send(&args, &plan, &digest(&file), &asked).unwrap();
+    let answers = send(&args, &plan, &run_of(Table::Residents, &file), &asked).unwrap();
     assert_eq!(taken(&answers[0]), "taken, added 1, refused 1");
     // The person of line 3 belongs to another community.
     assert_eq!(not_taken(&plan.requests[0], &answers[0]), "      4  resident-differs  Look.\n");
