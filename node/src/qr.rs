@@ -50,6 +50,9 @@ const TRY_PIXELS: [u32; 3] = [1200, 2400, 500];
 /// No try begins so long after the first.
 pub const TRY_FOR: Duration = Duration::from_secs(2);
 
+/// Rows that may go through something like a corner of a code, of each third row: four codes that fill a picture have 500.
+const MOST_CORNERS: usize = 2_000;
+
 /// Dots to a module in an SVG's natural size.
 const SVG_DOTS_PER_MODULE: u32 = 8;
 
@@ -164,6 +167,9 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<String>, QrError> {
             break;
         }
         let mut scaled = shrink(&photo, longest);
+        if looks_crowded(&scaled) {
+            continue;
+        }
         let mut texts = Vec::new();
         while texts.len() < MAX_CODES && began.elapsed() <= TRY_FOR {
             let Some(found) = read_code(&scaled) else { break };
@@ -251,6 +257,32 @@ fn shrink(photo: &GrayImage, longest: u32) -> GrayImage {
     imageops::thumbnail(photo, part(photo.width()), part(photo.height()))
 }
 
+/// Whether a picture is full of what looks like corners of QR codes: every three of them would be tried together, which takes
+/// minutes. Along each third row, runs of dark and light as 1:1:3:1:1 are counted, dark being below the row's mean.
+fn looks_crowded(picture: &GrayImage) -> bool {
+    let mut corners = 0;
+    for row in picture.rows().step_by(3) {
+        let pixels: Vec<u8> = row.map(|pixel| pixel.0[0]).collect();
+        let mean = pixels.iter().map(|pixel| u64::from(*pixel)).sum::<u64>() / pixels.len().max(1) as u64;
+        let runs: Vec<(bool, usize)> = pixels
+            .chunk_by(|a, b| (u64::from(*a) < mean) == (u64::from(*b) < mean))
+            .map(|run| (u64::from(run[0]) < mean, run.len()))
+            .collect();
+        corners += runs.windows(5).filter(|five| is_corner(five)).count();
+    }
+    corners > MOST_CORNERS
+}
+
+/// Whether five runs are as those through a finder pattern, each within half a module.
+fn is_corner(five: &[(bool, usize)]) -> bool {
+    let whole: usize = five.iter().map(|(_, length)| length).sum();
+    let fits = |((_, length), modules): (&(bool, usize), usize)| {
+        let (off, module) = ((length * 7).abs_diff(modules * whole), whole);
+        2 * off <= modules * module
+    };
+    five[0].0 && whole >= 7 && five.iter().zip([1, 1, 3, 1, 1]).all(fits)
+}
+
 /// One code of the picture, if there is any, by local thresholds (uneven light) or by one for all (noise).
 fn read_code(picture: &GrayImage) -> Option<RXingResult> {
     let hints = DecodeHints {
@@ -310,6 +342,19 @@ mod tests {
         let mut bytes = Cursor::new(Vec::new());
         picture.write_to(&mut bytes, format).unwrap();
         bytes.into_inner()
+    }
+
+    #[test]
+    fn a_picture_full_of_corners_is_not_tried() {
+        // Finder patterns of three dots a module, side by side.
+        let corner = |x: u32, y: u32| {
+            let ring = x.abs_diff(3).max(y.abs_diff(3));
+            x < 7 && y < 7 && ring != 2
+        };
+        let tiled = GrayImage::from_fn(1_200, 1_200, |x, y| Luma([if corner(x / 3 % 8, y / 3 % 8) { 0 } else { 255 }]));
+        let began = Instant::now();
+        assert_eq!(decode(&to_file(&tiled, ImageFormat::Png)), Err(QrError::NoCode));
+        assert!(looks_crowded(&tiled) && began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
     }
 
     fn second_opinion(picture: &GrayImage) -> Vec<String> {
