@@ -5,6 +5,9 @@ use domain::lifecycle::Stage;
 use domain::statistics::Counter;
 use domain::time::Timestamp;
 
+/// Most keys are not longer, in bytes.
+const USUAL_BYTES: usize = 64;
+
 /// Key of a row, built part by part.
 #[derive(Debug, Clone)]
 pub struct Key(Vec<u8>);
@@ -13,7 +16,9 @@ impl Key {
     /// A key of one kind.
     #[must_use]
     pub fn new(kind: u8) -> Self {
-        Self(vec![kind])
+        let mut key = Vec::with_capacity(USUAL_BYTES);
+        key.push(kind);
+        Self(key)
     }
     /// Adds an institution, padded so that ids sort and never run into each other.
     #[must_use]
@@ -153,7 +158,7 @@ pub fn alarm(blocker: InstitutionId, at: Timestamp, voucher: VoucherId, duty: u8
 /// A counter.
 #[must_use]
 pub fn counter(counter: &Counter) -> Vec<u8> {
-    Key::new(COUNTER).bytes(&crate::kv::write(counter)).done()
+    ledger::value::encode_onto(Key::new(COUNTER).done(), counter)
 }
 /// The request behind an idempotency key.
 #[must_use]

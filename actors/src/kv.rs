@@ -8,6 +8,8 @@ use std::sync::Arc;
 use domain::holder::HolderKey;
 use domain::ids::{InstitutionId, RecordName};
 use domain::time::Timestamp;
+pub use ledger::log::StateRows;
+use ledger::value::{Kept, Value};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,6 +26,9 @@ pub enum Space {
 /// A row: key and value.
 pub type Row = (Vec<u8>, Arc<[u8]>);
 
+/// A row as a transaction wrote it; none deletes.
+type Change<'a> = (&'a Vec<u8>, Option<Arc<[u8]>>);
+
 /// What a transaction reads through to.
 pub trait Base: Send + Sync {
     /// The value of a key.
@@ -38,29 +43,17 @@ pub trait Base: Send + Sync {
     }
 }
 
-/// New values by key; none deletes.
+/// New private values by key; none deletes.
 pub type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
-/// A value that a transaction keeps decoded.
-trait Kept: Any + Send + Sync {
-    fn bytes(&self) -> Vec<u8>;
-}
+/// Most rows, and most facts of one kind, that are remembered from one transaction to the next.
+const REMEMBERED: usize = 16_384;
 
-impl<T: Serialize + Send + Sync + 'static> Kept for T {
-    fn bytes(&self) -> Vec<u8> {
-        write(self)
-    }
-}
-
-struct KeptRow {
-    value: Arc<dyn Kept>,
-    /// Written here, and not yet among the transaction's writes.
-    is_new: bool,
-}
-
-/// What a transaction has learnt of its base, which does not change below it.
+/// What transactions have learnt of their base, for the next one over it: true as long as nobody else writes there.
 #[derive(Default)]
-struct Learnt {
+pub struct Memo {
+    /// Rows of the state, decoded.
+    rows: HashMap<Vec<u8>, Arc<dyn Kept>>,
     /// Ranges of the state that were looked at, and whether there is no row in them.
     looked_at: Vec<(Vec<u8>, Vec<u8>, bool)>,
     /// Keys without a row, of the state and of the private rows.
@@ -73,64 +66,96 @@ struct Learnt {
     names: HashMap<(InstitutionId, u64), RecordName>,
 }
 
+impl Memo {
+    /// The base has taken over what a transaction wrote.
+    fn follow(&mut self, state: &StateRows, private: &Writes) {
+        let exists =
+            |from: &Vec<u8>, to: &Vec<u8>| state.range::<Vec<u8>, _>(from..to).any(|(_, value)| value.is_some());
+        self.looked_at.retain(|(from, to, is_empty)| *is_empty && !exists(from, to));
+        for (key, value) in state {
+            match value {
+                Some(Value::Kept(value)) => drop(self.rows.insert(key.clone(), value.clone())),
+                Some(Value::Bytes(_)) | None => drop(self.rows.remove(key)),
+            }
+            if value.is_some() {
+                self.absent[Space::State as usize].remove(key);
+            }
+        }
+        for (key, _) in private.iter().filter(|(_, value)| value.is_some()) {
+            self.absent[Space::Private as usize].remove(key);
+        }
+        self.bound();
+    }
+
+    /// The transaction came to nothing: only what it read stays true.
+    fn forget_facts(&mut self) {
+        self.records.clear();
+        self.signed.clear();
+        self.names.clear();
+    }
+
+    fn bound(&mut self) {
+        self.signed.clear();
+        if self.rows.len() > REMEMBERED {
+            self.rows.clear();
+        }
+        if self.looked_at.len() > REMEMBERED {
+            self.looked_at.clear();
+        }
+        for keys in &mut self.absent {
+            if keys.len() > REMEMBERED {
+                keys.clear();
+            }
+        }
+        if self.records.len().max(self.names.len()) > REMEMBERED {
+            self.forget_facts();
+        }
+    }
+}
+
 /// A transaction: reads see its own writes; nothing outside sees them before it is committed.
 pub struct Tx<'a> {
     base: &'a dyn Base,
-    state: Writes,
+    state: StateRows,
     private: Writes,
     entries: BTreeMap<(InstitutionId, u64), Arc<[u8]>>,
-    // Rows of the state that are read and written many times in one transaction: decoded once, encoded once.
-    kept: Mutex<BTreeMap<Vec<u8>, KeptRow>>,
-    learnt: Mutex<Learnt>,
+    memo: Mutex<Memo>,
 }
 
 impl<'a> Tx<'a> {
     /// An empty transaction.
     #[must_use]
     pub fn new(base: &'a dyn Base) -> Self {
-        Self {
-            base,
-            state: Writes::new(),
-            private: Writes::new(),
-            entries: BTreeMap::new(),
-            kept: Mutex::default(),
-            learnt: Mutex::default(),
-        }
+        Self::knowing(base, Memo::default())
     }
 
-    const fn writes(&self, space: Space) -> &Writes {
-        match space {
-            Space::State => &self.state,
-            Space::Private => &self.private,
-        }
+    /// An empty transaction over a base of which something is known.
+    #[must_use]
+    pub fn knowing(base: &'a dyn Base, memo: Memo) -> Self {
+        Self { base, state: StateRows::new(), private: Writes::new(), entries: BTreeMap::new(), memo: Mutex::new(memo) }
     }
 
     /// The value of a key.
     #[must_use]
     pub fn get(&self, space: Space, key: &[u8]) -> Option<Arc<[u8]>> {
-        match self.written(space, key) {
-            Some(value) => value.map(Arc::from),
-            None => self.base_get(space, key),
-        }
+        self.written(space, key).unwrap_or_else(|| self.base_get(space, key))
     }
 
     /// What this transaction wrote under a key; the outer none if it did not.
-    fn written(&self, space: Space, key: &[u8]) -> Option<Option<Vec<u8>>> {
-        if space == Space::State
-            && let Some(row) = self.kept.lock().get(key).filter(|row| row.is_new)
-        {
-            return Some(Some(row.value.bytes()));
+    fn written(&self, space: Space, key: &[u8]) -> Option<Option<Arc<[u8]>>> {
+        match space {
+            Space::State => self.state.get(key).map(|value| value.as_ref().map(Value::bytes)),
+            Space::Private => self.private.get(key).map(|value| value.as_deref().map(Arc::from)),
         }
-        self.writes(space).get(key).cloned()
     }
 
     fn base_get(&self, space: Space, key: &[u8]) -> Option<Arc<[u8]>> {
-        if self.learnt.lock().absent[space as usize].contains(key) {
+        if self.memo.lock().absent[space as usize].contains(key) {
             return None;
         }
         let found = self.base.get(space, key);
         if found.is_none() {
-            self.learnt.lock().absent[space as usize].insert(key.to_vec());
+            self.memo.lock().absent[space as usize].insert(key.to_vec());
         }
         found
     }
@@ -147,12 +172,9 @@ impl<'a> Tx<'a> {
 
     fn set(&mut self, space: Space, key: Vec<u8>, value: Option<Vec<u8>>) {
         match space {
-            Space::State => {
-                self.kept.get_mut().remove(&key);
-                self.state.insert(key, value)
-            }
-            Space::Private => self.private.insert(key, value),
-        };
+            Space::State => drop(self.state.insert(key, value.map(Value::from))),
+            Space::Private => drop(self.private.insert(key, value)),
+        }
     }
 
     /// At most `limit` rows from `from` on and before `to`, in order.
@@ -162,26 +184,24 @@ impl<'a> Tx<'a> {
             return Vec::new();
         }
         let bounds = (Bound::Included(from), Bound::Excluded(to));
-        let mut written: BTreeMap<&[u8], Option<Arc<[u8]>>> = BTreeMap::new();
-        for (key, value) in self.writes(space).range::<[u8], _>(bounds) {
-            written.insert(key, value.as_deref().map(Arc::from));
-        }
-        let kept = self.kept.lock();
-        if space == Space::State {
-            for (key, row) in kept.range::<[u8], _>(bounds).filter(|(_, row)| row.is_new) {
-                written.insert(key, Some(row.value.bytes().into()));
+        let written: Vec<Change<'_>> = match space {
+            Space::State => {
+                self.state.range::<[u8], _>(bounds).map(|(k, v)| (k, v.as_ref().map(Value::bytes))).collect()
             }
-        }
+            Space::Private => {
+                self.private.range::<[u8], _>(bounds).map(|(k, v)| (k, v.as_deref().map(Arc::from))).collect()
+            }
+        };
         if written.is_empty() {
             return self.base_range(space, from, to, limit);
         }
         // Rows deleted here make room for as many more from below.
-        let deleted = written.values().filter(|v| v.is_none()).count();
+        let deleted = written.iter().filter(|(_, v)| v.is_none()).count();
         let below = self.base_range(space, from, to, limit.saturating_add(deleted));
         let mut rows: BTreeMap<Vec<u8>, Arc<[u8]>> = below.into_iter().collect();
         for (key, value) in written {
             match value {
-                Some(value) => drop(rows.insert(key.to_vec(), value)),
+                Some(value) => drop(rows.insert(key.clone(), value)),
                 None => drop(rows.remove(key)),
             }
         }
@@ -197,16 +217,16 @@ impl<'a> Tx<'a> {
 
     /// Whether the base has no row in a range, if a range around it was looked at.
     fn is_empty(&self, from: &[u8], to: &[u8]) -> Option<bool> {
-        let learnt = self.learnt.lock();
-        let around = learnt.looked_at.iter().find(|(start, end, _)| start.as_slice() <= from && to <= end.as_slice());
+        let memo = self.memo.lock();
+        let around = memo.looked_at.iter().find(|(start, end, _)| start.as_slice() <= from && to <= end.as_slice());
         around.map(|(_, _, is_empty)| *is_empty)
     }
 
     /// Looks once whether a range of the state has any row, so that parts of it need not be looked for one by one.
     pub fn look_ahead(&self, from: &[u8], to: &[u8]) {
-        if self.is_empty(from, to).is_none() {
+        if from < to && self.is_empty(from, to).is_none() {
             let is_empty = self.base.range(Space::State, from, to, 1).is_empty();
-            self.learnt.lock().looked_at.push((from.to_vec(), to.to_vec(), is_empty));
+            self.memo.lock().looked_at.push((from.to_vec(), to.to_vec(), is_empty));
         }
     }
 
@@ -229,18 +249,20 @@ impl<'a> Tx<'a> {
 
     /// Remembers that a record is held, and its time.
     pub fn remember(&self, name: RecordName, at: Timestamp) {
-        self.learnt.lock().records.insert(name, at);
+        let mut memo = self.memo.lock();
+        memo.records.insert(name, at);
+        memo.names.insert((name.institution, name.index), name);
     }
 
     /// Remembers that a record's presentation verifies under a key.
     pub fn remember_signed(&self, name: RecordName, key: HolderKey) {
-        self.learnt.lock().signed.insert((name, key));
+        self.memo.lock().signed.insert((name, key));
     }
 
     /// Whether [`Tx::remember_signed`] was told so.
     #[must_use]
     pub fn is_known_signed(&self, name: &RecordName, key: &HolderKey) -> bool {
-        self.learnt.lock().signed.contains(&(*name, *key))
+        self.memo.lock().signed.contains(&(*name, *key))
     }
 
     /// The name of the record at a place, looked up once by `find`.
@@ -251,40 +273,41 @@ impl<'a> Tx<'a> {
         find: impl FnOnce() -> Option<RecordName>,
     ) -> Option<RecordName> {
         let place = (institution, index);
-        if let Some(name) = self.learnt.lock().names.get(&place) {
+        if let Some(name) = self.memo.lock().names.get(&place) {
             return Some(*name);
         }
         let name = find()?;
-        self.learnt.lock().names.insert(place, name);
+        self.memo.lock().names.insert(place, name);
         Some(name)
     }
 
     /// The time of a record that [`Tx::remember`] was told of.
     #[must_use]
     pub fn remembered(&self, name: &RecordName) -> Option<Timestamp> {
-        self.learnt.lock().records.get(name).copied()
+        self.memo.lock().records.get(name).copied()
     }
 
-    /// A typed value of the state, decoded at most once in this transaction.
+    /// A typed value of the state that is kept decoded.
     #[must_use]
     pub fn load_kept<T>(&self, key: &[u8]) -> Option<Arc<T>>
     where
         T: Serialize + DeserializeOwned + Send + Sync + 'static,
     {
-        if let Some(row) = self.kept.lock().get(key) {
-            let any: Arc<dyn Any + Send + Sync> = row.value.clone();
-            if let Ok(value) = any.downcast() {
-                return Some(value);
-            }
+        if let Some(written) = self.state.get(key) {
+            let value = written.as_ref()?;
+            return decoded(value).or_else(|| Some(Arc::new(read(&value.bytes()))));
         }
-        let value: Arc<T> = Arc::new(self.load(key)?);
-        self.kept.lock().entry(key.to_vec()).or_insert_with(|| KeptRow { value: value.clone(), is_new: false });
+        if let Some(value) = self.memo.lock().rows.get(key).and_then(downcast) {
+            return Some(value);
+        }
+        let value: Arc<T> = Arc::new(read(&self.base_get(Space::State, key)?));
+        self.memo.lock().rows.insert(key.to_vec(), value.clone());
         Some(value)
     }
 
-    /// Stores a typed value of the state; its bytes are made when the transaction ends or somebody asks for them.
+    /// Stores a typed value of the state; its bytes are made when somebody asks for them.
     pub fn keep<T: Serialize + Send + Sync + 'static>(&mut self, key: Vec<u8>, value: T) {
-        self.kept.get_mut().insert(key, KeptRow { value: Arc::new(value), is_new: true });
+        self.state.insert(key, Some(Value::Kept(Arc::new(value))));
     }
 
     /// Takes a value out to be changed. The caller keeps it again: what was written of it here is gone otherwise.
@@ -293,7 +316,8 @@ impl<'a> Tx<'a> {
         T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
     {
         let value = self.load_kept::<T>(key)?;
-        self.kept.get_mut().remove(key);
+        self.state.remove(key);
+        self.memo.get_mut().rows.remove(key);
         Some(Arc::unwrap_or_clone(value))
     }
 
@@ -330,12 +354,39 @@ impl<'a> Tx<'a> {
 
     /// What it wrote: state and private rows.
     #[must_use]
-    pub fn into_writes(mut self) -> (Writes, Writes) {
-        for (key, row) in self.kept.into_inner().into_iter().filter(|(_, row)| row.is_new) {
-            self.state.insert(key, Some(row.value.bytes()));
-        }
-        (self.state, self.private)
+    pub fn into_writes(self) -> (StateRows, Writes) {
+        let (state, private, _) = self.end();
+        (state, private)
     }
+
+    /// What it wrote, and what is known of the base once that has taken it over.
+    #[must_use]
+    pub fn end(self) -> (StateRows, Writes, Memo) {
+        let mut memo = self.memo.into_inner();
+        memo.follow(&self.state, &self.private);
+        (self.state, self.private, memo)
+    }
+
+    /// Drops what it wrote; what is known of the base stays.
+    #[must_use]
+    pub fn give_up(self) -> Memo {
+        let mut memo = self.memo.into_inner();
+        memo.forget_facts();
+        memo.bound();
+        memo
+    }
+}
+
+fn decoded<T: Send + Sync + 'static>(value: &Value) -> Option<Arc<T>> {
+    match value {
+        Value::Kept(value) => downcast(value),
+        Value::Bytes(_) => None,
+    }
+}
+
+fn downcast<T: Send + Sync + 'static>(value: &Arc<dyn Kept>) -> Option<Arc<T>> {
+    let any: Arc<dyn Any + Send + Sync> = value.clone();
+    any.downcast().ok()
 }
 
 /// The first key after all keys with a prefix.
@@ -364,10 +415,7 @@ pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> T {
 
 /// The bytes of a value of this node's own.
 pub fn write<T: Serialize>(value: &T) -> Vec<u8> {
-    match ledger::record::encode(value) {
-        Ok(bytes) => bytes,
-        Err(error) => ledger::fail::stop(&format!("a value cannot be stored: {error}")),
-    }
+    ledger::value::encode(value)
 }
 
 /// A base in memory: for the auditor's recomputation and for tests.
@@ -380,15 +428,11 @@ pub struct Memory {
 
 impl Memory {
     /// Takes over what a transaction wrote.
-    pub fn commit(&mut self, writes: (Writes, Writes)) {
-        for (rows, writes) in [(&mut self.state, writes.0), (&mut self.private, writes.1)] {
-            for (key, value) in writes {
-                match value {
-                    Some(value) => drop(rows.insert(key, value.into())),
-                    None => drop(rows.remove(&key)),
-                }
-            }
-        }
+    pub fn commit(&mut self, (state, private): (StateRows, Writes)) {
+        let state = state.into_iter().map(|(key, value)| (key, value.map(|value| value.bytes())));
+        let private = private.into_iter().map(|(key, value)| (key, value.map(Arc::from)));
+        take_over(&mut self.state, state);
+        take_over(&mut self.private, private);
     }
 
     /// Holds an entry.
@@ -405,6 +449,15 @@ impl Memory {
     /// Every row of the state.
     pub fn state(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.state.iter().map(|(k, v)| (k.as_slice(), v.as_ref()))
+    }
+}
+
+fn take_over(rows: &mut BTreeMap<Vec<u8>, Arc<[u8]>>, writes: impl Iterator<Item = (Vec<u8>, Option<Arc<[u8]>>)>) {
+    for (key, value) in writes {
+        match value {
+            Some(value) => drop(rows.insert(key, value)),
+            None => drop(rows.remove(&key)),
+        }
     }
 }
 
@@ -437,13 +490,15 @@ impl Base for Memory {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
     fn a_transaction_reads_its_own_writes_over_the_base() {
         let mut memory = Memory::default();
-        let rows = |pairs: &[(&str, Option<&str>)]| -> Writes {
-            pairs.iter().map(|(k, v)| (k.as_bytes().to_vec(), v.map(|v| v.as_bytes().to_vec()))).collect()
+        let rows = |pairs: &[(&str, Option<&str>)]| -> StateRows {
+            pairs.iter().map(|(k, v)| (k.as_bytes().to_vec(), v.map(|v| v.as_bytes().to_vec().into()))).collect()
         };
         memory.commit((rows(&[("a", Some("1")), ("b", Some("2")), ("c", Some("3"))]), Writes::new()));
         let mut tx = Tx::new(&memory);
@@ -484,5 +539,84 @@ mod tests {
         memory.commit(tx.into_writes());
         let left: Vec<(&[u8], u64)> = memory.state().map(|(k, v)| (k, read(v))).collect();
         assert_eq!(left, [(&b"a"[..], 11), (&b"c"[..], 4)]);
+    }
+
+    /// What one of many transactions does.
+    #[derive(Debug, Clone)]
+    enum Act {
+        Keep(u8, u64),
+        Take(u8),
+        Store(u8, u64),
+        Delete(u8),
+        StorePrivate(u8, u64),
+        Load(u8),
+        LoadPrivate(u8),
+        LookAhead(u8, u8),
+        Range(u8, u8),
+    }
+
+    fn act() -> impl Strategy<Value = Act> {
+        let key = 0..6_u8;
+        prop_oneof![
+            (key.clone(), any::<u64>()).prop_map(|(k, v)| Act::Keep(k, v)),
+            key.clone().prop_map(Act::Take),
+            (key.clone(), any::<u64>()).prop_map(|(k, v)| Act::Store(k, v)),
+            key.clone().prop_map(Act::Delete),
+            (key.clone(), any::<u64>()).prop_map(|(k, v)| Act::StorePrivate(k, v)),
+            key.clone().prop_map(Act::Load),
+            key.clone().prop_map(Act::LoadPrivate),
+            (key.clone(), key.clone()).prop_map(|(from, to)| Act::LookAhead(from, to)),
+            (key.clone(), key).prop_map(|(from, to)| Act::Range(from, to)),
+        ]
+    }
+
+    /// Does it, and answers what was read.
+    fn run(tx: &mut Tx<'_>, act: &Act) -> Vec<(u8, u64)> {
+        let row = |key: u8, value: Option<u64>| value.map(|value| (key, value)).into_iter().collect();
+        match *act {
+            Act::Keep(key, value) => tx.keep(vec![key], value),
+            Act::Take(key) => {
+                if let Some(value) = tx.take_kept::<u64>(&[key]) {
+                    tx.keep(vec![key], value.wrapping_add(1));
+                }
+            }
+            Act::Store(key, value) => tx.store(vec![key], &value),
+            Act::Delete(key) => tx.delete(Space::State, vec![key]),
+            Act::StorePrivate(key, value) => tx.store_private(vec![key], &value),
+            Act::Load(key) => {
+                assert_eq!(tx.load_kept::<u64>(&[key]).as_deref().copied(), tx.load(&[key]));
+                return row(key, tx.load(&[key]));
+            }
+            Act::LoadPrivate(key) => return row(key, tx.load_private(&[key])),
+            Act::LookAhead(from, to) => tx.look_ahead(&[from], &[to]),
+            Act::Range(from, to) => {
+                let rows = tx.range(Space::State, &[from], &[to], 4);
+                return rows.iter().map(|(key, value)| (key[0], read(value))).collect();
+            }
+        }
+        Vec::new()
+    }
+
+    proptest! {
+        /// A transaction that knows what others before it have learnt reads what one reads that knows nothing.
+        #[test]
+        fn what_is_remembered_is_what_is_there(
+            transactions in proptest::collection::vec((proptest::collection::vec(act(), 0..8), any::<bool>()), 0..12),
+        ) {
+            let (mut memory, mut memo) = (Memory::default(), Memo::default());
+            for (acts, is_committed) in transactions {
+                let (mut knowing, mut fresh) = (Tx::knowing(&memory, memo), Tx::new(&memory));
+                for act in &acts {
+                    prop_assert_eq!(run(&mut knowing, act), run(&mut fresh, act));
+                }
+                if is_committed {
+                    let (state, private, learnt) = knowing.end();
+                    memo = learnt;
+                    memory.commit((state, private));
+                } else {
+                    memo = knowing.give_up();
+                }
+            }
+        }
     }
 }

@@ -13,7 +13,7 @@ use domain::record::{Body, Record};
 use domain::time::{Millis, Timestamp};
 use ledger::key::PrivateKey;
 
-use crate::kv::{Base, Memory, Tx};
+use crate::kv::{Base, Memo, Memory, Tx};
 use crate::outbox::{self, Letter};
 use crate::replica::{self, Settings, VoucherDoc, Work};
 use crate::role::{Reaction, Rules};
@@ -162,7 +162,16 @@ impl Town {
         let house = self.house(at);
         let act = Act { operator: Some(Operator(uuid::Uuid::from_u128(1))), idempotency: None };
         let size = house.log.len() as u64;
-        let draft = writer::draft(&house.memory, &house.settings, house.registry.clone(), size, now, act, decision)?;
+        let draft = writer::draft(
+            &house.memory,
+            &house.settings,
+            house.registry.clone(),
+            &mut Memo::default(),
+            size,
+            now,
+            act,
+            decision,
+        )?;
         let Draft { answer, entries, registry, state, private, .. } = draft;
         for bytes in entries {
             let bytes: Arc<[u8]> = bytes.into();

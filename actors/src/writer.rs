@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::keys;
-use crate::kv::{Base, Row, Space, Tx};
+use crate::kv::{Base, Memo, Row, Space, StateRows, Tx, Writes};
 use crate::misbehave::misbehaves;
 use crate::replica::{self, Repeated, Settings, Work};
 
@@ -126,7 +126,21 @@ pub struct Writer {
     settings: Settings,
     clock: Arc<dyn Clock>,
     /// Everything that is decided happens under this lock.
-    registry: Mutex<Arc<Registry>>,
+    seen: Mutex<Seen>,
+}
+
+/// What one decision leaves to the next.
+struct Seen {
+    registry: Arc<Registry>,
+    memo: Memo,
+}
+
+impl Seen {
+    /// A transaction over the logs; what it learns is to be given back.
+    fn work<'a>(&mut self, logs: &'a Logs, settings: &'a Settings) -> Work<'a> {
+        let tx = Tx::knowing(logs, std::mem::take(&mut self.memo));
+        Work { tx, registry: self.registry.clone(), settings }
+    }
 }
 
 /// A decision that was made and is not yet handed to any ledger.
@@ -140,42 +154,53 @@ pub struct Draft<T> {
     /// Members and parameters as they are after it.
     pub registry: Arc<Registry>,
     /// Rows of the state.
-    pub state: crate::kv::Writes,
+    pub state: StateRows,
     /// Private rows.
-    pub private: crate::kv::Writes,
+    pub private: Writes,
 }
 
 /// Makes a decision over a base, purely: what it reads and writes is in the arguments and in the draft.
 ///
-/// `size` is that of the own log, everything accepted included; `now` is the node's clock.
+/// `size` is that of the own log, everything accepted included; `now` is the node's clock. `memo` is what is known of the
+/// base, and becomes what is known once that has taken over the draft.
 ///
 /// # Errors
 ///
 /// What the decision refuses; [`Reason::ClockOff`] if it writes while the clock is behind the log.
+#[allow(clippy::too_many_arguments)]
 pub fn draft<T>(
     base: &dyn Base,
     settings: &Settings,
     registry: Arc<Registry>,
+    memo: &mut Memo,
     size: u64,
     now: Timestamp,
     act: Act,
     decision: impl FnOnce(&mut Desk<'_>) -> Result<T, Refused>,
 ) -> Result<Draft<T>, Refused> {
-    let work = Work { tx: Tx::new(base), registry, settings };
+    let work = Work { tx: Tx::knowing(base, std::mem::take(memo)), registry, settings };
     let last_at = work.cursor(settings.me).last_at;
     let (entries, records) = (Vec::new(), Vec::new());
     let mut desk = Desk { work, now: now.max(last_at), act, size, entries, records, failed: None };
-    let answer = decision(&mut desk)?;
+    let decided = decision(&mut desk);
     let Desk { work, entries, records, failed, .. } = desk;
-    if let Some(refused) = failed {
+    let refused = match (&decided, failed) {
+        (Err(refused), _) => Some(*refused),
         // A role that passes over a refused step must not keep what the step has left behind.
-        return Err(refused);
-    }
-    if !entries.is_empty() && now + CLOCK_BEHIND < last_at {
-        return Err(Reason::ClockOff.into());
-    }
+        (Ok(_), Some(refused)) => Some(refused),
+        (Ok(_), None) if !entries.is_empty() && now + CLOCK_BEHIND < last_at => Some(Reason::ClockOff.into()),
+        (Ok(_), None) => None,
+    };
+    let answer = match (decided, refused) {
+        (Ok(answer), None) => answer,
+        (_, Some(refused)) | (Err(refused), None) => {
+            *memo = work.tx.give_up();
+            return Err(refused);
+        }
+    };
     let registry = work.registry.clone();
-    let (state, private) = work.tx.into_writes();
+    let (state, private, known) = work.tx.end();
+    *memo = known;
     Ok(Draft { answer, entries, records, registry, state, private })
 }
 
@@ -198,7 +223,8 @@ impl Writer {
     #[must_use]
     pub fn open(logs: Logs, settings: Settings, clock: Arc<dyn Clock>) -> Arc<Self> {
         let registry = load_registry(&Tx::new(&logs), &settings);
-        let writer = Self { logs, settings, clock, registry: Mutex::new(Arc::new(registry)) };
+        let seen = Seen { registry: Arc::new(registry), memo: Memo::default() };
+        let writer = Self { logs, settings, clock, seen: Mutex::new(seen) };
         writer.catch_up();
         Arc::new(writer)
     }
@@ -230,7 +256,7 @@ impl Writer {
     /// Members and parameters now.
     #[must_use]
     pub fn registry(&self) -> Arc<Registry> {
-        self.registry.lock().clone()
+        self.seen.lock().registry.clone()
     }
 
     /// Decides something, all or nothing.
@@ -243,28 +269,38 @@ impl Writer {
         act: Act,
         decision: impl FnOnce(&mut Desk<'_>) -> Result<T, Refused>,
     ) -> Result<Done<T>, Refused> {
-        let mut registry = self.registry.lock();
+        let mut seen = self.seen.lock();
+        // What is learnt is given back only when the ledger has taken the draft.
+        let (registry, mut memo) = (seen.registry.clone(), std::mem::take(&mut seen.memo));
         let size = self.logs.ledger.accepted_size(&self.logs.origin(self.settings.me));
         let now = self.clock.now();
-        let draft = draft(&self.logs, &self.settings, registry.clone(), size, now, act, decision)?;
+        let draft = match draft(&self.logs, &self.settings, registry, &mut memo, size, now, act, decision) {
+            Ok(draft) => draft,
+            Err(refused) => {
+                seen.memo = memo;
+                return Err(refused);
+            }
+        };
         let Draft { answer, entries, records, registry: changed, state, private } = draft;
         if !entries.is_empty() && !self.clock.is_fit() {
             return Err(Reason::ClockOff.into());
         }
         if entries.is_empty() && state.is_empty() && private.is_empty() {
+            seen.memo = memo;
             return Ok(Done { answer, records, ticket: self.logs.ledger.last_ticket() });
         }
         let batch = Batch { expected_size: size, own: entries, mirrors: Vec::new(), state, private };
         let ticket = self.logs.ledger.submit(batch).map_err(refused)?;
-        *registry = changed;
+        *seen = Seen { registry: changed, memo };
         Ok(Done { answer, records, ticket })
     }
 
     /// Reads something. The answer may leave the process once its ticket is durable.
     pub fn read<T>(&self, reading: impl FnOnce(&Work<'_>) -> T) -> Done<T> {
-        let registry = self.registry.lock();
-        let work = Work { tx: Tx::new(&self.logs), registry: registry.clone(), settings: &self.settings };
+        let mut seen = self.seen.lock();
+        let work = seen.work(&self.logs, &self.settings);
         let answer = reading(&work);
+        (_, _, seen.memo) = work.tx.end();
         Done { answer, records: Vec::new(), ticket: self.logs.ledger.last_ticket() }
     }
 
@@ -278,9 +314,11 @@ impl Writer {
         {
             // Under the lock under which the proof of a fork is kept: nothing past the size that it names is ever held,
             // so that no state depends on who has seen the proof.
-            let registry = self.registry.lock();
-            let work = Work { tx: Tx::new(&self.logs), registry: registry.clone(), settings: &self.settings };
-            if work.fork(institution).is_some() {
+            let mut seen = self.seen.lock();
+            let work = seen.work(&self.logs, &self.settings);
+            let forked = work.fork(institution).is_some();
+            (_, _, seen.memo) = work.tx.end();
+            if forked {
                 return Err(Reason::NotInGoodStanding.into());
             }
             self.logs.ledger.submit(batch).map_err(refused)?;
@@ -316,8 +354,8 @@ impl Writer {
     }
 
     fn catch_up_chunk(&self, institution: InstitutionId) -> bool {
-        let mut registry = self.registry.lock();
-        let mut work = Work { tx: Tx::new(&self.logs), registry: registry.clone(), settings: &self.settings };
+        let mut seen = self.seen.lock();
+        let mut work = seen.work(&self.logs, &self.settings);
         let cursor = work.cursor(institution);
         // Where the fold stopped before a record of an unknown version, only that record is looked at again.
         let most = if cursor.upgrade_needed { 1 } else { FOLD_CHUNK };
@@ -326,22 +364,23 @@ impl Writer {
             replica::apply(&mut work, institution, index, bytes);
         }
         if work.cursor(institution) == cursor {
+            seen.memo = work.tx.give_up();
             return false;
         }
-        let new_registry = work.registry.clone();
-        let (state, private) = work.tx.into_writes();
+        let registry = work.registry.clone();
+        let (state, private, memo) = work.tx.end();
         let own = self.logs.origin(self.settings.me);
         let expected_size = self.logs.ledger.accepted_size(&own);
         let batch = Batch { expected_size, own: Vec::new(), mirrors: Vec::new(), state, private };
         if let Err(error) = self.logs.ledger.submit(batch) {
             if matches!(error, SubmitError::Busy) {
-                drop(registry);
+                drop(seen);
                 std::thread::sleep(std::time::Duration::from_millis(5));
                 return true;
             }
             ledger::fail::stop(&format!("the state cannot be folded: {error}"));
         }
-        *registry = new_registry;
+        *seen = Seen { registry, memo };
         true
     }
 
@@ -614,7 +653,7 @@ mod tests {
         let whole = cursor(&writer);
         // An older program did not know what stands at index 1, and stopped there.
         let stopped = replica::Cursor { next: 1, upgrade_needed: true, ..whole };
-        let state = [(keys::cursor(writer.settings().me), Some(crate::kv::write(&stopped)))].into();
+        let state = [(keys::cursor(writer.settings().me), Some(crate::kv::write(&stopped).into()))].into();
         writer.ledger().submit(Batch { state, ..Batch::default() }).unwrap();
         writer.ledger().flush();
         drop(writer);

@@ -10,9 +10,10 @@ use crate::merkle::Hash;
 use crate::mirror::{Head, Held};
 use crate::store::Changes;
 use crate::tile::Tiles;
+use crate::value::Value;
 
 /// Newest values by store key; `None` is a removal.
-pub(crate) type Overlay = BTreeMap<Vec<u8>, Option<Arc<[u8]>>>;
+pub(crate) type Overlay = BTreeMap<Vec<u8>, Option<Value>>;
 
 /// Full tiles by level and index.
 pub(crate) type FullTiles = Vec<((u8, u64), Arc<[u8]>)>;
@@ -98,7 +99,7 @@ pub(crate) struct Book {
 
 impl Book {
     /// The newest value in memory; the outer `None` means that the store knows.
-    pub(crate) fn row(&self, key: &[u8]) -> Option<Option<Arc<[u8]>>> {
+    pub(crate) fn row(&self, key: &[u8]) -> Option<Option<Value>> {
         let frozen = || self.frozen.as_ref().and_then(|frozen| frozen.get(key));
         self.live.get(key).or_else(frozen).cloned()
     }
@@ -113,9 +114,9 @@ impl Book {
         rows
     }
 
-    pub(crate) fn set(&mut self, kind: u8, rows: impl IntoIterator<Item = (Vec<u8>, Option<Arc<[u8]>>)>) {
+    pub(crate) fn set(&mut self, kind: u8, rows: impl IntoIterator<Item = (Vec<u8>, Option<Value>)>) {
         for (key, value) in rows {
-            self.live_bytes += key.len() + value.as_ref().map_or(0, |value| value.len());
+            self.live_bytes += key.len() + value.as_ref().map_or(0, Value::weight);
             self.live.insert(layout::row_key(kind, &key), value);
         }
     }
@@ -174,7 +175,7 @@ impl Gathered<'_> {
     pub(crate) fn changes(self) -> Changes {
         let mut changes = Changes::new();
         if let Some(frozen) = &self.frozen {
-            changes.extend(frozen.iter().map(|(key, value)| (key.clone(), value.clone())));
+            changes.extend(frozen.iter().map(|(key, value)| (key.clone(), value.as_ref().map(Value::bytes))));
         }
         for log in self.logs {
             entry_changes(log.origin, log.first, &log.entries, &mut changes);

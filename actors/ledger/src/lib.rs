@@ -24,3 +24,4 @@ pub mod recover;
 pub mod scrub;
 pub mod store;
 pub mod tile;
+pub mod value;

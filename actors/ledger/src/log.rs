@@ -24,6 +24,7 @@ use crate::mirror::{Accepted, Head, Held};
 use crate::read::HashedTiles;
 use crate::record::{MAX_RECORD_BYTES, MAX_VALUE_BYTES};
 use crate::store::{Changes, Store};
+use crate::value::Value;
 
 /// Most bytes of one batch: entries, mirrored entries and private rows. A frame of the journal has room for it.
 pub const MAX_BATCH_BYTES: usize = 16 * 1024 * 1024;
@@ -85,6 +86,9 @@ impl Options {
 /// Rows to set, or to remove with `None`, by key.
 pub type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
+/// Rows of the state to set, or to remove with `None`, by key.
+pub type StateRows = BTreeMap<Vec<u8>, Option<Value>>;
+
 /// What is accepted together or not at all, and stays together over any crash.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
@@ -97,7 +101,7 @@ pub struct Batch {
     pub mirrors: Vec<Accepted>,
     /// Rows of the state. They are stored together with the entries they are folded from, and not journaled: after a
     /// crash the caller folds again what the state does not have.
-    pub state: Rows,
+    pub state: StateRows,
     /// Private rows: opaque, not derivable from logs, so journaled.
     pub private: Rows,
 }
@@ -326,7 +330,6 @@ impl Ledger {
             .map(|entry| (leaf_hash(&entry), entry))
             .map(|(hash, entry)| (entry.into(), hash))
             .collect();
-        let state: Vec<_> = batch.state.into_iter().map(|(key, value)| (key, value.map(Arc::from))).collect();
         let private: Changes = batch.private.into_iter().map(|(key, value)| (key, value.map(Arc::from))).collect();
 
         let mut book = shared.book.write();
@@ -376,8 +379,8 @@ impl Ledger {
             log.accept(step.entries.iter().cloned());
             log.held = step.held.clone();
         }
-        book.set(layout::STATE, state);
-        book.set(layout::PRIVATE, private.iter().cloned());
+        book.set(layout::STATE, batch.state);
+        book.set(layout::PRIVATE, private.iter().map(|(key, value)| (key.clone(), value.clone().map(Value::Bytes))));
         let rows: usize =
             private.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, |value| value.len())).sum();
         book.live_bytes += bytes.saturating_sub(rows);
@@ -520,8 +523,16 @@ fn bytes_of(batch: &Batch) -> Result<usize, SubmitError> {
         entries += step.entries.len();
         bytes += step.entries.iter().map(|entry| entry.len()).sum::<usize>() + step.head.note.len();
     }
-    for (key, value) in batch.state.iter().chain(&batch.private) {
-        let length = value.as_ref().map_or(0, Vec::len);
+    let state = batch.state.iter().map(|(key, value)| {
+        let length = match value {
+            Some(Value::Bytes(bytes)) => bytes.len(),
+            // What it cannot be encoded to stops the process when it is wanted.
+            Some(Value::Kept(_)) | None => 0,
+        };
+        (key, length)
+    });
+    let private = batch.private.iter().map(|(key, value)| (key, value.as_ref().map_or(0, Vec::len)));
+    for (key, length) in state.chain(private) {
         if key.len() > MAX_KEY_BYTES {
             return too_large(format!("a key of {} bytes", key.len()), MAX_KEY_BYTES);
         }

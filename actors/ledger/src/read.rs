@@ -223,7 +223,7 @@ impl Ledger {
     fn row(&self, key: &[u8]) -> Option<Arc<[u8]>> {
         let in_memory = self.shared.book.read().row(key);
         match in_memory {
-            Some(value) => value,
+            Some(value) => value.map(|value| value.bytes()),
             None => self.shared.options.stop.unless("reading a row", self.shared.store.get(key)),
         }
     }
@@ -300,7 +300,8 @@ fn merged(stored: Vec<Row>, overlay: crate::book::Overlay, limit: usize) -> Vec<
                 stored.peek().is_none_or(|(old, _)| new < old)
             }
         };
-        let row = if newer { overlay.next().and_then(|(key, value)| Some((key, value?))) } else { stored.next() };
+        let row =
+            if newer { overlay.next().and_then(|(key, value)| Some((key, value?.bytes()))) } else { stored.next() };
         rows.extend(row.map(|(key, value)| (key[1..].to_vec(), value)));
     }
     rows

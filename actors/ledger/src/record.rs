@@ -75,7 +75,15 @@ pub enum DecodeError {
 ///
 /// [`EncodeError::TooLarge`] above [`MAX_VALUE_BYTES`].
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, EncodeError> {
-    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    encode_onto(Vec::with_capacity(USUAL_BYTES), value)
+}
+
+/// As [`encode`], behind bytes that are there already.
+///
+/// # Errors
+///
+/// [`EncodeError::TooLarge`] above [`MAX_VALUE_BYTES`] in all.
+pub fn encode_onto<T: Serialize>(mut bytes: Vec<u8>, value: &T) -> Result<Vec<u8>, EncodeError> {
     bincode::serde::encode_into_std_write(value, &mut bytes, CONFIG)?;
     within(bytes, MAX_VALUE_BYTES)
 }

@@ -24,6 +24,7 @@ use crate::read::{HASHED_TILES, HashedTiles};
 use crate::store::sled::{OpenStoreError, SledStore};
 use crate::store::{Store, StoreError};
 use crate::tile::{TILE_WIDTH, Tiles};
+use crate::value::Value;
 
 /// Bytes of replayed entries and rows after which the store is written, so that a long replay does not fill the memory.
 const REPLAY_ROUND_BYTES: usize = 32 * 1024 * 1024;
@@ -394,7 +395,8 @@ impl Replay<'_> {
                     reason: reason.to_owned(),
                 })?,
                 Section::Private(rows) => {
-                    let rows = rows.iter().map(|(key, value)| (key.to_vec(), value.map(Arc::from)));
+                    let rows =
+                        rows.iter().map(|(key, value)| (key.to_vec(), value.map(|value| Value::Bytes(value.into()))));
                     self.book.set(layout::PRIVATE, rows);
                 }
                 Section::Heads(rows) => {

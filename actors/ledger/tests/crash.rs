@@ -32,7 +32,7 @@ fn child() {
         append(&ledger, size, BATCH);
         println!("acknowledged {}", size + BATCH);
         if size % 16 == 0 {
-            let rows = (0..ROWS).map(|n| (format!("s{n:03}").into_bytes(), Some(size.to_be_bytes().to_vec())));
+            let rows = (0..ROWS).map(|n| (format!("s{n:03}").into_bytes(), Some(size.to_be_bytes().to_vec().into())));
             ledger.submit(Batch { state: rows.collect(), ..Batch::default() }).unwrap();
             ledger.flush();
         }

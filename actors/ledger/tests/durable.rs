@@ -115,8 +115,9 @@ fn the_state_shows_the_last_value_over_all_layers() {
     let dir = tempfile::tempdir().unwrap();
     let (ledger, _) = open(options(dir.path()));
     let set = |rows: &[(&str, Option<&str>)]| {
-        let rows =
-            rows.iter().map(|(key, value)| (key.as_bytes().to_vec(), value.map(|value| value.as_bytes().to_vec())));
+        let rows = rows
+            .iter()
+            .map(|(key, value)| (key.as_bytes().to_vec(), value.map(|value| value.as_bytes().to_vec().into())));
         wait(&ledger, ledger.submit(Batch { state: rows.collect(), ..Batch::default() }).unwrap());
     };
     let rows = |limit| {

@@ -13,7 +13,7 @@ use sha2::Digest as _;
 
 use super::ahead::{Ahead, Keys, Source};
 use crate::keys;
-use crate::kv::{Base, Memory, Space, Tx, Writes};
+use crate::kv::{Base, Memo, Memory, Space, StateRows, Tx, Writes};
 use crate::replica::{self, Settings, Work, statistics_rows};
 
 /// Records folded in one transaction.
@@ -63,14 +63,16 @@ impl Again {
         let mut sources: Vec<Source> = sizes.iter().map(open).collect::<Result<_, _>>()?;
         // At one time the registrar speaks first.
         sources.sort_by_key(|s| (s.institution != settings.registrar, s.institution));
-        let mut known = Keys::default();
+        let (mut known, mut memo) = (Keys::default(), Memo::default());
         let mut chunk = known.take(base, &mut sources, CHUNK)?;
         while !chunk.is_empty() {
             // While one chunk is folded, the other cores look at the next.
             let held: Vec<_> = chunk.iter().map(|ahead| (ahead.name, ahead.bytes.clone())).collect();
-            let fold = || fold_chunk(&memory, registry.clone(), settings, chunk);
-            let ((changed, writes), next) = rayon::join(fold, || known.take(base, &mut sources, CHUNK));
-            memory.commit(writes);
+            let fold = || fold_chunk(&memory, memo, registry.clone(), settings, chunk);
+            let ((changed, (state, private, learnt)), next) =
+                rayon::join(fold, || known.take(base, &mut sources, CHUNK));
+            memory.commit((state, private));
+            memo = learnt;
             registry = changed;
             for (name, bytes) in held {
                 memory.hold(name.institution, name.index, bytes);
@@ -89,11 +91,12 @@ impl Again {
 
 fn fold_chunk(
     memory: &Memory,
+    memo: Memo,
     registry: Arc<Registry>,
     settings: &Settings,
     chunk: Vec<Ahead>,
-) -> (Arc<Registry>, (Writes, Writes)) {
-    let mut work = Work { tx: Tx::new(memory), registry, settings };
+) -> (Arc<Registry>, (StateRows, Writes, Memo)) {
+    let mut work = Work { tx: Tx::knowing(memory, memo), registry, settings };
     for Ahead { name, bytes, record, signed } in chunk {
         if let Some(key) = signed {
             work.tx.remember_signed(name, key);
@@ -101,7 +104,7 @@ fn fold_chunk(
         replica::apply_read(&mut work, name, &bytes, record);
     }
     let registry = work.registry.clone();
-    (registry, work.tx.into_writes())
+    (registry, work.tx.end())
 }
 
 /// How published figures differ from the logs that they name.

@@ -160,7 +160,7 @@ pub enum Command {
     Generate {
         /// The short name of a programme of this issuer.
         programme: ShortName,
-        /// Their random ids (version 4), 1 to 250.
+        /// Their ids, as [`super::batch_ids`] makes them, 1 to 250.
         uuids: Vec<Uuid>,
         /// First moment of validity; now if none is given.
         valid_from: Option<Timestamp>,

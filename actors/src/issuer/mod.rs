@@ -30,7 +30,7 @@ pub use command::{
 pub use holders::{MaskedHolder, holder, holder_of};
 pub use state::MAX_OPENINGS_BYTES;
 pub use statistics::{MAX_PERIOD_DAYS, MAX_TABLE_ROWS, publications, table, table_bytes};
-pub use stock::MAX_CHUNK;
+pub use stock::{MAX_CHUNK, batch_ids};
 
 use domain::duty::{Due, Duty};
 use domain::ids::VoucherId;

@@ -19,6 +19,9 @@ use crate::writer::{Desk, Refused};
 /// Most vouchers in one transaction.
 pub const MAX_CHUNK: usize = 250;
 
+/// Bytes at the beginning of an id that all vouchers of a batch share.
+const BATCH_BYTES: usize = 6;
+
 /// How far back in a log a record is looked for that can be read and is late enough.
 const LOOK_BACK: u64 = 64;
 
@@ -43,6 +46,18 @@ fn own_programme(desk: &Desk<'_>, short: &ShortName) -> Result<Programme, Refuse
     desk.work.programme_named(desk.me(), short.as_str()).ok_or(Reason::ProgrammeUnknown.into())
 }
 
+/// Ids for a batch of vouchers, out of random bytes: UUIDs of version 8 (RFC 9562) that share their first 48 bits.
+///
+/// So a batch lies together in the store of every node. The other 74 bits are random for each; no id tells a time.
+pub fn batch_ids(size: usize, mut random: impl FnMut() -> [u8; 16]) -> Vec<Uuid> {
+    let batch = random();
+    let id = |mut bytes: [u8; 16]| {
+        bytes[..BATCH_BYTES].copy_from_slice(&batch[..BATCH_BYTES]);
+        uuid::Builder::from_custom_bytes(bytes).into_uuid()
+    };
+    (0..size).map(|_| id(random())).collect()
+}
+
 pub(super) fn generate(
     desk: &mut Desk<'_>,
     short: &ShortName,
@@ -54,8 +69,7 @@ pub(super) fn generate(
     if uuids.len() > MAX_CHUNK {
         return Err(Reason::TooLarge.into());
     }
-    // An id that is not random could tell something.
-    if uuids.is_empty() || uuids.iter().any(|u| u.get_version_num() != 4) {
+    if uuids.is_empty() || uuids.iter().any(|u| u.get_version_num() != 8) {
         return Err(Reason::Malformed.into());
     }
     let valid_from = valid_from.unwrap_or(desk.now);

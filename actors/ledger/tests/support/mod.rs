@@ -48,7 +48,7 @@ pub fn batch(from: u64, count: u64) -> Batch {
     Batch {
         expected_size: from,
         own: (from..from + count).map(entry).collect(),
-        state: [(b"count".to_vec(), Some((from + count).to_le_bytes().to_vec()))].into(),
+        state: [(b"count".to_vec(), Some((from + count).to_le_bytes().to_vec().into()))].into(),
         private: [(format!("p{from:08}").into_bytes(), Some(b"sealed".to_vec()))].into(),
         ..Batch::default()
     }

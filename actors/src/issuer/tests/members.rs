@@ -211,7 +211,7 @@ fn an_issuer_that_is_gone_is_succeeded_by_another() {
     let (county, city) = (id("county"), id("city"));
     let programme = super::policy("heart-check");
     town.ask::<Issuer>(county, Command::PublishProgramme(Box::new(programme))).unwrap();
-    let uuid = uuid::Builder::from_random_bytes([7; 16]).into_uuid();
+    let uuid = uuid::Builder::from_custom_bytes([7; 16]).into_uuid();
     let uuids = vec![uuid];
     let generate = Command::Generate { programme: "heart-check".parse().unwrap(), uuids, valid_from: None };
     town.ask::<Issuer>(county, generate).unwrap();

@@ -33,7 +33,7 @@ fn health() -> InstitutionId {
 }
 
 fn uuid(n: u128) -> Uuid {
-    uuid::Builder::from_random_bytes(n.to_be_bytes()).into_uuid()
+    uuid::Builder::from_custom_bytes(n.to_be_bytes()).into_uuid()
 }
 
 fn voucher(n: u128) -> VoucherId {

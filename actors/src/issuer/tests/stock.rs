@@ -28,6 +28,20 @@ fn at_stage(town: &Town, stage: Stage) -> usize {
 }
 
 #[test]
+fn ids_of_a_batch_lie_together_and_tell_nothing_else() {
+    let random = || rand::random::<[u8; 16]>();
+    let (one, other) = (crate::issuer::batch_ids(250, random), crate::issuer::batch_ids(250, random));
+    let distinct: std::collections::BTreeSet<_> = one.iter().chain(&other).collect();
+    assert_eq!(distinct.len(), 500);
+    assert!(one.iter().chain(&other).all(|id| id.get_version_num() == 8));
+    let begins = |ids: &[uuid::Uuid]| {
+        ids.iter().map(|id| id.as_bytes()[..6].to_vec()).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!((begins(&one).len(), begins(&other).len()), (1, 1));
+    assert!(begins(&one).is_disjoint(&begins(&other)));
+}
+
+#[test]
 fn vouchers_are_generated_by_the_policy_in_force() {
     let (mut town, _, _) = town();
     let state = town.voucher(health(), voucher(1)).unwrap().state().unwrap().clone();

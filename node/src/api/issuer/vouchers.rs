@@ -2,7 +2,7 @@
 
 use actix_web::web::{Data, Query};
 use actix_web::{HttpResponse, get, post};
-use actors::issuer::{Command, Issuer, MAX_CHUNK};
+use actors::issuer::{Command, Issuer, MAX_CHUNK, batch_ids};
 use actors::replica::{VoucherDoc, Work};
 use actors::role::Ask;
 use actors::writer::{Act, Done};
@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
-use uuid::Uuid;
 
 use super::{by_operator, operator_reads, voucher_id};
 use crate::api::answer::{self, Get, Listed, Nothing, Page, Post, Receipt, RecordRef};
@@ -123,7 +122,7 @@ async fn generate(node: Data<Node>, post: Post<Generation>) -> Result<HttpRespon
         let Generation { programme, count, valid_from } = &post.body;
         in_parts(&node, &post, *count, |size| Command::Generate {
             programme: programme.clone(),
-            uuids: (0..size).map(|_| Uuid::new_v4()).collect(),
+            uuids: batch_ids(size, rand::random),
             valid_from: *valid_from,
         })
         .await

@@ -19,7 +19,8 @@ fn verdict(house: &House) -> verify::Verdict {
 
 /// Row changes of the state, and nothing else.
 fn rows(rows: impl IntoIterator<Item = (Vec<u8>, Option<Vec<u8>>)>) -> Batch {
-    Batch { state: rows.into_iter().collect(), ..Batch::default() }
+    let state = rows.into_iter().map(|(key, value)| (key, value.map(Into::into))).collect();
+    Batch { state, ..Batch::default() }
 }
 
 /// An own entry as it is, behind the six that are there.

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actors::issuer::{MAX_CHUNK, batch_ids};
 use actors::replica;
 use actors::token::{HolderKey, VoucherName, vp1, vq1};
 use actors::writer::{Act, Desk, Done, Refused, Writer};
@@ -23,6 +24,7 @@ use ledger::key::NoteVerifier;
 use node::clock::NodeClock;
 use node::config::{Config, Http, Peers, Registrar, Store};
 use node::keys::NodeKeys;
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 /// The roles that the measured institution plays.
@@ -38,6 +40,7 @@ pub(crate) struct House {
     pub(crate) clock: Arc<NodeClock>,
     programme: RecordName,
     holder: Holder,
+    ids: Mutex<Vec<Uuid>>,
 }
 
 struct Holder {
@@ -117,7 +120,7 @@ impl House {
             Ok((programme, desk.write(Role::Issuer, Body::Registrar(enrolled))?))
         })?;
         let (programme, enrolment) = founded.answer;
-        Ok(Self { config, writer, clock, programme, holder: Holder { enrolment, id, key } })
+        Ok(Self { config, writer, clock, programme, holder: Holder { enrolment, id, key }, ids: Mutex::default() })
     }
 
     /// Registers another institution.
@@ -129,9 +132,13 @@ impl House {
         Ok(())
     }
 
-    /// A new voucher's id.
+    /// A new voucher's id, out of a batch as an issuer generates it.
     pub(crate) fn voucher(&self) -> VoucherId {
-        VoucherId { issuer: self.config.institution, uuid: Uuid::from_u128(rand::random()) }
+        let mut ids = self.ids.lock();
+        if ids.is_empty() {
+            *ids = batch_ids(MAX_CHUNK, rand::random);
+        }
+        VoucherId { issuer: self.config.institution, uuid: ids.pop().unwrap_or_default() }
     }
 
     /// Decides as an operator; waits while the ledger cannot take more.
