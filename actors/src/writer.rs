@@ -123,6 +123,8 @@ impl Base for Logs {
 /// Reads, decides, writes. Shared by all roles of a node.
 pub struct Writer {
     logs: Logs,
+    /// The name of the own log.
+    origin: String,
     settings: Settings,
     clock: Arc<dyn Clock>,
     /// Everything that is decided happens under this lock.
@@ -224,7 +226,8 @@ impl Writer {
     pub fn open(logs: Logs, settings: Settings, clock: Arc<dyn Clock>) -> Arc<Self> {
         let registry = load_registry(&Tx::new(&logs), &settings);
         let seen = Seen { registry: Arc::new(registry), memo: Memo::default() };
-        let writer = Self { logs, settings, clock, seen: Mutex::new(seen) };
+        let origin = logs.origin(settings.me);
+        let writer = Self { logs, origin, settings, clock, seen: Mutex::new(seen) };
         writer.catch_up();
         Arc::new(writer)
     }
@@ -272,7 +275,7 @@ impl Writer {
         let mut seen = self.seen.lock();
         // What is learnt is given back only when the ledger has taken the draft.
         let (registry, mut memo) = (seen.registry.clone(), std::mem::take(&mut seen.memo));
-        let size = self.logs.ledger.accepted_size(&self.logs.origin(self.settings.me));
+        let size = self.logs.ledger.accepted_size(&self.origin);
         let now = self.clock.now();
         let draft = match draft(&self.logs, &self.settings, registry, &mut memo, size, now, act, decision) {
             Ok(draft) => draft,
@@ -369,8 +372,7 @@ impl Writer {
         }
         let registry = work.registry.clone();
         let (state, private, memo) = work.tx.end();
-        let own = self.logs.origin(self.settings.me);
-        let expected_size = self.logs.ledger.accepted_size(&own);
+        let expected_size = self.logs.ledger.accepted_size(&self.origin);
         let batch = Batch { expected_size, own: Vec::new(), mirrors: Vec::new(), state, private };
         if let Err(error) = self.logs.ledger.submit(batch) {
             if matches!(error, SubmitError::Busy) {
