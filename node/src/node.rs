@@ -16,6 +16,7 @@ use ledger::mirror::Evidence;
 use parking_lot::RwLock;
 
 use crate::api::caller::Seen;
+use crate::api::community::UnderWay;
 use crate::api::problem::Problem;
 use crate::clock::NodeClock;
 use crate::config::Config;
@@ -72,6 +73,8 @@ pub struct Node {
     pub metrics: Metrics,
     /// Signatures over requests that were seen.
     pub seen: Seen,
+    /// Registrations and cards that are being made.
+    pub registering: UnderWay,
     /// Which roles run here, by the type of their rules.
     roles: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
     wakers: Vec<Box<dyn Fn() + Send + Sync>>,
@@ -97,6 +100,7 @@ impl Node {
             client,
             metrics: Metrics::default(),
             seen: Seen::default(),
+            registering: UnderWay::default(),
             roles: HashMap::new(),
             wakers: Vec::new(),
             holders: Holders::default(),

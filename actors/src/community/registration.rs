@@ -260,6 +260,7 @@ pub(super) fn keep(desk: &mut Desk<'_>, registered: Registered) -> Result<Answer
     let enrolments: Vec<Enrolled> = granted.enrolments;
     let person = Person { holder: granted.holder, form, main_key, voucher_module, enrolments, card };
     people::keep(&mut desk.work.tx, &person);
+    desk.remember_request();
     tell(desk, &person)
 }
 
@@ -268,6 +269,7 @@ pub(super) fn keep_card(desk: &mut Desk<'_>, holder: HolderId, card: (CardId, St
     let mut person = people::of(&desk.work.tx, holder).ok_or(Reason::HolderUnknown)?;
     person.card = Some(card);
     people::keep(&mut desk.work.tx, &person);
+    desk.remember_request();
     Ok(Answer::Done)
 }
 
@@ -280,6 +282,7 @@ pub(super) fn keep_phone(
     let mut person = people::of(&desk.work.tx, holder).ok_or(Reason::HolderUnknown)?;
     person.main_key = main_key;
     people::keep(&mut desk.work.tx, &person);
+    desk.remember_request();
     tell(desk, &person)
 }
 

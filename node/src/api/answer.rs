@@ -222,15 +222,23 @@ pub async fn ask<R: Rules, B, T: Serialize>(
 ///
 /// [`Reason::IdempotencyKeyReused`].
 pub async fn repeated<B, T: Serialize>(node: &Node, post: &Post<B>) -> Result<Option<HttpResponse>, Problem> {
+    Ok(again::<B, T>(node, post).await?.map(|receipt| HttpResponse::Created().json(receipt)))
+}
+
+/// The receipt of a request that was answered before, for who has more to say.
+///
+/// # Errors
+///
+/// As above.
+pub async fn again<B, T>(node: &Node, post: &Post<B>) -> Result<Option<Receipt<T>>, Problem> {
     let Some(done) = node.writer.repeated(&post.idempotency)? else { return Ok(None) };
     node.writer.durable(done.ticket).await;
-    let receipt = Receipt::<T> {
+    Ok(Some(Receipt {
         voucher: voucher_of(node, &done.records),
         records: done.records.iter().copied().map(Into::into).collect(),
         repeated: true,
         result: None,
-    };
-    Ok(Some(HttpResponse::Created().json(receipt)))
+    }))
 }
 
 /// `201` with a receipt.

@@ -16,6 +16,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa_actix_web::service_config::ServiceConfig;
 
+pub use registration::UnderWay;
+
 use super::answer::{Get, Post};
 use super::problem::Problem;
 use crate::node::Node;

@@ -1,6 +1,6 @@
 //! Registration: a phone announces its keys, the desk sees the document, the registrar registers each once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use actix_web::web::{Data, Path};
@@ -10,14 +10,16 @@ use actors::community::command::{Answer, Command, Granted, Known, Registered};
 use actors::community::people::{self, Form, Person, Sex};
 use actors::community::registration::{self, Application, CardKeys, Carrier};
 use actors::community::residents::{self, Draft};
+use actors::document;
 use actors::presented;
 use actors::token::PublicKey;
 use actors::token::vc1::Card;
 use actors::voucher::letters::{Enrolled, KeyText};
 use domain::holder::BlockReason;
-use domain::ids::{CardId, HolderId, InstitutionId, ShortName};
+use domain::ids::{CardId, Digest, HolderId, InstitutionId, ShortName};
 use domain::policy::Class;
 use domain::reasons::Reason;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -34,6 +36,45 @@ const WAIT_FOR_ENROLMENTS: Duration = Duration::from_secs(3);
 
 /// Rest between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What requests under way are about, so that there is one at a time: the registrar puts the newest card in someone's
+/// name, and of two cards made at once one would be printed dead.
+#[derive(Debug, Default)]
+pub struct UnderWay(Mutex<HashSet<About>>);
+
+/// What a request is about that makes a card or a registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum About {
+    /// A document, in one spelling.
+    Document(Digest),
+    /// Somebody who is registered.
+    Holder(HolderId),
+}
+
+/// Nobody else begins the same until this is dropped, also where a request breaks off.
+struct Alone<'a> {
+    under_way: &'a UnderWay,
+    about: About,
+}
+
+impl UnderWay {
+    /// # Errors
+    ///
+    /// [`Reason::Busy`] while another request is about the same.
+    fn begin(&self, about: About) -> Result<Alone<'_>, Problem> {
+        if self.0.lock().insert(about) {
+            Ok(Alone { under_way: self, about })
+        } else {
+            Err(Problem::new(Reason::Busy).detail("another request about this person is under way"))
+        }
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.under_way.0.lock().remove(&self.about);
+    }
+}
 
 pub(super) fn configure(config: &mut ServiceConfig<'_>) {
     config
@@ -120,6 +161,11 @@ struct PersonForm {
 }
 
 impl PersonForm {
+    /// The document, spelled as the registrar finds it again. In memory alone: nothing is secret from this node.
+    fn about(&self) -> About {
+        About::Document(document::digest(&[0; 32], &self.document_type, &self.document_number))
+    }
+
     /// The whole form, with what the list of residents knows.
     async fn form(&self, node: &Node) -> Result<Form, Reason> {
         let draft = Draft {
@@ -179,7 +225,7 @@ struct Receipted {
 /// `201` with the enrolments; `404` if the phone has not announced itself within 24 hours, `resident-unknown` if the form is
 /// not whole and the person is not on the list of residents; `409` `resident-differs` if the list says something else,
 /// `presentation-forged`, `presentation-stale`, `document-registered`, `key-registered`, `not-entitled`,
-/// `document-invalid`; `503` if the registrar does not answer.
+/// `document-invalid`; `503` if the registrar does not answer, or while the same document is registered by another request.
 #[utoipa::path(tag = "community", params(("thumbprint" = String, Path)), request_body = PersonForm, responses(
     (status = 201, body = Receipt<Completed>), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
     (status = 503, body = ProblemBody),
@@ -191,6 +237,7 @@ async fn complete(node: Data<Node>, thumbprint: Path<String>, post: Post<PersonF
         let mut print = [0; 32];
         hex::decode_to_slice(thumbprint.as_str(), &mut print).map_err(Problem::malformed)?;
         let qr = post.body.qr.as_deref().ok_or_else(|| Problem::malformed("qr: the phone shows its code"))?;
+        let _alone = node.registering.begin(post.body.about())?;
         let form = post.body.form(&node).await?;
         let now = node.writer.now();
         let (pending, known) = answer::read(&node, |work| {
@@ -200,7 +247,14 @@ async fn complete(node: Data<Node>, thumbprint: Path<String>, post: Post<PersonF
         if let (None, Some(person)) = (&pending, known) {
             // The answer to the desk was lost: it is given again.
             let Person { holder, enrolments, .. } = person;
-            return Ok(answer::created(&node, &[], Some(Completed { holder, enrolments, card: None })));
+            let completed = Some(Completed { holder, enrolments, card: None });
+            return match answer::again(&node, &post).await? {
+                Some(receipt) => Ok(HttpResponse::Created().json(Receipt { result: completed, ..receipt })),
+                None => Ok(answer::created(&node, &[], completed)),
+            };
+        }
+        if let Some(again) = answer::repeated::<_, Completed>(&node, &post).await? {
+            return Ok(again);
         }
         let pending =
             pending.ok_or_else(|| Problem::new(Reason::NotFound).detail("no phone of that thumbprint waits"))?;
@@ -223,7 +277,8 @@ fn completed_before(work: &actors::replica::Work<'_>, thumbprint: &[u8; 32], for
 
 /// Register somebody without a phone: the document is checked, a card is printed.
 ///
-/// `201` with enrolments and card, which is shown this once; `404` `resident-unknown`, `409` as for a phone; `503` if the registrar does not answer.
+/// `201` with enrolments and card, which is shown this once: repeated, the receipt has no result. `404` `resident-unknown`,
+/// `409` as for a phone; `503` if the registrar does not answer, or while the same document is registered by another request.
 #[utoipa::path(tag = "community", request_body = PersonForm, responses(
     (status = 201, body = Receipt<Completed>), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
     (status = 503, body = ProblemBody),
@@ -234,6 +289,10 @@ async fn without_phone(node: Data<Node>, post: Post<PersonForm>) -> Result<HttpR
         clerk(&node, &post)?;
         if post.body.qr.is_some() {
             return Err(Problem::malformed("qr: a phone completes its own registration"));
+        }
+        let _alone = node.registering.begin(post.body.about())?;
+        if let Some(again) = answer::repeated::<_, Completed>(&node, &post).await? {
+            return Ok(again);
         }
         let form = post.body.form(&node).await?;
         let card = Card::generate(&mut rand::rng());
@@ -314,7 +373,8 @@ struct NewCard {
 
 /// Print a card for somebody of this community, with or without a phone. It replaces an earlier one.
 ///
-/// `201` with the card; `404` `holder-unknown`; `409` what the registrar refuses.
+/// `201` with the card, which is shown this once: repeated, the receipt has no result. `404` `holder-unknown`; `409` what the
+/// registrar refuses; `503` while another card of theirs is made.
 #[utoipa::path(tag = "community", request_body = WhoseCard, responses(
     (status = 201, body = Receipt<NewCard>), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
 ))]
@@ -323,6 +383,10 @@ async fn new_card(node: Data<Node>, post: Post<WhoseCard>) -> Result<HttpRespons
     in_language(&post, async {
         clerk(&node, &post)?;
         let holder = post.body.holder;
+        let _alone = node.registering.begin(About::Holder(holder))?;
+        if let Some(again) = answer::repeated::<_, NewCard>(&node, &post).await? {
+            return Ok(again);
+        }
         let person = answer::read(&node, |work| people::of(&work.tx, holder)).await.ok_or(Reason::HolderUnknown)?;
         let card = Card::generate(&mut rand::rng());
         let id = put_card(&node, holder, &card, &person.enrolments).await?;
@@ -417,6 +481,9 @@ async fn new_phone(node: Data<Node>, holder: Path<String>, post: Post<NewPhone>)
     in_language(&post, async {
         clerk(&node, &post)?;
         let holder = holder_id(&holder)?;
+        if let Some(again) = answer::repeated::<_, Nothing>(&node, &post).await? {
+            return Ok(again);
+        }
         answer::read(&node, |work| people::of(&work.tx, holder).map(drop)).await.ok_or(Reason::HolderUnknown)?;
         let main_key = match &post.body.main_key {
             Some(text) => {

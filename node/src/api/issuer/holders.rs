@@ -7,7 +7,7 @@ use actix_web::{HttpResponse, get, post};
 use actors::issuer::{self, Answer, Command, Document, Issuer, Person, Registration, Wanted};
 use actors::token::PublicKey;
 use domain::holder::{BlockReason, RegistrarEvent};
-use domain::ids::{CardId, EnrolmentId, InstitutionId, ShortName};
+use domain::ids::{CardId, EnrolmentId, InstitutionId, RecordName, ShortName};
 use domain::policy::Class;
 use domain::reasons::Reason;
 use domain::record::{Body, Record};
@@ -167,23 +167,18 @@ async fn register(node: Data<Node>, post: Post<Application>) -> Result<HttpRespo
 
 /// The same answer to the same request: whoever lost it could not go on without the enrolments' names.
 async fn granted_before(node: &Node, post: &Post<()>) -> Result<Option<HttpResponse>, Problem> {
-    let Some(done) = node.writer.repeated(&post.idempotency)? else { return Ok(None) };
-    node.writer.durable(done.ticket).await;
+    let Some(receipt) = answer::again(node, post).await? else { return Ok(None) };
+    let written: Vec<RecordName> = receipt.records.iter().cloned().map(Into::into).collect();
     let result = answer::read(node, |work| {
-        let first = done.records.first()?;
+        let first = written.first()?;
         let record: Record = ledger::record::decode_record(&work.tx.entry(first.institution, first.index)?).ok()?;
         let Body::Registrar(RegistrarEvent::Enrolled { id, .. }) = record.body else { return None };
         let holder = issuer::holder_of(work, id)?;
         let mut enrolments = issuer::holder(work, holder)?.enrolments;
-        enrolments.retain(|e| done.records.contains(&e.name));
+        enrolments.retain(|e| written.contains(&e.name));
         Some(Answer::Enrolled { holder, enrolments })
     });
-    let receipt = Receipt {
-        records: done.records.iter().copied().map(Into::into).collect(),
-        voucher: None,
-        repeated: true,
-        result: result.await,
-    };
+    let receipt = Receipt { result: result.await, ..receipt };
     Ok(Some(HttpResponse::Created().json(receipt)))
 }
 
