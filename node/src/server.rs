@@ -55,6 +55,11 @@ pub fn open(config: &Config, clock: Arc<NodeClock>) -> anyhow::Result<(Arc<Write
     let (ledger, report) = Ledger::open(options).context("the ledger")?;
     if let Some(why) = &report.rebuilt {
         tracing::warn!(why, "the store was set aside and rebuilt from the journal");
+    } else if report.stored.is_empty() && report.replayed_frames > 0 {
+        tracing::warn!(frames = report.replayed_frames, "the store was missing or empty: it was made from the journal");
+    }
+    if report.torn_bytes > 0 {
+        tracing::warn!(bytes = report.torn_bytes, "a torn last write, told to nobody, was cut off the journal's end");
     }
     tracing::info!(size = report.size, replayed = report.replayed_frames, "the ledger is open");
     let settings = Settings {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::crash::issuer;
 use crate::liars::fake_log::{FakeLog, serve};
-use crate::support::{TestNode, desk, eventually};
+use crate::support::{TestNode, desk, eventually, program};
 
 const WITHIN: Duration = Duration::from_secs(15);
 
@@ -80,6 +80,51 @@ async fn s13_a_store_brought_back_takes_its_tail_from_the_mirrors() {
         let size = node.folded("health").await;
         eventually("the peer goes on following", WITHIN, || async { peer.folded("health").await == size }).await;
         assert!(!is_forked(&peer, "health").await);
+    }
+}
+
+/// A store that is missing is made from the journal; `verify` accuses nobody's signature, and `run` says what it found.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_store_and_a_torn_tail_are_told_and_accuse_nobody() {
+    let root = tempfile::tempdir().unwrap();
+    let node = issuer(root.path()).await;
+    let mut peer = TestNode::new(root.path(), "audit", &[Role::Auditor], Some(&node));
+    // Whose keys are in the records alone, neither the auditor's own nor configured.
+    let mut third = TestNode::new(root.path(), "gulou", &[Role::Issuer], Some(&node));
+    for member in [&mut peer, &mut third] {
+        desk::register(&node, member).await;
+        member.start().await;
+    }
+    desk::publish(&third, "rehab").await;
+    let size = node.folded("health").await;
+    eventually("the peer has followed", WITHIN, || async {
+        peer.folded("health").await == size && peer.folded("gulou").await > 0
+    })
+    .await;
+    let store = peer.dir.join("ledger/store");
+    peer.terminate();
+    std::fs::remove_dir_all(&store).unwrap();
+    let mut verify = std::process::Command::new(program());
+    let verified = verify.arg("verify").arg("--config").arg(peer.config_path()).output().unwrap();
+    let said = String::from_utf8(verified.stdout).unwrap();
+    assert!(
+        verified.status.code() == Some(0) && said.contains("are not folded yet") && !said.contains("FAULT"),
+        "{said}"
+    );
+
+    std::fs::remove_dir_all(&store).unwrap();
+    let segments = std::fs::read_dir(peer.dir.join("ledger/journal")).unwrap().map(|entry| entry.unwrap().path());
+    let last = segments.filter(|path| path.is_file()).max().unwrap();
+    let mut bytes = std::fs::read(&last).unwrap();
+    // A frame may end with zeros: what is torn stands well behind the last byte that is none.
+    let behind = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 64;
+    bytes.resize(bytes.len().max(behind + 40), 0);
+    bytes[behind..behind + 40].fill(0x5a);
+    std::fs::write(&last, bytes).unwrap();
+    peer.start().await;
+    let log = peer.log();
+    for said in ["the store was missing or empty", "a torn last write"] {
+        assert!(log.lines().any(|line| line.contains("WARN") && line.contains(said)), "{said}: {log}");
     }
 }
 

@@ -4,10 +4,12 @@
 //! the order in which records came in is no part of a voucher's state; both may differ between two good stores.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use domain::custody::Link;
 use domain::ids::{Digest, InstitutionId, RecordName};
 use domain::lifecycle::Voucher;
+use domain::member::Registry;
 use serde::Serialize;
 
 use super::recount::{Again, Difference, NotHeld, recount};
@@ -46,6 +48,9 @@ pub struct Verified {
     pub statistics: Vec<(InstitutionId, u64, Difference)>,
     /// How many were counted again.
     pub statistics_checked: u64,
+    /// Members and parameters as the records say.
+    #[serde(skip)]
+    pub registry: Arc<Registry>,
 }
 
 impl Verified {
@@ -75,7 +80,19 @@ pub fn verify_store(base: &dyn Base, settings: &Settings, sizes: &[(InstitutionI
         }
     }
     let report = again.read(report);
-    Ok(Verified { report, roots: again.roots, state, statistics, statistics_checked })
+    let registry = again.read(|work| work.registry.clone());
+    Ok(Verified { report, roots: again.roots, state, statistics, statistics_checked, registry })
+}
+
+/// Members and parameters as the first `size` records of the registrar say, whatever the stored state has folded.
+///
+/// # Errors
+///
+/// [`NotHeld`] if an entry is missing.
+pub fn registry_at(base: &dyn Base, settings: &Settings, size: u64) -> Result<Arc<Registry>, NotHeld> {
+    // Nobody else's log says anything of members.
+    let again = Again::fold(base, settings, &[(settings.registrar, size)])?;
+    Ok(again.read(|work| work.registry.clone()))
 }
 
 /// The sizes up to which a stored state is folded.

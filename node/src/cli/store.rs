@@ -4,12 +4,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use actors::keys;
-use actors::kv::{Base as _, Space};
 use actors::replica::Settings;
 use actors::writer::Logs;
 use domain::ids::InstitutionId;
-use domain::member::Registry;
 use ledger::fail::Stop;
 use ledger::journal::JournalError;
 use ledger::key::NoteVerifier;
@@ -123,13 +120,6 @@ impl Opened {
     /// Entries of a log.
     pub(super) fn size(&self, institution: InstitutionId) -> u64 {
         self.logs.ledger.accepted_size(&self.logs.origin(institution))
-    }
-
-    /// Members and parameters as the stored state has them; nobody where that row cannot be read.
-    pub(super) fn stored_registry(&self) -> Registry {
-        let row = self.logs.get(Space::State, keys::REGISTRY);
-        let stored = row.and_then(|value| ledger::record::decode_trusted(&value).ok());
-        stored.unwrap_or_else(|| Registry::new(self.settings.registrar))
     }
 
     /// Runs what reads the store; a failing read is told, with its reason, instead of ending the process.

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use actors::auditor::recount::NotHeld;
 use actors::auditor::report::Report;
-use actors::auditor::verify::{Comparison, Verified, verify_store};
+use actors::auditor::verify::{Comparison, Verified, registry_at, verify_store};
 use domain::ids::InstitutionId;
 use domain::member::Registry;
 use domain::record::Record;
@@ -137,18 +139,25 @@ fn look(config: &Config, opened: &Opened, verdict: &mut Verdict) {
     let bar = progress("folding again", sizes.iter().map(|(_, size)| size).sum());
     let folded = verify_store(&opened.logs, &opened.settings, &sizes);
     bar.finish_and_clear();
-    match folded {
-        Ok(verified) => take_over(verdict, verified),
-        Err(missing) => verdict.faults.push(missing.to_string()),
+    let registry = match folded {
+        Ok(verified) => {
+            let registry = registry(opened, &sizes, &verified);
+            take_over(verdict, verified);
+            registry
+        }
+        Err(missing) => Err(missing),
+    };
+    let registry = registry.map_err(|missing| verdict.faults.push(missing.to_string())).ok();
+    if registry.is_none() {
+        verdict.complete = false;
+        verdict.notes.push("whose key may sign which log cannot be said: no signed head was checked".to_owned());
     }
-
-    let registry = opened.stored_registry();
     let bar = progress("hashing and reading", institutions.iter().map(|id| opened.size(*id)).sum());
     let judged: Vec<LogVerdict> = institutions
         .par_iter()
         .map(|institution| {
-            let keys = keys_of(config, opened, &registry, *institution);
-            judge_log(opened, *institution, &keys, &bar)
+            let keys = registry.as_ref().map(|registry| keys_of(config, opened, registry, *institution));
+            judge_log(opened, *institution, keys.as_deref(), &bar)
         })
         .collect();
     bar.finish_and_clear();
@@ -164,13 +173,24 @@ fn look(config: &Config, opened: &Opened, verdict: &mut Verdict) {
         }
         verdict.logs.push(log);
     }
-    let anchor = keys_of(config, opened, &registry, opened.settings.registrar);
-    if let Ok(configured) = config.registrar.log_vkey.parse::<NoteVerifier>()
-        && !anchor.contains(&configured)
+    if let Some(registry) = registry
+        && let Ok(configured) = config.registrar.log_vkey.parse::<NoteVerifier>()
+        && !keys_of(config, opened, &registry, opened.settings.registrar).contains(&configured)
     {
         let whose = opened.settings.registrar;
         verdict.faults.push(format!("{whose}: its log never had the key of registrar.log_vkey"));
     }
+}
+
+/// Members as all records of the registrar say that are here. The stored state may be behind them: a store that was set
+/// aside has folded nothing yet.
+fn registry(opened: &Opened, sizes: &[(InstitutionId, u64)], verified: &Verified) -> Result<Arc<Registry>, NotHeld> {
+    let registrar = opened.settings.registrar;
+    let held = opened.size(registrar);
+    if sizes.contains(&(registrar, held)) {
+        return Ok(verified.registry.clone());
+    }
+    registry_at(&opened.logs, &opened.settings, held)
 }
 
 /// Up to where the stored state has folded each log.
@@ -240,8 +260,13 @@ fn keys_of(config: &Config, opened: &Opened, registry: &Registry, institution: I
     }
 }
 
-/// Judges one log, from the bytes of its entries up.
-fn judge_log(opened: &Opened, institution: InstitutionId, keys: &[NoteVerifier], bar: &ProgressBar) -> LogVerdict {
+/// Judges one log, from the bytes of its entries up; its signature where it is known whose keys may have made it.
+fn judge_log(
+    opened: &Opened,
+    institution: InstitutionId,
+    keys: Option<&[NoteVerifier]>,
+    bar: &ProgressBar,
+) -> LogVerdict {
     let ledger = &opened.logs.ledger;
     let origin = opened.logs.origin(institution);
     let head = ledger.head(&origin);
@@ -257,6 +282,7 @@ fn judge_log(opened: &Opened, institution: InstitutionId, keys: &[NoteVerifier],
         faults: 0,
         listed: Vec::new(),
     };
+    let head_is_missing = head.is_none() && entries > 0;
     let mut tree = Tiles::new();
     let mut signed_root = EMPTY_ROOT;
     let mut last_at = Timestamp::MIN;
@@ -289,13 +315,11 @@ fn judge_log(opened: &Opened, institution: InstitutionId, keys: &[NoteVerifier],
     if ledger.root_at(&origin, entries) != Some(tree.root()) {
         log.fault("the tree that it serves is not that of its entries".to_owned());
     }
-    match head {
-        None if entries > 0 => log.fault("no signed head covers its entries".to_owned()),
+    match head.zip(keys) {
+        None if head_is_missing => log.fault("no signed head covers its entries".to_owned()),
         None => {}
-        Some(_) if keys.is_empty() => {
-            log.fault("it belongs to no member, so nobody's key can have signed it".to_owned())
-        }
-        Some(head) => match Checkpoint::open(head.note.as_bytes(), &origin, keys) {
+        Some((_, [])) => log.fault("it belongs to no member, so nobody's key can have signed it".to_owned()),
+        Some((head, keys)) => match Checkpoint::open(head.note.as_bytes(), &origin, keys) {
             Err(error) => log.fault(format!("its signed head is not good: {error}")),
             Ok(said) if said.size != signed || said.root != signed_root => {
                 log.fault(format!("its signed head over {signed} entries is not the root of its entries"));

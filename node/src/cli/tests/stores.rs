@@ -188,6 +188,16 @@ fn a_rotten_store_is_told_and_comes_back_from_the_journal() {
 }
 
 #[test]
+fn a_missing_store_accuses_no_signature() {
+    let house = House::built();
+    fs::remove_dir_all(house.config.store.dir.join("store")).unwrap();
+    let found = verdict(&house);
+    assert_eq!(found.faults, [""; 0]);
+    assert!(found.notes.iter().any(|note| note.contains("6 records of health are not folded")), "{:?}", found.notes);
+    assert_eq!((found.logs[0].entries, found.logs[0].signed, found.logs[0].faults), (6, 6, 0));
+}
+
+#[test]
 fn what_is_not_there_or_in_use_is_not_judged_and_not_made() {
     let house = House::built();
     let running = house.open();
