@@ -52,6 +52,27 @@ async fn bad_requests_are_refused_with_a_reason_and_change_nothing() {
             "malformed",
         ),
         (
+            "a list for an object",
+            post(path).header("Idempotency-Key", "a").json(&json!(["checkup", 1])),
+            400,
+            "malformed",
+        ),
+        (
+            "a name twice",
+            post(path)
+                .header("Idempotency-Key", "a")
+                .header("Content-Type", "application/json")
+                .body(r#"{"programme":"checkup","count":1,"count":1}"#),
+            400,
+            "malformed",
+        ),
+        (
+            "packed",
+            post(path).header("Idempotency-Key", "a").header("Content-Encoding", "gzip").json(&good),
+            415,
+            "unsupported-media",
+        ),
+        (
             "unknown programme",
             post(path).header("Idempotency-Key", "a").json(&json!({ "programme": "nothing", "count": 1 })),
             409,

@@ -60,13 +60,15 @@ impl std::fmt::Debug for Form {
 }
 
 impl Form {
-    /// Checks the lengths.
+    /// Checks the lengths, and that nothing is there that a page or a terminal would obey instead of showing it.
     ///
     /// # Errors
     ///
     /// [`Reason::DocumentInvalid`], [`Reason::Malformed`].
     pub fn check(&self) -> Result<(), Reason> {
-        let filled = |text: &str, max: usize| !text.trim().is_empty() && text.len() <= max;
+        let filled = |text: &str, max: usize| {
+            !text.trim().is_empty() && text.len() <= max && !text.chars().any(char::is_control)
+        };
         if !filled(&self.document_number, MAX_DOCUMENT_BYTES) {
             return Err(Reason::DocumentInvalid);
         }

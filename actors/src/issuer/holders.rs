@@ -371,7 +371,9 @@ fn proven_main_key(now: Timestamp, text: &str) -> Result<PublicKey, Refused> {
 
 fn check_person(person: &Person) -> Result<(), Refused> {
     let Person { name, sex, phone, .. } = person;
-    let sound = !name.trim().is_empty() && name.len() <= 200 && sex.len() <= 16;
+    let texts = [Some(name), Some(sex), phone.as_ref()];
+    let shown = texts.into_iter().flatten().all(|text| !text.chars().any(char::is_control));
+    let sound = shown && !name.trim().is_empty() && name.len() <= 200 && sex.len() <= 16;
     if sound && phone.as_ref().is_none_or(|p| p.len() <= 32) { Ok(()) } else { Err(Reason::Malformed.into()) }
 }
 

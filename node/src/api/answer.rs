@@ -19,6 +19,7 @@ use sha2::Digest as _;
 use utoipa::{IntoParams, ToSchema};
 
 use super::caller::{self, Caller};
+use super::json;
 use super::problem::Problem;
 use crate::node::Node;
 
@@ -55,6 +56,11 @@ pub struct Get {
 }
 
 async fn read_body(request: &HttpRequest, payload: &mut Payload, limit: usize) -> Result<BytesMut, Problem> {
+    // Nothing is unpacked here: a limit in bytes says nothing of what comes out.
+    let encodings = request.headers().get_all(header::CONTENT_ENCODING);
+    if !encodings.into_iter().all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Problem::new(Reason::UnsupportedMedia).detail("a body without Content-Encoding"));
+    }
     let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
     if declared.and_then(|n| n.parse::<usize>().ok()).is_some_and(|n| n > limit) {
         return Err(Problem::new(Reason::TooLarge).detail(format!("at most {limit} bytes")));
@@ -74,7 +80,7 @@ async fn read_body(request: &HttpRequest, payload: &mut Payload, limit: usize) -
 ///
 /// # Errors
 ///
-/// [`Reason::TooLarge`], or [`Reason::Malformed`] if it broke off.
+/// [`Reason::TooLarge`], [`Reason::UnsupportedMedia`] if it is encoded, or [`Reason::Malformed`] if it broke off.
 pub async fn bytes(request: &HttpRequest, payload: &mut Payload, limit: usize) -> Result<Vec<u8>, Problem> {
     read_body(request, payload, limit).await.map(|b| b.to_vec())
 }
@@ -100,8 +106,8 @@ async fn post<T: DeserializeOwned>(request: HttpRequest, mut payload: Payload) -
         let now = node.writer.now();
         let caller = caller::decide(&request, &body, node.config.institution, now, &node.seen)?;
         let key = idempotency_key(&request)?;
-        let json = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        if !json.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
             return Err(Problem::new(Reason::UnsupportedMedia).detail("application/json"));
         }
         let mut hash = sha2::Sha256::new();
@@ -112,7 +118,7 @@ async fn post<T: DeserializeOwned>(request: HttpRequest, mut payload: Payload) -
         hash.update(&body);
         let request_digest = domain::ids::Digest(hash.finalize().into());
         let key = caller::idempotency_digest(&caller, key);
-        let body = serde_json::from_slice(&body).map_err(Problem::malformed)?;
+        let body = json::read(&body).map_err(Problem::malformed)?;
         Ok(Post { caller, idempotency: Idempotency { key, request: request_digest }, body, language })
     };
     read.await.map_err(|problem: Problem| problem.language(language))

@@ -7,6 +7,7 @@ pub mod community;
 pub mod document;
 pub mod hospital;
 pub mod issuer;
+pub mod json;
 pub mod log;
 pub mod problem;
 pub mod records;

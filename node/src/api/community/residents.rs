@@ -17,6 +17,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::{clerk, in_language, send};
 use crate::api::answer::{self, Nothing, Post, Receipt};
 use crate::api::document;
+use crate::api::json;
 use crate::api::problem::{Problem, ProblemBody};
 use crate::node::Node;
 
@@ -153,7 +154,7 @@ async fn list(node: Data<Node>, mut post: Post<Residents>) -> Result<HttpRespons
         if let Some(again) = answer::repeated::<_, ListedRows>(&node, &post).await? {
             return Ok(again);
         }
-        let read = |row| serde_json::from_value(row).map_err(|_| Reason::Malformed).and_then(ResidentRow::resident);
+        let read = |row| json::of(row).map_err(|_| Reason::Malformed).and_then(ResidentRow::resident);
         let read: Vec<Result<Resident, Reason>> = rows.into_iter().map(read).collect();
         let residents = read.iter().filter_map(|row| row.as_ref().ok().cloned()).collect();
         let done = send(&node, &post, Command::List { secret: rand::random(), residents }).await?;
