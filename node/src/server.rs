@@ -19,7 +19,7 @@ use domain::reasons::Reason;
 use domain::record::Body;
 use ledger::log::{Ledger, Options};
 use tokio::signal::unix::{SignalKind, signal};
-use utoipa::OpenApi as _;
+use utoipa::{Modify as _, OpenApi as _};
 use utoipa_actix_web::AppExt as _;
 
 use crate::api::problem::Problem;
@@ -126,12 +126,13 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
     let served = node.clone();
     let server = HttpServer::new(move || {
         let node = served.clone();
-        let (app, openapi) = App::new()
+        let (app, mut openapi) = App::new()
             .app_data(node.clone())
             .into_utoipa_app()
             .openapi(api::ApiDoc::openapi())
             .configure(api::configure)
             .split_for_parts();
+        api::openapi::Common.modify(&mut openapi);
         let answering = node.clone();
         app.configure(api::extractors)
             .service(actix_web::web::redirect("/", "/docs/"))

@@ -141,6 +141,31 @@ async fn bad_requests_are_refused_with_a_reason_and_change_nothing() {
     assert!(body["desk"].as_str().unwrap().chars().any(|c| ('\u{4e00}'..'\u{9fff}').contains(&c)), "{body}");
 }
 
+/// Each operation names the headers that it reads and the problems that it may answer.
+fn what_is_common(what: &str, operation: &Value) {
+    let named = |header: &str| {
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        parameters.into_iter().find(|p| p["in"] == "header" && p["name"] == header)
+    };
+    assert!(named("Accept-Language").is_some(), "{what}: {operation}");
+    let has_body = !what.starts_with("get");
+    // A picture is read, and nothing is changed: the one body without a key.
+    let key = named("Idempotency-Key").map(|parameter| parameter["required"] == true);
+    assert_eq!(key, (has_body && what != "post /v1/qr/decode").then_some(true), "{what}");
+    let responses = operation["responses"].as_object().unwrap();
+    assert!(responses.contains_key("default"), "{what}");
+    for status in ["400", "401", "403", "503"] {
+        assert!(!what.contains(" /v1/") || responses.contains_key(status), "{what}: {status}");
+    }
+    for status in ["409", "415", "422", "429"] {
+        assert!(!has_body || responses.contains_key(status), "{what}: {status}");
+    }
+    for (status, response) in responses.iter().filter(|(status, _)| status.starts_with(['4', '5'])) {
+        let inline = response["content"].as_object().map(|content| content.contains_key("application/problem+json"));
+        assert!(inline.unwrap_or_else(|| response["$ref"].is_string()), "{what}: {status}: {response}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_interface_is_described_and_browsable_offline() {
     let root = tempfile::tempdir().unwrap();
@@ -151,6 +176,18 @@ async fn the_interface_is_described_and_browsable_offline() {
     let paths = spec["paths"].as_object().unwrap();
     for path in ["/healthz", "/v1/members", "/log/checkpoint", "/v1/vouchers/{voucher}/history"] {
         assert!(paths.contains_key(path), "{path} is not described");
+    }
+    for (path, item) in paths {
+        for (method, operation) in item.as_object().unwrap() {
+            what_is_common(&format!("{method} {path}"), operation);
+        }
+    }
+    for name in ["operator", "institution", "holder"] {
+        assert_eq!(spec["components"]["securitySchemes"][name]["in"], "header", "{name}");
+        assert!(spec["security"].as_array().unwrap().contains(&json!({ name: [] })), "{name}");
+    }
+    for (name, response) in spec["components"]["responses"].as_object().unwrap() {
+        assert!(response["content"]["application/problem+json"]["schema"]["$ref"].is_string(), "{name}: {response}");
     }
     let page = reqwest::get(format!("{}/docs/", node.url)).await.unwrap();
     assert_eq!(page.status(), 200);

@@ -1,0 +1,117 @@
+//! What all operations have in common, added to their descriptions in one place: headers, who calls, problems.
+
+use domain::reasons::{Kind, Reason};
+use utoipa::Modify;
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Required, Response, ResponseBuilder};
+
+use super::answer::MAX_IDEMPOTENCY_KEY;
+
+/// The media type of a problem.
+const PROBLEM: &str = "application/problem+json";
+
+/// Who may call, each by a header; a request has one of them or none.
+const CALLERS: [(&str, &str, &str); 3] = [
+    ("operator", "Operator", "The name of who acts at the desk; records carry a pseudonym of it."),
+    ("institution", "Institution", "The id of the institution whose node calls."),
+    ("holder", "Authorization", "`VP1 …`: the holder's signature over this very request."),
+];
+
+/// Kinds of problem that any request of the interface may meet.
+const OF_ALL: [Kind; 4] = [Kind::Malformed, Kind::Unauthenticated, Kind::Forbidden, Kind::Unavailable];
+
+/// Kinds of problem that any request with a body may meet beside those.
+const OF_BODIES: [Kind; 5] = [Kind::Rule, Kind::TooLarge, Kind::UnsupportedMedia, Kind::Unprocessable, Kind::TooOften];
+
+/// Adds what is common once the routes are known.
+#[derive(Debug)]
+pub struct Common;
+
+impl Modify for Common {
+    fn modify(&self, openapi: &mut OpenApi) {
+        let components = openapi.components.get_or_insert_with(Components::new);
+        for (name, header, text) in CALLERS {
+            let scheme = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(header, text)));
+            components.security_schemes.insert(name.to_owned(), scheme.into());
+        }
+        for kind in OF_ALL.into_iter().chain(OF_BODIES) {
+            components.responses.insert(name_of(kind), problem(described(kind)).into());
+        }
+        components.responses.insert("problem".to_owned(), problem("Any other problem.".to_owned()).into());
+        let callers = CALLERS.map(|(name, ..)| SecurityRequirement::new(name, [""; 0]));
+        openapi.security = Some(callers.into_iter().chain([SecurityRequirement::default()]).collect());
+        for (path, item) in &mut openapi.paths.paths {
+            // What is beside the interface itself, such as logs and metrics, is for everybody.
+            let kinds = if path.starts_with("/v1/") { OF_ALL.as_slice() } else { &[] };
+            item.get.iter_mut().for_each(|operation| complete(operation, kinds));
+            for operation in item.post.iter_mut().chain(&mut item.put) {
+                complete(operation, &[OF_ALL.as_slice(), &OF_BODIES].concat());
+                if takes_json(operation) {
+                    operation.parameters.get_or_insert_default().push(idempotency_key());
+                }
+            }
+        }
+    }
+}
+
+fn complete(operation: &mut Operation, kinds: &[Kind]) {
+    operation.parameters.get_or_insert_default().push(language());
+    let responses = &mut operation.responses.responses;
+    for (status, response) in responses.iter_mut() {
+        if let (true, RefOr::T(response)) = (status.starts_with(['4', '5']), response)
+            && let Some(body) = response.content.swap_remove("application/json")
+        {
+            response.content.insert(PROBLEM.to_owned(), body);
+        }
+    }
+    for kind in kinds {
+        responses.entry(kind.status().to_string()).or_insert_with(|| Ref::from_response_name(name_of(*kind)).into());
+    }
+    responses.entry("default".to_owned()).or_insert_with(|| Ref::from_response_name("problem").into());
+}
+
+/// Pictures are read without a key: nothing is changed by them.
+fn takes_json(operation: &Operation) -> bool {
+    match &operation.request_body {
+        Some(RefOr::T(body)) => body.content.contains_key("application/json"),
+        _ => true,
+    }
+}
+
+fn name_of(kind: Kind) -> String {
+    format!("problem-{}", kind.status())
+}
+
+/// The reasons of a kind, by their codes.
+fn described(kind: Kind) -> String {
+    let codes: Vec<String> =
+        Reason::ALL.iter().filter(|reason| reason.kind() == kind).map(|reason| format!("`{reason}`")).collect();
+    format!("Codes: {}.", codes.join(", "))
+}
+
+fn problem(text: String) -> Response {
+    let body = Content::new(Some(Ref::from_schema_name("ProblemBody")));
+    ResponseBuilder::new().description(text).content(PROBLEM, body).build()
+}
+
+fn header(name: &str, text: &str, required: bool, longest: Option<usize>) -> Parameter {
+    let schema = ObjectBuilder::new().schema_type(Type::String).min_length(longest.map(|_| 1)).max_length(longest);
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .description(Some(text))
+        .required(if required { Required::True } else { Required::False })
+        .schema(Some(schema.build()))
+        .build()
+}
+
+fn idempotency_key() -> RefOr<Parameter> {
+    let text = "Made up for each request, visible ASCII. The same key with the same request does nothing twice.";
+    header("Idempotency-Key", text, true, Some(MAX_IDEMPOTENCY_KEY)).into()
+}
+
+fn language() -> RefOr<Parameter> {
+    header("Accept-Language", "`zh-CN` or `en`: the language of a problem's texts.", false, None).into()
+}
