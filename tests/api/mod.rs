@@ -1,3 +1,4 @@
 //! The interface of a node, through the door that users take: bad input gets a clear answer and changes nothing.
 
 mod bad_input;
+mod proof;

@@ -7,6 +7,7 @@ mod import;
 mod init;
 mod node;
 mod output;
+mod proof;
 mod rebuild;
 mod run;
 mod state;
@@ -67,6 +68,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Check the store of a stopped node: signatures, hashes, records, and the state folded again
     Verify(verify::VerifyArgs),
+    /// Check offline that one record stands in a log, by its proof and the log's key
+    VerifyProof(proof::ProofArgs),
     /// Throw the folded state of a stopped node away and fold it again from the logs
     Rebuild(rebuild::RebuildArgs),
     /// Bring the tables of an office into a node: residents, weekly hours, programmes
@@ -81,6 +84,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Status(args) => status::status(&args),
         Command::Verify(args) => verify::verify(&args),
+        Command::VerifyProof(args) => proof::verify_proof(&args),
         Command::Rebuild(args) => rebuild::rebuild(&args),
         Command::Import(args) => import::import(&args),
     };
