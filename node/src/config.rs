@@ -133,7 +133,7 @@ fn marker_dir() -> PathBuf {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// It cannot be read, or has a field that is not known.
-    #[error("{0}")]
+    #[error(transparent)]
     Unreadable(#[from] config::ConfigError),
     /// A value cannot be.
     #[error("{field}: {why}")]

@@ -130,11 +130,22 @@ async fn bad_requests_are_refused_with_a_reason_and_change_nothing() {
 
     let (status, first) = node.post_as(path, "same", &good).await.unwrap();
     assert_eq!((status, first["repeated"].as_bool()), (201, Some(false)));
+    let programme = node.post("/v1/issuer/programmes", &desk::programme("other")).await.1;
+    assert_eq!(programme.get("voucher"), None, "no voucher, no null: {programme}");
+    let size = size + 1;
     let (_, again) = node.post_as(path, "same", &good).await.unwrap();
     assert_eq!((again["repeated"].as_bool(), &again["records"]), (Some(true), &first["records"]));
     let (status, other) = node.post_as(path, "same", &json!({ "programme": "checkup", "count": 2 })).await.unwrap();
     assert_eq!((status, other["code"].as_str()), (422, Some("idempotency-key-reused")));
     assert_eq!(node.folded("health").await, size + 1);
+
+    // Where a problem says that it is explained, it is.
+    let unknown: Value = client.get(format!("{}/v1/nothing", node.url)).send().await.unwrap().json().await.unwrap();
+    let (page, place) = unknown["type"].as_str().unwrap().split_once('#').unwrap();
+    let page = client.get(format!("{}{page}", node.url)).send().await.unwrap();
+    assert_eq!(page.status(), 200);
+    let page = page.text().await.unwrap();
+    assert!(page.contains(&format!("id=\"{place}\"")) && page.contains("id=\"idempotency-key-reused\""), "{page}");
 
     let zh = client.get(format!("{}/v1/vouchers/abc", node.url)).header("Accept-Language", "zh-CN,en;q=0.5");
     let body: Value = zh.send().await.unwrap().json().await.unwrap();

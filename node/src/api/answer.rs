@@ -187,6 +187,7 @@ pub struct Receipt<T> {
     /// The records written, in order. They are on disk.
     pub records: Vec<RecordRef>,
     /// The voucher that they are about, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub voucher: Option<VoucherId>,
     /// The same request was answered before; nothing was done again.

@@ -11,6 +11,7 @@ pub mod json;
 pub mod log;
 pub mod openapi;
 pub mod problem;
+pub mod problems;
 pub mod records;
 pub mod system;
 pub mod wallet;
@@ -38,6 +39,7 @@ pub struct ApiDoc;
 /// Every route of the node. Roles that do not run here answer `not-my-role`.
 pub fn configure(config: &mut ServiceConfig<'_>) {
     system::configure(config);
+    problems::configure(config);
     records::configure(config);
     log::configure(config);
     issuer::configure(config);

@@ -65,3 +65,14 @@ fn without_the_registrars_key_only_the_registrar_starts() {
         }
     }
 }
+
+#[test]
+fn an_unknown_field_is_said_once() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("node.toml");
+    let text = std::fs::read_to_string(example("nanjing-health")).unwrap();
+    std::fs::write(&file, text.replace("[http]", "[http]\ncolour = 1")).unwrap();
+    let error = crate::cli::run::load(&file).unwrap_err();
+    let said = format!("{error:#}");
+    assert_eq!(said.matches("colour").count(), 1, "{said}");
+}
