@@ -250,7 +250,11 @@ impl Federation {
                 return Ok(());
             }
             if began.elapsed() > READY_WITHIN {
-                anyhow::bail!("{id} is not ready after {READY_WITHIN:?}:\n{}", tail(&member.home.join("node.log")));
+                anyhow::bail!(
+                    "{id} is not ready after {} s:\n{}",
+                    READY_WITHIN.as_secs(),
+                    tail(&member.home.join("node.log"))
+                );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -360,7 +364,11 @@ fn addresses(dir: &Path, configs: &[Config]) -> anyhow::Result<(Option<File>, Ve
         // The nodes of a demo that was killed a moment ago may still be stopping.
         while let Some(running) = told.institutions.iter().find(|i| still_runs(dir, i)) {
             let Institution { id, pid, .. } = running;
-            anyhow::ensure!(began.elapsed() < STOP_WITHIN, "{id} still runs in this directory, as process {pid:?}");
+            anyhow::ensure!(
+                began.elapsed() < STOP_WITHIN,
+                "{id} still runs in this directory, as process {}",
+                pid.unwrap_or_default()
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
         listen_on_all(&recorded).context("an address from the first start of this directory is taken now")?;

@@ -131,6 +131,7 @@ async fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         interrupted = tokio::signal::ctrl_c() => { interrupted?; None }
     };
     let good = matches!(told, Some(Ok(()))) && world.story.checks.all_held();
+    let mut by_hand = told.is_none();
     if let Some(told) = &told {
         if let Err(error) = told {
             world.story.check("story-told", false, format!("the story broke off: {error:#}"));
@@ -140,9 +141,13 @@ async fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         if told.is_ok() && !args.once {
             addresses(&mut world);
             tokio::signal::ctrl_c().await?;
+            by_hand = true;
         }
     }
     world.federation.stop().await;
+    if by_hand {
+        farewell(&mut world, args, told.is_some());
+    }
     told.transpose()?;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
 }
@@ -151,7 +156,7 @@ fn world(federation: Federation, patience: Patience) -> anyhow::Result<World> {
     let clock = FederationClock::load(&federation.dir.join("clock.json"), federation.offset, patience.0)?;
     let client = Client::new(federation.urls(), patience.0)?;
     let first = |role| -> anyhow::Result<String> {
-        Ok((*federation.playing(role).first().with_context(|| format!("nobody plays {role:?}"))?).to_owned())
+        Ok((*federation.playing(role).first().with_context(|| format!("nobody plays {}", role.as_str()))?).to_owned())
     };
     let all = |role| federation.playing(role).into_iter().map(str::to_owned).collect::<Vec<_>>();
     let places = Places {
@@ -240,14 +245,15 @@ async fn begin(world: &mut World) -> anyhow::Result<()> {
         story.tell(format!("{registered} institutions proved their keys to the registrar and were registered."));
     }
     let sizes = clock.quiet(client).await?;
-    let shorter: Vec<&String> = memory
+    let shorter: Vec<&str> = memory
         .sizes
         .iter()
         .filter(|(id, size)| sizes.get(*id).is_none_or(|now| now < size))
-        .map(|(id, _)| id)
+        .map(|(id, _)| id.as_str())
         .collect();
     if !memory.sizes.is_empty() {
-        let detail = format!("{} logs are as long as at the last stop, or longer; shorter: {shorter:?}", sizes.len());
+        let names = if shorter.is_empty() { "none".to_owned() } else { shorter.join(", ") };
+        let detail = format!("{} logs are as long as at the last stop, or longer; shorter: {names}", sizes.len());
         story.check("stores-kept", shorter.is_empty(), detail);
     }
     if let Some(voucher) = memory.redeemed.clone() {
@@ -286,6 +292,20 @@ fn assign(world: &mut World, cast: &Cast) -> anyhow::Result<()> {
     world.parts = parts;
     world.phoneless = Some(cast.phoneless.clone());
     Ok(())
+}
+
+/// Says what Ctrl-C has ended, and what is left of it.
+fn farewell(world: &mut World, args: &DemoArgs, was_told: bool) {
+    let World { federation, story, .. } = world;
+    let dir = federation.dir.display();
+    if !was_told {
+        story.tell("The story was not told to its end.");
+    }
+    story.tell(format!("Ctrl-C: the {} nodes are stopped.", federation.institutions().count()));
+    story.tell(match args.dir {
+        Some(_) => format!("Their stores stay in {dir}; `voucher-node demo --dir {dir}` goes on from them."),
+        None => format!("Their stores were in {dir} and are removed; --dir DIR keeps them."),
+    });
 }
 
 /// Says where one can go on by hand.

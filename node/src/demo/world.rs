@@ -251,7 +251,7 @@ impl World {
                 }
             }
         }
-        anyhow::bail!("no appointment is left in {departments:?}")
+        anyhow::bail!("no appointment is left in {}", departments.join(", "))
     }
 
     /// An appointment that is free in the coming days, in a department of a programme.
@@ -272,7 +272,7 @@ impl World {
                 }
             }
         }
-        anyhow::bail!("no appointment in {departments:?} within a week")
+        anyhow::bail!("no appointment in {} within a week", departments.join(", "))
     }
 
     /// An appointment in a department of a programme that was given away as often as it can be.

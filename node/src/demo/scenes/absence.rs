@@ -33,8 +33,11 @@ pub(in crate::demo) async fn live(world: &mut World) -> anyhow::Result<()> {
     let stage = world.until_stage(&world.places.issuer, &voucher.id, "issued").await;
     let lapsed = world.history(&voucher.id).await?.step("BookingLapsed").cloned();
     let proof = lapsed.as_ref().and_then(|(_, s)| s["BookingLapsed"]["position"]["institution"].as_str());
-    let detail =
-        format!("expected the voucher back, proved by a record of {}; it is {stage}, by {proof:?}", voucher.hospital);
+    let detail = format!(
+        "expected the voucher back, proved by a record of {}; it is {stage}, by {}",
+        voucher.hospital,
+        proof.unwrap_or("nobody")
+    );
     let held = stage == "issued" && proof == Some(voucher.hospital.as_str());
     let records: Vec<_> = lapsed.iter().map(|(name, _)| name.clone()).collect();
     world.story.wrote("The voucher module takes the booking back.", &records);

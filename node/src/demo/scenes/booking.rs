@@ -115,7 +115,8 @@ pub(in crate::demo) async fn twice(world: &mut World) -> anyhow::Result<()> {
     let said = format!("{} asks for an appointment that is full; the hospital declines.", late.person.name);
     let records: Vec<_> = answer.records().into_iter().chain(declined.iter().map(|(name, _)| name.clone())).collect();
     world.story.wrote(said, &records);
-    let detail = format!("expected slot-taken and the voucher back, the hospital says {why:?}, the voucher is {stage}");
+    let detail =
+        format!("expected slot-taken and the voucher back, the hospital says \"{why}\", the voucher is {stage}");
     world.story.check("no-slot-twice", stage == "issued" && why == "slot-taken", detail);
     Ok(())
 }

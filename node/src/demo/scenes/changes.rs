@@ -84,7 +84,7 @@ pub(in crate::demo) async fn void(world: &mut World) -> anyhow::Result<()> {
         &records,
     );
     let by = history.step("Returned").map(|(name, _)| name.institution.clone()).unwrap_or_default();
-    let detail = format!("expected voided, given back by {}; it is {stage}, given back by {by:?}", voucher.hospital);
+    let detail = format!("expected voided, given back by {}; it is {stage}, given back by \"{by}\"", voucher.hospital);
     world.story.check("void-while-booked", stage == "voided" && by == voucher.hospital, detail);
 
     world.until_stage(&world.places.module, &voucher.id, "voided").await;

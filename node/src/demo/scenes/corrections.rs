@@ -25,7 +25,7 @@ pub(in crate::demo) async fn rejected(world: &mut World) -> anyhow::Result<()> {
     let why = rejection.as_ref().and_then(|(_, s)| s["ClaimRejected"]["reason"].as_str()).unwrap_or_default();
     let records: Vec<_> = done.records().into_iter().chain(rejection.iter().map(|(name, _)| name.clone())).collect();
     world.story.wrote(format!("{} completes and claims; the issuer rejects.", voucher.hospital), &records);
-    let detail = format!("expected a rejection because the holder denies it; the voucher is {stage}, reason {why:?}");
+    let detail = format!("expected a rejection because the holder denies it; the voucher is {stage}, reason \"{why}\"");
     world.story.check("disputed-claim-rejected", stage == "rejected" && why == "disputed", detail);
 
     world.until_stage(&voucher.hospital, &voucher.id, "rejected").await;

@@ -24,11 +24,12 @@ pub(in crate::demo) async fn live(world: &mut World) -> anyhow::Result<()> {
         .flatten()
         .filter_map(|p| Some(format!("{}.{}", p["institution"].as_str()?, p["index"])))
         .collect();
+    let proof = proof.join(", ");
     let records: Vec<_> = voided.iter().map(|(name, _)| name.clone()).collect();
     let who = &holder.person.name;
-    world.story.wrote(format!("{who}'s voucher expired; the issuer voids it, proved by {proof:?}"), &records);
+    world.story.wrote(format!("{who}'s voucher expired; the issuer voids it, proved by {proof}"), &records);
     let detail =
-        format!("expected voided as expired, with a position of its custodian; it is {stage}, proof {proof:?}");
+        format!("expected voided as expired, with a position of its custodian; it is {stage}, proof \"{proof}\"");
     world.story.check("expired-is-voided", stage == "voided" && !proof.is_empty(), detail);
 
     let wallet = world

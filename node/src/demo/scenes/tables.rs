@@ -51,7 +51,8 @@ pub(in crate::demo) async fn live(world: &mut World) -> anyhow::Result<()> {
     })
     .await?;
     let all = world.sample.programmes.len();
-    let detail = format!("{all} programmes in the table, the six nodes know {counts:?}");
+    let known = counts.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    let detail = format!("{all} programmes in the table, the six nodes know {known}");
     world.story.check("programmes-everywhere", counts.iter().all(|n| *n == all), detail);
 
     for hospital in world.places.hospitals.clone() {

@@ -139,7 +139,8 @@ async fn give_information(world: &World, holder: &Holder) -> anyhow::Result<()> 
     named.sort_unstable();
     own.sort_unstable();
     let same = named == own && given.body["result"]["count"] == own.len();
-    anyhow::ensure!(same && !own.is_empty(), "{} gave {own:?}, the voucher module has {named:?}", holder.person.name);
+    let (gave, has) = (own.join(", "), named.join(", "));
+    anyhow::ensure!(same && !own.is_empty(), "{} gave {gave}; the voucher module has {has}", holder.person.name);
     Ok(())
 }
 
