@@ -1,6 +1,7 @@
-//! The walk-through of README, as a newcomer pastes it, against a running demo.
+//! The walk-through of README, as a newcomer pastes it, against a running demo; and what documents say of files.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -10,9 +11,15 @@ use crate::support::program;
 /// Ends the demo as Ctrl-C does, so that it stops its nodes.
 struct Running(Child);
 
+impl Running {
+    fn interrupt(&self) {
+        let _ = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status();
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status();
+        self.interrupt();
         let _ = self.0.wait();
     }
 }
@@ -24,13 +31,46 @@ fn walk() -> Vec<String> {
     blocks.collect()
 }
 
+/// Every file of the repository's documents, without decisions: they also tell of what was not done.
+fn documents() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut found = vec![root.join("README.md")];
+    let mut folders = vec![root.join("docs")];
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            match path.is_dir() {
+                true if path.ends_with("decisions") => {}
+                true => folders.push(path),
+                false => found.push(path),
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_sources_that_the_documents_name_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut named = 0;
+    for document in documents() {
+        let Ok(text) = std::fs::read_to_string(&document) else { continue };
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || "_/.-".contains(c)));
+        for path in words.filter(|word| word.ends_with(".rs")) {
+            assert!(root.join(path).is_file(), "{}: {path} is not a path from the root", document.display());
+            named += 1;
+        }
+    }
+    assert!(named > 20, "{named}");
+}
+
 #[test]
 fn the_walk_through_of_the_readme_works() {
     let dir = tempfile::tempdir().unwrap();
     let demo = Command::new(program()).args(["demo", "--dir"]).arg(dir.path()).stdout(Stdio::piped()).spawn().unwrap();
     let mut demo = Running(demo);
     let mut told = String::new();
-    for line in BufReader::new(demo.0.stdout.take().unwrap()).lines() {
+    let mut lines = BufReader::new(demo.0.stdout.take().unwrap()).lines();
+    for line in lines.by_ref() {
         let line = line.unwrap();
         told.push_str(&line);
         told.push('\n');
@@ -64,4 +104,10 @@ fn the_walk_through_of_the_readme_works() {
     for expected in ["log_vkey", "\"repeated\":false", "programme-unknown", "c2sp.org/tlog-proof@v1", "\"good\":true"] {
         assert!(said.contains(expected), "{expected} is not in what the walk prints:\n{said}");
     }
+
+    demo.interrupt();
+    let last: Vec<String> = lines.map_while(Result::ok).collect();
+    let last = last.join("\n");
+    assert!(last.contains("the 6 nodes are stopped"), "{last}");
+    assert!(last.contains(&format!("Their stores stay in {}", dir.path().display())), "{last}");
 }
