@@ -70,6 +70,17 @@ async fn a_registration_that_broke_off_is_finished_by_asking_again() {
     let (status, shown) = community.get(&format!("/v1/community/cards/{number}")).await;
     assert_eq!(status, 200, "{shown}");
 
+    // Who has lost both comes with the document.
+    let document = json!({ "document_type": "resident-id", "document_number": "110105 19491231 002x" });
+    let (status, known) = community.post("/v1/community/desk/person", &document).await;
+    assert_eq!((status, &known["holder"], &known["name_masked"]), (200, &granted["holder"], &json!("王**")), "{known}");
+    let whose = json!({ "holder": known["holder"] });
+    let (status, renewed) = community.post("/v1/community/cards", &whose).await;
+    assert_eq!(status, 201, "{renewed}");
+    let other = json!({ "document_type": "passport", "document_number": "11010519491231002X" });
+    let (status, answer) = community.post("/v1/community/desk/person", &other).await;
+    assert_eq!((status, answer["code"].as_str()), (404, Some("holder-unknown")), "{answer}");
+
     // Whom the community has it does not register a second time.
     let (status, answer) = community.post(path, &person("王秀英")).await;
     assert_eq!((status, answer["code"].as_str()), (409, Some("document-registered")), "{answer}");

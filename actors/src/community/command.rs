@@ -134,6 +134,8 @@ pub struct Registered {
     pub voucher_module: InstitutionId,
     /// The printed card's id and number, if one was made.
     pub card: Option<(CardId, String)>,
+    /// Random: the secret under which documents are found again, where there is none yet.
+    pub secret: [u8; 32],
 }
 
 /// The registrar's answer to an application.

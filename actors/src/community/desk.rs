@@ -51,6 +51,16 @@ pub fn identify(work: &Work<'_>, qr: &str, now: Timestamp) -> Result<Known, Reas
     Ok(known(work, person, now))
 }
 
+/// Who has the document that the clerk holds: somebody whose phone or card is lost. Writes nothing.
+///
+/// # Errors
+///
+/// [`Reason::HolderUnknown`] if nobody of this community is registered with it.
+pub fn by_document(work: &Work<'_>, kind: &ShortName, number: &str, now: Timestamp) -> Result<Known, Reason> {
+    let person = people::by_document(&work.tx, kind, number).ok_or(Reason::HolderUnknown)?;
+    Ok(known(work, &person, now))
+}
+
 /// A person as a clerk sees them.
 #[must_use]
 pub fn known(work: &Work<'_>, person: &Person, now: Timestamp) -> Known {

@@ -1,11 +1,12 @@
-//! The people a community knows: private rows, found by key, enrolment or card; names leave the desk masked.
+//! The people a community knows: private rows, found by document, key, enrolment or card; names leave the desk masked.
 
 use chrono::NaiveDate;
-use domain::ids::{CardId, EnrolmentId, HolderId, InstitutionId, RecordName, ShortName};
+use domain::ids::{CardId, Digest, EnrolmentId, HolderId, InstitutionId, RecordName, ShortName};
 use domain::policy::Class;
 use domain::reasons::Reason;
 use serde::{Deserialize, Serialize};
 
+use crate::document;
 use crate::keys::Key;
 use crate::kv::{self, Space, Tx};
 use crate::token::PublicKey;
@@ -102,8 +103,25 @@ fn person_key(holder: HolderId) -> Vec<u8> {
     row(b'h').bytes(holder.0.as_bytes()).done()
 }
 
+fn secret_key() -> Vec<u8> {
+    row(b's').done()
+}
+
+/// The secret under which documents are found again; `fresh` becomes it where there is none yet.
+pub(super) fn secret(tx: &mut Tx<'_>, fresh: [u8; 32]) -> [u8; 32] {
+    tx.load_private(&secret_key()).unwrap_or_else(|| {
+        tx.store_private(secret_key(), &fresh);
+        fresh
+    })
+}
+
+/// What a document is found by; none while no document was ever kept here.
+pub(super) fn document_digest(tx: &Tx<'_>, kind: &ShortName, number: &str) -> Option<Digest> {
+    tx.load_private(&secret_key()).map(|secret| document::digest(&secret, kind, number))
+}
+
 /// Rows that lead to a person.
-fn ways(person: &Person) -> Vec<Vec<u8>> {
+fn ways(tx: &Tx<'_>, person: &Person) -> Vec<Vec<u8>> {
     let id = person.holder.0;
     let mut ways: Vec<Vec<u8>> = person
         .enrolments
@@ -111,6 +129,9 @@ fn ways(person: &Person) -> Vec<Vec<u8>> {
         .take(MAX_ENROLMENTS)
         .map(|e| row(b'e').bytes(e.id.0.as_bytes()).bytes(id.as_bytes()).done())
         .collect();
+    if let Some(digest) = document_digest(tx, &person.form.document_type, &person.form.document_number) {
+        ways.push(row(b'd').bytes(&digest.0).bytes(id.as_bytes()).done());
+    }
     if let Some(key) = &person.main_key {
         ways.push(row(b't').bytes(&key.thumbprint()).bytes(id.as_bytes()).done());
     }
@@ -124,9 +145,9 @@ fn ways(person: &Person) -> Vec<Vec<u8>> {
 /// Keeps a person, and what leads to them; an earlier row of theirs is replaced.
 pub(super) fn keep(tx: &mut Tx<'_>, person: &Person) {
     if let Some(old) = of(tx, person.holder) {
-        ways(&old).into_iter().for_each(|key| tx.delete(Space::Private, key));
+        ways(tx, &old).into_iter().for_each(|key| tx.delete(Space::Private, key));
     }
-    for key in ways(person) {
+    for key in ways(tx, person) {
         tx.store_private(key, &person.holder);
     }
     tx.store_private(person_key(person.holder), person);
@@ -165,6 +186,13 @@ pub fn by_enrolment(tx: &Tx<'_>, id: EnrolmentId) -> Option<Person> {
 #[must_use]
 pub fn by_card(tx: &Tx<'_>, card: CardId) -> Option<Person> {
     found(tx, row(b'c').bytes(card.0.as_bytes())).into_iter().next()
+}
+
+/// Whose document it is.
+#[must_use]
+pub fn by_document(tx: &Tx<'_>, kind: &ShortName, number: &str) -> Option<Person> {
+    let digest = document_digest(tx, kind, number)?;
+    found(tx, row(b'd').bytes(&digest.0)).into_iter().next()
 }
 
 /// Those on whose card a number is printed.

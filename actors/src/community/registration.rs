@@ -245,7 +245,7 @@ pub fn application(
 
 /// Keeps who was registered, and tells the voucher module.
 pub(super) fn keep(desk: &mut Desk<'_>, registered: Registered) -> Result<Answer, Refused> {
-    let Registered { form, granted, main_key, voucher_module, card } = registered;
+    let Registered { form, granted, main_key, voucher_module, card, secret } = registered;
     form.check()?;
     if granted.enrolments.is_empty() || granted.enrolments.len() > MAX_ENROLMENTS {
         return Err(Reason::Malformed.into());
@@ -259,6 +259,7 @@ pub(super) fn keep(desk: &mut Desk<'_>, registered: Registered) -> Result<Answer
     }
     let enrolments: Vec<Enrolled> = granted.enrolments;
     let person = Person { holder: granted.holder, form, main_key, voucher_module, enrolments, card };
+    people::secret(&mut desk.work.tx, secret);
     people::keep(&mut desk.work.tx, &person);
     desk.remember_request();
     tell(desk, &person)

@@ -5,13 +5,13 @@
 //! something else is refused. Who is not on the list is registered by the whole form, as the desk reads the document.
 
 use chrono::NaiveDate;
-use domain::ids::ShortName;
+use domain::ids::{Digest, ShortName};
 use domain::policy::Class;
 use domain::reasons::Reason;
 use serde::{Deserialize, Serialize};
 
 use super::command::Answer;
-use super::people::{Form, Sex};
+use super::people::{self, Form, Sex};
 use crate::document;
 use crate::keys::Key;
 use crate::kv::{Space, Tx};
@@ -61,17 +61,13 @@ pub struct Draft {
     pub class: Option<Class>,
 }
 
-fn secret_key() -> Vec<u8> {
-    Key::new(b'c').bytes(b"s").done()
+fn row_key(digest: Digest) -> Vec<u8> {
+    Key::new(b'c').bytes(b"r").bytes(&digest.0).done()
 }
 
-fn row_key(secret: &[u8; 32], kind: &ShortName, number: &str) -> Vec<u8> {
-    Key::new(b'c').bytes(b"r").bytes(&document::digest(secret, kind, number).0).done()
-}
-
-/// The row of a document; none while there is no list at all.
+/// The row of a document; none while no document was ever kept here.
 fn row_of(tx: &Tx<'_>, kind: &ShortName, number: &str) -> Option<Vec<u8>> {
-    tx.load_private(&secret_key()).map(|secret| row_key(&secret, kind, number))
+    people::document_digest(tx, kind, number).map(row_key)
 }
 
 /// Who of the list has this document.
@@ -86,10 +82,7 @@ pub(super) fn list(desk: &mut Desk<'_>, fresh: [u8; 32], residents: Vec<Resident
         return Err(Reason::TooLarge.into());
     }
     desk.remember_request();
-    let secret = desk.work.tx.load_private(&secret_key()).unwrap_or_else(|| {
-        desk.work.tx.store_private(secret_key(), &fresh);
-        fresh
-    });
+    let secret = people::secret(&mut desk.work.tx, fresh);
     Ok(Answer::Listed(residents.into_iter().map(|resident| take(desk, &secret, resident)).collect()))
 }
 
@@ -98,7 +91,7 @@ fn take(desk: &mut Desk<'_>, secret: &[u8; 32], resident: Resident) -> Result<Ta
     if resident.form.born > desk.now.day_at(desk.work.settings.offset) {
         return Err(Reason::DocumentInvalid);
     }
-    let key = row_key(secret, &resident.form.document_type, &resident.form.document_number);
+    let key = row_key(document::digest(secret, &resident.form.document_type, &resident.form.document_number));
     let taken = match desk.work.tx.load_private::<Resident>(&key) {
         None => Taken::Added,
         Some(old) if old == resident => return Ok(Taken::Known),

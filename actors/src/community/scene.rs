@@ -164,7 +164,7 @@ impl Scene {
         self.anna.enrolled = Enrolled { programme: short(PROGRAMME), id: enrolment, name };
         let granted = Granted { holder: self.anna.holder, enrolments: vec![self.anna.enrolled.clone()] };
         let main_key = Some(self.anna.main.public());
-        self.keep(Registered { form, granted, main_key, voucher_module: xuanwu(), card: None });
+        self.keep(Registered { form, granted, main_key, voucher_module: xuanwu(), card: None, secret: [7; 32] });
     }
 
     fn register_bao(&mut self) {
@@ -185,7 +185,7 @@ impl Scene {
         self.bao.enrolled = Enrolled { programme: short(PROGRAMME), id: enrolment, name };
         let granted = Granted { holder: self.bao.holder, enrolments: vec![self.bao.enrolled.clone()] };
         let card = Some((card_id, card.lookup_number()));
-        self.keep(Registered { form, granted, main_key: None, voucher_module: xuanwu(), card });
+        self.keep(Registered { form, granted, main_key: None, voucher_module: xuanwu(), card, secret: [7; 32] });
     }
 
     fn keep(&mut self, registered: Registered) {

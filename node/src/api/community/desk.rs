@@ -3,6 +3,7 @@
 use actix_web::web::Data;
 use actix_web::{HttpResponse, post};
 use actors::community::command::{Answer, Assist, Command, Issued};
+use actors::community::desk;
 use actors::token::vc1::Card;
 use domain::ids::{Operator, ShortName, VoucherId};
 use domain::reasons::Reason;
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
+use super::residents::WhoseDocument;
 use super::{clerk, in_language, send};
 use crate::api::answer::{self, Nothing, Post, Receipt};
 use crate::api::problem::{Problem, ProblemBody};
@@ -18,7 +20,7 @@ use crate::api::wallet::{Wanted, slot_of};
 use crate::node::Node;
 
 pub(super) fn configure(config: &mut ServiceConfig<'_>) {
-    config.service(identify).service(issue).service(help);
+    config.service(identify).service(by_document).service(issue).service(help);
 }
 
 /// A personal QR.
@@ -41,7 +43,26 @@ async fn identify(node: Data<Node>, post: Post<Shown>) -> Result<HttpResponse, P
     in_language(&post, async {
         clerk(&node, &post)?;
         let now = node.writer.now();
-        let known = answer::read(&node, |work| actors::community::desk::identify(work, &post.body.qr, now)).await?;
+        let known = answer::read(&node, |work| desk::identify(work, &post.body.qr, now)).await?;
+        Ok(HttpResponse::Ok().json(known))
+    })
+    .await
+}
+
+/// Who has this document, and what they may have: for somebody whose phone or card is lost. Nothing is written.
+///
+/// A POST, so that no address carries the number of a document. `200` with masked name and programmes; `404`
+/// `holder-unknown` if nobody of this community is registered with it.
+#[utoipa::path(tag = "community", request_body = WhoseDocument, responses(
+    (status = 200, body = Object), (status = 404, body = ProblemBody),
+))]
+#[post("/v1/community/desk/person")]
+async fn by_document(node: Data<Node>, post: Post<WhoseDocument>) -> Result<HttpResponse, Problem> {
+    in_language(&post, async {
+        clerk(&node, &post)?;
+        let WhoseDocument { document_type, document_number } = &post.body;
+        let now = node.writer.now();
+        let known = answer::read(&node, |work| desk::by_document(work, document_type, document_number, now)).await?;
         Ok(HttpResponse::Ok().json(known))
     })
     .await

@@ -335,6 +335,7 @@ async fn register(
         main_key,
         voucher_module: application.voucher_module,
         card: card.map(|card| (CardId(Uuid::from_bytes(card.id())), card.lookup_number())),
+        secret: rand::random(),
     };
     let done = send(node, post, Command::Keep(Box::new(registered))).await?;
     node.wake();

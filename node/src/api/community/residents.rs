@@ -173,12 +173,12 @@ async fn list(node: Data<Node>, mut post: Post<Residents>) -> Result<HttpRespons
 /// Which document.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct WhoseDocument {
+pub(super) struct WhoseDocument {
     /// Kind of document, such as `resident-id`.
     #[schema(value_type = String)]
-    document_type: ShortName,
+    pub(super) document_type: ShortName,
     /// Its number.
-    document_number: String,
+    pub(super) document_number: String,
 }
 
 /// Take somebody off the list. Who is registered stays registered.
