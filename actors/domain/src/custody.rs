@@ -560,12 +560,15 @@ impl<'a, V: View> Tree<'a, V> {
         if waits { Err(Stop::Waits) } else { Ok(false) }
     }
 
-    /// Whether a record stands on a `Resolved`, or on one after it.
+    /// Whether a record stands on a `Resolved` or on one after it, or names what its author wrote from there on: it was not
+    /// there to be resolved.
     fn depends_on(&self, index: usize, resolved: usize) -> bool {
-        let first = self.issued_at(resolved);
+        let (first, author) = (self.issued_at(resolved), self.links[resolved].name);
+        let is_later = |name: &RecordName| name.institution == author.institution && name.index >= author.index;
         self.ancestors(index).any(|i| {
             let at = self.issued_at(i);
-            matches!(self.links[i].step, Step::Resolved { .. }) && at.is_some() && at >= first
+            (matches!(self.links[i].step, Step::Resolved { .. }) && at.is_some() && at >= first)
+                || named(&self.links[i]).any(is_later)
         })
     }
 

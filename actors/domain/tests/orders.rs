@@ -290,6 +290,52 @@ fn arrivals(town: &Town, picks: &[u8]) -> Vec<InstitutionId> {
     order
 }
 
+/// Plays the moves and lets the records arrive in the order of the picks.
+fn check(moves: &[Move], picks: &[u8], shuffle: u64) -> Result<(), TestCaseError> {
+    let town = play(moves);
+    let all = town.look();
+    check_path(&all)?;
+
+    let mut held: Held = town.logs.keys().map(|who| (*who, 0)).collect();
+    let mut figures = BTreeMap::new();
+    let mut old: Vec<(Link, Standing)> = Vec::new();
+    let mut sealed = BTreeSet::new();
+    for who in arrivals(&town, picks) {
+        *held.get_mut(&who).unwrap() += 1;
+        let seen = town.look_with(&held);
+        check_path(&seen)?;
+
+        // The order of the links is the order of arrival on some node.
+        let mut links = seen.links.clone();
+        links.sort_by_key(|l| {
+            l.at.millis().wrapping_mul(31).rotate_left(17) as u64 ^ shuffle.rotate_left(l.name.index as u32)
+        });
+        let folded = custody::fold(town.voucher, &links, &town.node(&held));
+        let shuffled = Seen { links, folded };
+        prop_assert_eq!(shuffled.path(), seen.path());
+        prop_assert_eq!(shuffled.verdicts(), seen.verdicts());
+
+        // Figures kept as records come are the figures counted at once, and nothing is lost or counted twice.
+        let new = path_of(&seen);
+        add(&mut figures, statistics::difference(&standings(&old), &standings(&new), offset()));
+        prop_assert_eq!(&figures, &statistics::difference(&[], &standings(&new), offset()));
+        for (_, balance) in Conservation::of(figures.clone()) {
+            prop_assert!(balance.holds(), "{:?}", balance);
+        }
+        old = new;
+
+        // What an issuer in good standing settled stays, whatever comes later.
+        let now_sealed = settled(&seen);
+        prop_assert!(sealed.is_subset(&now_sealed), "{:?} lost of {:?}", sealed.difference(&now_sealed), sealed);
+        sealed = now_sealed;
+    }
+    let seen = town.look_with(&held);
+    prop_assert_eq!(seen.path(), all.path());
+    prop_assert_eq!(seen.verdicts(), all.verdicts());
+    prop_assert!(seen.verdicts().values().all(|v| *v != Verdict::Waits), "nothing waits once everything is here");
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -299,46 +345,48 @@ proptest! {
         picks in prop::collection::vec(any::<u8>(), 1..60),
         shuffle in any::<u64>(),
     ) {
-        let town = play(&moves);
-        let all = town.look();
-        check_path(&all)?;
-
-        let mut held: Held = town.logs.keys().map(|who| (*who, 0)).collect();
-        let mut figures = BTreeMap::new();
-        let mut old: Vec<(Link, Standing)> = Vec::new();
-        let mut sealed = BTreeSet::new();
-        for who in arrivals(&town, &picks) {
-            *held.get_mut(&who).unwrap() += 1;
-            let seen = town.look_with(&held);
-            check_path(&seen)?;
-
-            // The order of the links is the order of arrival on some node.
-            let mut links = seen.links.clone();
-            links.sort_by_key(|l| l.at.millis().wrapping_mul(31).rotate_left(17) as u64 ^ shuffle.rotate_left(l.name.index as u32));
-            let folded = custody::fold(town.voucher, &links, &town.node(&held));
-            let shuffled = Seen { links, folded };
-            prop_assert_eq!(shuffled.path(), seen.path());
-            prop_assert_eq!(shuffled.verdicts(), seen.verdicts());
-
-            // Figures kept as records come are the figures counted at once, and nothing is lost or counted twice.
-            let new = path_of(&seen);
-            add(&mut figures, statistics::difference(&standings(&old), &standings(&new), offset()));
-            prop_assert_eq!(&figures, &statistics::difference(&[], &standings(&new), offset()));
-            for (_, balance) in Conservation::of(figures.clone()) {
-                prop_assert!(balance.holds(), "{:?}", balance);
-            }
-            old = new;
-
-            // What an issuer in good standing settled stays, whatever comes later.
-            let now_sealed = settled(&seen);
-            prop_assert!(sealed.is_subset(&now_sealed), "{:?} lost of {:?}", sealed.difference(&now_sealed), sealed);
-            sealed = now_sealed;
-        }
-        let seen = town.look_with(&held);
-        prop_assert_eq!(seen.path(), all.path());
-        prop_assert_eq!(seen.verdicts(), all.verdicts());
-        prop_assert!(seen.verdicts().values().all(|v| *v != Verdict::Waits), "nothing waits once everything is here");
+        check(&moves, &picks, shuffle)?;
     }
+}
+
+/// A hospital whose log is frozen writes on what the issuer resolved later: an earlier `Resolved` does not wait for it.
+#[test]
+fn what_was_written_later_was_not_there_to_be_resolved() {
+    let moves = [
+        (32, 156, 0, 0, 0),
+        (140, 0, 0, 0, 0),
+        (0, 0, 0, 0, 0),
+        (32, 0, 0, 0, 0),
+        (29, 50, 0, 0, 0),
+        (32, 0, 0, 0, 0),
+        (189, 1, 0, 0, 0),
+        (179, 0, 0, 0, 0),
+        (14, 1, 0, 0, 0),
+        (112, 0, 0, 0, 0),
+        (32, 183, 0, 0, 0),
+        (0, 59, 0, 1, 0),
+        (110, 104, 0, 0, 0),
+        (112, 0, 25, 0, 0),
+        (32, 0, 0, 0, 0),
+        (189, 1, 0, 0, 0),
+        (16, 0, 0, 0, 0),
+        (32, 0, 0, 0, 0),
+        (189, 1, 0, 0, 0),
+        (226, 12, 0, 0, 0),
+        (214, 0, 0, 0, 0),
+        (32, 0, 0, 0, 0),
+        (27, 0, 0, 0, 0),
+        (177, 0, 0, 0, 0),
+        (152, 0, 0, 0, 0),
+        (118, 55, 0, 0, 0),
+        (0, 0, 0, 0, 0),
+    ];
+    let moves = moves.map(|(what, who, wait, back, stale)| Move { what, who, wait, back, stale });
+    let picks = [
+        109, 69, 159, 12, 224, 2, 43, 15, 169, 97, 31, 1, 49, 12, 126, 49, 1, 2, 31, 43, 5, 56, 253, 103, 19, 92, 133,
+        11, 44, 30, 48, 11, 47, 0, 56, 73, 157, 126, 47, 8, 0,
+    ];
+    check(&moves, &picks, 1).unwrap();
 }
 
 /// The histories above reach what they are about; without this they could all be dull.
