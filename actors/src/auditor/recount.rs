@@ -13,7 +13,7 @@ use sha2::Digest as _;
 
 use super::ahead::{Ahead, Keys, Source};
 use crate::keys;
-use crate::kv::{Base, Memo, Memory, Space, StateRows, Tx, Writes};
+use crate::kv::{Base, Memo, Memory, Space, Tx};
 use crate::replica::{self, Settings, Work, statistics_rows};
 
 /// Records folded in one transaction.
@@ -67,16 +67,9 @@ impl Again {
         let mut chunk = known.take(base, &mut sources, CHUNK)?;
         while !chunk.is_empty() {
             // While one chunk is folded, the other cores look at the next.
-            let held: Vec<_> = chunk.iter().map(|ahead| (ahead.name, ahead.bytes.clone())).collect();
-            let fold = || fold_chunk(&memory, memo, registry.clone(), settings, chunk);
-            let ((changed, (state, private, learnt)), next) =
-                rayon::join(fold, || known.take(base, &mut sources, CHUNK));
-            memory.commit((state, private));
-            memo = learnt;
-            registry = changed;
-            for (name, bytes) in held {
-                memory.hold(name.institution, name.index, bytes);
-            }
+            let fold = || fold_chunk(&mut memory, memo, registry, settings, chunk);
+            let (folded, next) = rayon::join(fold, || known.take(base, &mut sources, CHUNK));
+            (registry, memo) = folded;
             chunk = next?;
         }
         let roots = sources.into_iter().map(|s| (s.institution, Digest(s.edge.root().0))).collect();
@@ -90,12 +83,13 @@ impl Again {
 }
 
 fn fold_chunk(
-    memory: &Memory,
+    memory: &mut Memory,
     memo: Memo,
     registry: Arc<Registry>,
     settings: &Settings,
     chunk: Vec<Ahead>,
-) -> (Arc<Registry>, (StateRows, Writes, Memo)) {
+) -> (Arc<Registry>, Memo) {
+    let held: Vec<_> = chunk.iter().map(|ahead| (ahead.name, ahead.bytes.clone())).collect();
     let mut work = Work { tx: Tx::knowing(memory, memo), registry, settings };
     for Ahead { name, bytes, record, signed } in chunk {
         if let Some(key) = signed {
@@ -104,7 +98,12 @@ fn fold_chunk(
         replica::apply_read(&mut work, name, &bytes, record);
     }
     let registry = work.registry.clone();
-    (registry, work.tx.end())
+    let (state, private, memo) = work.tx.end();
+    memory.commit((state, private));
+    for (name, bytes) in held {
+        memory.hold(name.institution, name.index, bytes);
+    }
+    (registry, memo)
 }
 
 /// How published figures differ from the logs that they name.

@@ -10,12 +10,14 @@ use domain::custody::Link;
 use domain::ids::{Digest, InstitutionId, RecordName};
 use domain::lifecycle::Voucher;
 use domain::member::Registry;
+use rayon::iter::ParallelIterator as _;
+use rayon::slice::ParallelSlice as _;
 use serde::Serialize;
 
 use super::recount::{Again, Difference, NotHeld, recount};
 use super::report::{Report, report};
 use crate::keys;
-use crate::kv::{Base, Space, Tx, after_prefix};
+use crate::kv::{Base, Memory, Space, Tx, after_prefix};
 use crate::replica::{NoteEntry, Settings, VoucherDoc, Work};
 
 /// Most differing rows that are named; all are counted.
@@ -23,6 +25,9 @@ pub const MAX_NAMED: usize = 100;
 
 /// Rows read at once.
 const CHUNK: usize = 1_000;
+
+/// Rows that one core compares.
+const PART: usize = 8_000;
 
 /// How a store's state compares with the logs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -101,11 +106,27 @@ pub fn folded_sizes(work: &Work<'_>) -> Vec<(InstitutionId, u64)> {
     work.logs().into_iter().map(|id| (id, work.cursor(id).next)).collect()
 }
 
-/// Compares two states row by row.
+/// Compares a stored state with one that was folded again, row by row, on all cores.
 #[must_use]
-pub fn compare(stored: &dyn Base, folded: &dyn Base) -> Comparison {
+pub fn compare(stored: &dyn Base, folded: &Memory) -> Comparison {
+    let mut bounds: Vec<Vec<u8>> = folded.state().map(|(key, _)| key.to_vec()).step_by(PART).skip(1).collect();
+    bounds.insert(0, Vec::new());
+    bounds.push(after_prefix(&[u8::MAX]));
+    let parts: Vec<Comparison> =
+        bounds.par_windows(2).map(|part| compare_part(stored, folded, &part[0], &part[1])).collect();
+    let mut all = Comparison::default();
+    for Comparison { rows, differing, keys } in parts {
+        all.rows += rows;
+        all.differing += differing;
+        let room = MAX_NAMED - all.keys.len();
+        all.keys.extend(keys.into_iter().take(room));
+    }
+    all
+}
+
+fn compare_part(stored: &dyn Base, folded: &dyn Base, from: &[u8], to: &[u8]) -> Comparison {
     let mut comparison = Comparison::default();
-    let (mut left, mut right) = (Rows::new(stored), Rows::new(folded));
+    let (mut left, mut right) = (Rows::new(stored, from, to), Rows::new(folded, from, to));
     loop {
         let order = match (left.peek(), right.peek()) {
             (None, None) => break,
@@ -136,17 +157,18 @@ struct Rows<'a> {
     base: &'a dyn Base,
     chunk: std::collections::VecDeque<crate::kv::Row>,
     from: Vec<u8>,
+    to: &'a [u8],
     over: bool,
 }
 
 impl<'a> Rows<'a> {
-    fn new(base: &'a dyn Base) -> Self {
-        Self { base, chunk: std::collections::VecDeque::new(), from: Vec::new(), over: false }
+    fn new(base: &'a dyn Base, from: &[u8], to: &'a [u8]) -> Self {
+        Self { base, chunk: std::collections::VecDeque::new(), from: from.to_vec(), to, over: false }
     }
 
     fn peek(&mut self) -> Option<&crate::kv::Row> {
         while self.chunk.is_empty() && !self.over {
-            let rows = Tx::new(self.base).range(Space::State, &self.from, &after_prefix(&[u8::MAX]), CHUNK);
+            let rows = Tx::new(self.base).range(Space::State, &self.from, self.to, CHUNK);
             self.over = rows.len() < CHUNK;
             if let Some((last, _)) = rows.last() {
                 self.from = [last.as_slice(), &[0]].concat();
