@@ -215,12 +215,12 @@ impl View for DocView<'_, '_> {
 
 /// Applies a record of a voucher's chain.
 pub(super) fn apply_chain(work: &mut Work<'_>, name: RecordName, record: &Record, chain: &ChainRecord) {
-    let known = work.voucher_kept(chain.voucher);
-    let links = known.as_ref().map_or(&[][..], |doc| &doc.links);
     if !custody::is_small(&chain.step) {
         super::report(work, name, &Broken::Rule(Reason::Malformed));
         return;
     }
+    let known = work.voucher_kept(chain.voucher);
+    let links = known.as_ref().map_or(&[][..], |doc| &doc.links);
     if links.iter().filter(|l| l.name.institution == name.institution).count() >= MAX_LINKS_PER_AUTHOR {
         super::report(work, name, &Broken::Rule(Reason::Superseded));
         return;
@@ -284,17 +284,15 @@ pub fn refold(work: &mut Work<'_>, voucher: VoucherId) {
 }
 
 fn fold_again(work: &mut Work<'_>, id: VoucherId, mut doc: VoucherDoc, new: Option<RecordName>) {
+    if new.is_some()
+        && let Some((after, signed)) = quick_step(work, id, &doc)
+    {
+        return extend(work, id, doc, after, signed);
+    }
     let signed = doc.signed.iter().filter_map(|(i, k)| doc.links.get(usize::from(*i)).map(|l| (l.name, *k)));
     let view = DocView { tx: &work.tx, registry: &work.registry, signed: RefCell::new(signed.collect()) };
-    let quick = new.and_then(|_| quick_step(id, &doc, &view));
-    let (path, verdicts, contested) = match quick {
-        Some(after) => (None, Vec::new(), Some(after)),
-        None => {
-            let Folded { path, verdicts, contested } = custody::fold(id, &doc.links, &view);
-            doc.contested = contested;
-            (Some(path), verdicts, None)
-        }
-    };
+    let Folded { path, verdicts, contested } = custody::fold(id, &doc.links, &view);
+    doc.contested = contested;
     doc.signed = view
         .signed
         .into_inner()
@@ -307,21 +305,13 @@ fn fold_again(work: &mut Work<'_>, id: VoucherId, mut doc: VoucherDoc, new: Opti
 
     let (old_path, old_state) = (std::mem::take(&mut doc.path), doc.state().cloned());
     doc.head = None;
-    if let Some(after) = contested {
-        let at = u16::try_from(doc.links.len() - 1).unwrap_or(u16::MAX);
-        let waypoint = waypoint(&mut doc, at, &after);
-        doc.path.clone_from(&old_path);
+    let last = path.len().saturating_sub(1);
+    for (n, (i, state)) in path.into_iter().enumerate() {
+        let at = u16::try_from(i).unwrap_or(u16::MAX);
+        let waypoint = waypoint(&mut doc, at, &state);
         doc.path.push(waypoint);
-        doc.head = Some((at, after));
-    } else if let Some(path) = path {
-        let last = path.len().saturating_sub(1);
-        for (n, (i, state)) in path.into_iter().enumerate() {
-            let at = u16::try_from(i).unwrap_or(u16::MAX);
-            let waypoint = waypoint(&mut doc, at, &state);
-            doc.path.push(waypoint);
-            if n == last {
-                doc.head = Some((at, state));
-            }
+        if n == last {
+            doc.head = Some((at, state));
         }
     }
     doc.inherited = inherited(work, doc.head.as_ref().map(|(_, v)| v));
@@ -360,17 +350,38 @@ fn inherited(work: &Work<'_>, left: Option<&Voucher>) -> Option<Voucher> {
     (now != *left).then_some(now)
 }
 
-/// The common case: all records so far are on one path and the new one continues it.
-fn quick_step(id: VoucherId, doc: &VoucherDoc, view: &DocView<'_, '_>) -> Option<Voucher> {
+/// The common case: all records so far are on one path and the new one continues it. With the state after it, the key under
+/// which its presentation verifies.
+fn quick_step(work: &Work<'_>, id: VoucherId, doc: &VoucherDoc) -> Option<(Voucher, Option<HolderKey>)> {
     let (new, before) = doc.links.split_last()?;
     let (head, state) = doc.head.as_ref()?;
     let linear = doc.path.len() == before.len() && usize::from(*head) + 1 == before.len();
     let plain = linear && new.prev == doc.head_name() && !custody::is_settlement(new) && !doc.contested;
+    let view = DocView { tx: &work.tx, registry: &work.registry, signed: RefCell::default() };
     if !plain || !matches!(new.names, Names::Held(_)) || view.forked_at(new.name.institution).is_some() {
         return None;
     }
-    let tree = Tree::new(id, &doc.links, view);
-    tree.judge(doc.links.len() - 1, Some(state)).ok()
+    let after = Tree::new(id, &doc.links, &view).judge(doc.links.len() - 1, Some(state)).ok()?;
+    let signed = view.signed.into_inner().into_iter().find(|(name, _)| *name == new.name);
+    Some((after, signed.map(|(_, key)| key)))
+}
+
+/// The path goes on by its newest record.
+fn extend(work: &mut Work<'_>, id: VoucherId, mut doc: VoucherDoc, after: Voucher, signed: Option<HolderKey>) {
+    let at = u16::try_from(doc.links.len() - 1).unwrap_or(u16::MAX);
+    doc.signed.extend(signed.map(|key| (at, key)));
+    let left = doc.head.take().map(|(_, left)| left);
+    let old_state = doc.inherited.take().or(left);
+    let waypoint = waypoint(&mut doc, at, &after);
+    doc.path.push(waypoint);
+    doc.head = Some((at, after));
+    doc.inherited = inherited(work, doc.head.as_ref().map(|(_, v)| v));
+    let end = &doc.path[doc.path.len().saturating_sub(2)..];
+    let (was, is) = (doc.standings(&end[..end.len() - 1]), doc.standings(end));
+    let changes = statistics::difference(&was, &is, work.settings.offset);
+    figures::add(work, changes);
+    move_in_lists(work, id, old_state.as_ref(), doc.state());
+    settle_document(work, id, doc);
 }
 
 /// Keeps this institution's lists of vouchers by stage.
