@@ -1,7 +1,7 @@
 //! Reading and writing state: a transaction over what the ledger holds, kept or dropped as a whole.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -46,6 +46,12 @@ pub trait Base: Send + Sync {
 /// New private values by key; none deletes.
 pub type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
+/// A map in memory, under a hash that is quick and seeded at random.
+type Map<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
+
+/// The same without values.
+type Set<K> = std::collections::HashSet<K, foldhash::fast::RandomState>;
+
 /// Most rows, and most facts of one kind, that are remembered from one transaction to the next.
 const REMEMBERED: usize = 16_384;
 
@@ -53,17 +59,17 @@ const REMEMBERED: usize = 16_384;
 #[derive(Default)]
 pub struct Memo {
     /// Rows of the state, decoded.
-    rows: HashMap<Vec<u8>, Arc<dyn Kept>>,
+    rows: Map<Vec<u8>, Arc<dyn Kept>>,
     /// Ranges of the state that were looked at, and whether there is no row in them.
     looked_at: Vec<(Vec<u8>, Vec<u8>, bool)>,
     /// Keys without a row, of the state and of the private rows.
-    absent: [HashSet<Vec<u8>>; 2],
+    absent: [Set<Vec<u8>>; 2],
     /// Records that are held, with their times.
-    records: HashMap<RecordName, Timestamp>,
+    records: Map<RecordName, Timestamp>,
     /// Records whose presentations are known to verify, with the key.
-    signed: HashSet<(RecordName, HolderKey)>,
+    signed: Set<(RecordName, HolderKey)>,
     /// Names of records by their places.
-    names: HashMap<(InstitutionId, u64), RecordName>,
+    names: Map<(InstitutionId, u64), RecordName>,
 }
 
 impl Memo {

@@ -174,7 +174,6 @@ impl Town {
         )?;
         let Draft { answer, entries, registry, state, private, .. } = draft;
         for bytes in entries {
-            let bytes: Arc<[u8]> = bytes.into();
             house.memory.hold(at, house.log.len() as u64, bytes.clone());
             house.log.push(bytes);
         }

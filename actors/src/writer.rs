@@ -150,7 +150,7 @@ pub struct Draft<T> {
     /// The answer.
     pub answer: T,
     /// Entries for the own log, in order.
-    pub entries: Vec<Vec<u8>>,
+    pub entries: Vec<Arc<[u8]>>,
     /// Their names.
     pub records: Vec<RecordName>,
     /// Members and parameters as they are after it.
@@ -214,7 +214,7 @@ pub struct Desk<'a> {
     pub now: Timestamp,
     act: Act,
     size: u64,
-    entries: Vec<Vec<u8>>,
+    entries: Vec<Arc<[u8]>>,
     records: Vec<RecordName>,
     /// The first write that was refused: nothing is kept then, whatever the decision makes of it.
     failed: Option<Refused>,
@@ -478,10 +478,9 @@ impl Desk<'_> {
             idempotency: self.act.idempotency,
             body,
         };
-        let bytes = ledger::record::encode_record(&record).map_err(|_| Reason::TooLarge)?;
-        let shared: Arc<[u8]> = Arc::from(bytes.as_slice());
+        let bytes: Arc<[u8]> = ledger::record::encode_record(&record).map_err(|_| Reason::TooLarge)?.into();
         // The state is behind the log, or does not know the format: nothing can be decided.
-        let name = replica::apply_own(&mut self.work, record, &shared).ok_or(Reason::NotReady)?;
+        let name = replica::apply_own(&mut self.work, record, &bytes).ok_or(Reason::NotReady)?;
         // The place in the log is new, so what is wrong with it can only have been written now.
         let broken = self.work.tx.load_written(&keys::broken(name.institution, name.index));
         if let Some((_, broken)) = broken as Option<(RecordName, replica::Broken)> {
@@ -665,7 +664,7 @@ mod tests {
 
         // This program stops before a version that it does not know, and stays there.
         let unknown = vec![ledger::record::FORMAT + 1, 1, 2, 3];
-        let batch = Batch { expected_size: 3, own: vec![unknown], ..Batch::default() };
+        let batch = Batch { expected_size: 3, own: vec![unknown.into()], ..Batch::default() };
         writer.ledger().submit(batch).unwrap();
         for _ in 0..2 {
             writer.catch_up();

@@ -96,7 +96,7 @@ pub struct Batch {
     /// at if `own` is empty.
     pub expected_size: u64,
     /// Entries for the own log.
-    pub own: Vec<Vec<u8>>,
+    pub own: Vec<Arc<[u8]>>,
     /// Entries of other logs, as [`crate::mirror::step`] accepted them.
     pub mirrors: Vec<Accepted>,
     /// Rows of the state. They are stored together with the entries they are folded from, and not journaled: after a
@@ -317,19 +317,18 @@ impl Ledger {
         if *step.origin != *self.shared.origin || !continues || self.shared.queue.lock().may_write {
             return Err(stale());
         }
-        let own = step.entries.iter().map(|entry| entry.to_vec()).collect();
+        let own = step.entries.to_vec();
         self.take(Batch { expected_size: step.first_index, own, ..Batch::default() }, true)
     }
 
     fn take(&self, batch: Batch, restoring: bool) -> Result<u64, SubmitError> {
         let shared = &*self.shared;
         let bytes = bytes_of(&batch)?;
-        let own: Vec<(Arc<[u8]>, Hash)> = batch
-            .own
-            .into_iter()
-            .map(|entry| (leaf_hash(&entry), entry))
-            .map(|(hash, entry)| (entry.into(), hash))
-            .collect();
+        let hashed = |entry: Arc<[u8]>| {
+            let hash = leaf_hash(&entry);
+            (entry, hash)
+        };
+        let own: Vec<(Arc<[u8]>, Hash)> = batch.own.into_iter().map(hashed).collect();
         let private: Changes = batch.private.into_iter().map(|(key, value)| (key, value.map(Arc::from))).collect();
 
         let mut book = shared.book.write();

@@ -213,7 +213,7 @@ mod tests {
             let place = House::new();
             let (ledger, _) = place.open();
             for first in (0..SIZE).step_by(6_000) {
-                let own = (first..first + 6_000).map(entry).collect();
+                let own = (first..first + 6_000).map(|index| entry(index).into()).collect();
                 ledger.submit(Batch { expected_size: first, own, ..Batch::default() }).unwrap();
                 ledger.flush();
             }

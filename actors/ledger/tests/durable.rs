@@ -54,7 +54,7 @@ fn a_batch_is_taken_whole_or_not_at_all() {
     let stale = Err(SubmitError::Stale { origin: ORIGIN.into(), size: 3 });
     assert_eq!(ledger.submit(batch(2, 1)), stale);
     assert_eq!(ledger.submit(batch(4, 1)), stale);
-    let long = Batch { expected_size: 3, own: vec![vec![0; 7 * 1024 + 1]], ..batch(3, 1) };
+    let long = Batch { expected_size: 3, own: vec![vec![0; 7 * 1024 + 1].into()], ..batch(3, 1) };
     assert!(matches!(ledger.submit(long), Err(SubmitError::TooLarge { .. })));
     assert_eq!(*ledger.get(b"count").unwrap(), 3_u64.to_le_bytes());
     assert_eq!((ledger.accepted_size(ORIGIN), ledger.last_ticket()), (3, 1));

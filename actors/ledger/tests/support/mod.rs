@@ -47,7 +47,7 @@ pub fn entry(index: u64) -> Vec<u8> {
 pub fn batch(from: u64, count: u64) -> Batch {
     Batch {
         expected_size: from,
-        own: (from..from + count).map(entry).collect(),
+        own: (from..from + count).map(|index| entry(index).into()).collect(),
         state: [(b"count".to_vec(), Some((from + count).to_le_bytes().to_vec().into()))].into(),
         private: [(format!("p{from:08}").into_bytes(), Some(b"sealed".to_vec()))].into(),
         ..Batch::default()

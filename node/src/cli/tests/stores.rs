@@ -25,7 +25,7 @@ fn rows(rows: impl IntoIterator<Item = (Vec<u8>, Option<Vec<u8>>)>) -> Batch {
 
 /// An own entry as it is, behind the six that are there.
 fn entry(bytes: Vec<u8>) -> Batch {
-    Batch { expected_size: 6, own: vec![bytes], ..Batch::default() }
+    Batch { expected_size: 6, own: vec![bytes.into()], ..Batch::default() }
 }
 
 fn record(opened: &Opened, index: u64, at: Timestamp) -> Vec<u8> {
