@@ -166,7 +166,8 @@ fn world(federation: Federation, patience: Patience) -> anyhow::Result<World> {
         hospitals: all(Role::Hospital),
         auditor: first(Role::Auditor)?,
     };
-    let sample = Sample::read(clock.now().day_at(federation.offset))?;
+    let communities: Vec<&str> = places.communities.iter().map(String::as_str).collect();
+    let sample = Sample::read(&communities, clock.now().day_at(federation.offset))?;
     let days = days(&clock)?;
     let memory = Memory::load(&federation.dir.join(MEMORY))?;
     Ok(World {

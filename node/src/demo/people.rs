@@ -34,9 +34,10 @@ impl Sample {
     /// # Errors
     ///
     /// A table has a fault: the sample is meant to have none.
-    pub(super) fn read(today: NaiveDate) -> anyhow::Result<Self> {
+    pub(super) fn read(communities: &[&str], today: NaiveDate) -> anyhow::Result<Self> {
+        let known: BTreeSet<String> = communities.iter().map(|id| (*id).to_owned()).collect();
         Ok(Self {
-            residents: whole("residents", import::residents(RESIDENTS, today)?)?,
+            residents: whole("residents", import::residents(RESIDENTS, &known, today)?)?,
             hours: whole("schedule", import::schedule(SCHEDULE)?)?,
             programmes: whole("programmes", import::programmes(PROGRAMMES)?)?,
         })
@@ -161,7 +162,7 @@ mod tests {
     #[test]
     fn the_sample_has_people_for_several_rounds_and_nobody_plays_twice() {
         let today = NaiveDate::from_ymd_opt(2026, 11, 23).unwrap();
-        let sample = Sample::read(today).unwrap();
+        let sample = Sample::read(&["community-xuanwu", "community-qinhuai"], today).unwrap();
         let mut taken = BTreeSet::new();
         let mut rounds = 0;
         while let Some(cast) = Cast::pick(&sample.residents, &mut taken) {

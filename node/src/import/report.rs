@@ -74,6 +74,7 @@ codes! {
     SexContradictsDocument = "sex-contradicts-document", "性别与证件号码不符", "the sex is not that of the document number";
     BadPhone = "bad-phone", "电话应为 11 位数字；无智能手机者可不填", "a phone number has 11 digits; it may be empty only without a smartphone";
     UnknownClass = "unknown-class", "人群类别应为 elderly、chronic、pregnant 或 disabled", "a class is elderly, chronic, pregnant or disabled";
+    UnknownCommunity = "unknown-community", "社区未注册", "no such community is registered";
     NotYesOrNo = "not-yes-or-no", "应为 yes 或 no", "expected yes or no";
     // hours
     UnknownWeekday = "unknown-weekday", "星期应为 Mon 至 Sun", "a weekday is Mon to Sun";

@@ -1,5 +1,6 @@
 //! The table of people entitled to vouchers, as a community exports it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use chrono::NaiveDate;
@@ -44,7 +45,7 @@ pub struct Resident {
     pub phone: Option<String>,
     /// Why this person is entitled.
     pub class: Class,
-    /// Id of the home community; whether there is such a community is for the caller to say.
+    /// Id of the home community, one of those the caller knows.
     pub community: String,
     /// Whether vouchers can go to a phone; else a card is printed.
     pub smartphone: bool,
@@ -58,14 +59,14 @@ impl fmt::Debug for Resident {
 
 /// Reads people entitled to vouchers.
 ///
-/// `today` is the day at the office. A table may be a whole city's, with communities that are not registered here: their
-/// rows are good, and for others. If rows with different content name one document, none of them is good, because the file
-/// cannot say which is right; of exact copies the first one counts.
+/// `communities` are the ids of the registered ones; `today` is the day at the office. If rows
+/// with different content name one document, none of them is good, because the file cannot say
+/// which is right; of exact copies the first one counts.
 ///
 /// # Errors
 ///
 /// [`Refused`] if the file as a whole is not this table.
-pub fn residents(file: &[u8], today: NaiveDate) -> Result<Report<Resident>, Refused> {
+pub fn residents(file: &[u8], communities: &BTreeSet<String>, today: NaiveDate) -> Result<Report<Resident>, Refused> {
     let mut faults = Faults::default();
     let mut claims = Claims::default();
     let mut good = Vec::new();
@@ -75,14 +76,14 @@ pub fn residents(file: &[u8], today: NaiveDate) -> Result<Report<Resident>, Refu
         if let Ok(document) = DocumentNumber::parse(number.text) {
             claims.add(document.as_str(), name.text, row.line);
         }
-        good.extend(resident(&mut row, today));
+        good.extend(resident(&mut row, communities, today));
     })?;
     let contested = claims.contested("document_number", Code::DocumentShared, &mut faults);
     good.retain(|resident: &Resident| contested.binary_search(&resident.line).is_err());
     Ok(faults.report(good))
 }
 
-fn resident(row: &mut Row<'_, 9>, today: NaiveDate) -> Option<Resident> {
+fn resident(row: &mut Row<'_, 9>, communities: &BTreeSet<String>, today: NaiveDate) -> Option<Resident> {
     let [name, kind, number, born, sex, phone, class, community, smartphone] = row.cells;
     // All cells are read before the first fault ends the row, so that one look mends it.
     let name = row.read(name, field::text);
@@ -93,7 +94,13 @@ fn resident(row: &mut Row<'_, 9>, today: NaiveDate) -> Option<Resident> {
     let has_smartphone = row.read(smartphone, yes_or_no);
     let phone = row.read(phone, |text| parse_phone(text, has_smartphone));
     let class = row.read(class, field::class);
-    let community = row.read(community, field::id);
+    let community =
+        row.read(
+            community,
+            |text| {
+                if communities.contains(text) { Ok(text.to_owned()) } else { Err(Code::UnknownCommunity) }
+            },
+        );
     let mut agrees = true;
     if let Some(document) = &document {
         if birth.is_some_and(|birth| birth != document.born()) {
@@ -180,7 +187,8 @@ mod tests {
     const HEADER: &str = "name,document_type,document_number,born,sex,phone,entitlement_class,community,smartphone\n";
 
     fn read(file: &[u8]) -> Report<Resident> {
-        residents(file, "2026-11-22".parse().unwrap()).unwrap()
+        let communities = ["community-xuanwu", "community-qinhuai"].map(str::to_owned).into();
+        residents(file, &communities, "2026-11-22".parse().unwrap()).unwrap()
     }
 
     /// The faults as `line column code`.
@@ -228,6 +236,7 @@ mod tests {
             "11 sex sex-contradicts-document",
             "11 document_number document-shared",
             "12 document_number document-shared",
+            "13 community unknown-community",
             "14 phone bad-phone",
             "15 born born-in-future",
             "16 name formula",
@@ -238,7 +247,7 @@ mod tests {
         ];
         assert_eq!(faults(&report), expected);
         let good: Vec<u32> = report.good.iter().map(|person| person.line).collect();
-        assert_eq!(good, [2, 3, 4, 6, 13, 20, 21]);
+        assert_eq!(good, [2, 3, 4, 6, 20, 21]);
     }
 
     #[test]
@@ -282,9 +291,6 @@ mod tests {
             (5, "", "2 phone bad-phone"),
             (5, "1203452052", "2 phone bad-phone"),
             (5, "\u{ff11}2034520524", "2 phone bad-phone"),
-            (7, "community-nowhere", ""),
-            (7, "", "2 community missing"),
-            (7, "\u{7384}\u{6b66}", "2 community bad-id"),
             (8, "no", ""),
             (8, "", "2 smartphone not-yes-or-no"),
         ];

@@ -92,8 +92,6 @@ struct Outcome {
     report: Value,
     /// Good rows that are not for this node.
     elsewhere: usize,
-    /// Those of them whose community is not registered.
-    unregistered: usize,
     /// Rows that need not be sent or cannot be, with the reason.
     left: Vec<String>,
     /// Rows to send, and in how many requests.
@@ -120,7 +118,6 @@ pub(super) fn import(args: &ImportArgs) -> anyhow::Result<ExitCode> {
             requests: plan.requests.len(),
             report: plan.report.clone(),
             elsewhere: plan.elsewhere,
-            unregistered: plan.unregistered,
             left: plan.left.clone(),
             answers,
         })?;
@@ -213,17 +210,7 @@ fn page(args: &ImportArgs, plan: &Plan) -> String {
         let _ = writeln!(text, "{left}");
     }
     if plan.elsewhere > 0 {
-        let others = match args.table {
-            Table::Residents => "communities",
-            Table::Schedule => "hospitals",
-            Table::Programmes => "issuers",
-        };
-        let _ = writeln!(text, "for other {others}, and not sent: {}", count(plan.elsewhere, "good row"));
-    }
-    if plan.unregistered > 0 {
-        let rows = count(plan.unregistered, "row");
-        let _ =
-            writeln!(text, "of these, {rows} of communities that are not registered: members to come, or misspelled");
+        let _ = writeln!(text, "for other institutions, and not sent: {}", count(plan.elsewhere, "good row"));
     }
     let to_send =
         format!("{} to {} in {}", count(plan.rows(), "row"), plan.institution, count(plan.requests.len(), "request"));

@@ -44,8 +44,6 @@ pub(super) struct Plan {
     pub requests: Vec<Request>,
     /// Good rows for other institutions.
     pub elsewhere: usize,
-    /// Those of them whose community is not registered: one to come, or a misspelling.
-    pub unregistered: usize,
     /// What is not sent although it is good, and why.
     pub left: Vec<String>,
     /// Whether some of that is for the operator to settle.
@@ -90,7 +88,6 @@ impl Plan {
             path,
             requests: Vec::new(),
             elsewhere: 0,
-            unregistered: 0,
             left: Vec::new(),
             unsettled: false,
             report: serde_json::to_value(report.summary())?,
@@ -141,12 +138,11 @@ fn published(node: &Node) -> anyhow::Result<Vec<(InstitutionId, Policy)>> {
 }
 
 fn residents(status: &Status, communities: &BTreeSet<String>, today: NaiveDate, file: &[u8]) -> anyhow::Result<Plan> {
-    let report = tables::residents(file, today)?;
+    let report = tables::residents(file, communities, today)?;
     let mut plan = Plan::of(status, Role::Community, "/v1/community/residents", &report)?;
     let (mine, others): (Vec<&Resident>, Vec<_>) =
         report.good.iter().partition(|resident| resident.community == status.institution.as_str());
     plan.elsewhere = others.len();
-    plan.unregistered = others.iter().filter(|resident| !communities.contains(&resident.community)).count();
     for (number, chunk) in (1..).zip(mine.chunks(RESIDENTS_AT_ONCE)) {
         let rows: Vec<Value> = chunk.iter().map(|resident| of_resident(resident)).collect();
         let lines =

@@ -228,28 +228,6 @@ fn faults_are_told_and_the_good_rows_sent() {
 }
 
 #[test]
-fn rows_of_other_communities_are_counted_and_are_no_faults() {
-    let home = tempfile::tempdir().unwrap();
-    let file = home.path().join("residents.csv");
-    let text = std::fs::read_to_string(RESIDENTS).unwrap();
-    std::fs::write(&file, text.replace(",community-qinhuai,", ",community-jianye,")).unwrap();
-    let node = Played::new("community-xuanwu", "community", receipt);
-    let args = node.args(Table::Residents, &file, true);
-    assert_eq!(code(import(&args)), GOOD);
-    let plan = Plan::make(&args, &read(&file).unwrap(), &Node::at(&node.url, None).unwrap()).unwrap();
-    let others = text.lines().filter(|line| line.contains(",community-qinhuai,")).count();
-    assert!(others > 0 && (plan.elsewhere, plan.unregistered) == (2000 - plan.rows(), others), "{plan:?}");
-    let said = page(&args, &plan);
-    assert!(said.starts_with("合格 good rows: 2000   问题 faults: 0\n"), "{said}");
-    for line in [
-        format!("for other communities, and not sent: {} good rows\n", plan.elsewhere),
-        format!("of these, {others} rows of communities that are not registered"),
-    ] {
-        assert!(said.contains(&line), "{line}: {said}");
-    }
-}
-
-#[test]
 fn rows_that_the_node_refuses_are_told_by_their_lines() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("residents.csv");
