@@ -361,8 +361,7 @@ impl<'a> Tx<'a> {
     /// What it wrote: state and private rows.
     #[must_use]
     pub fn into_writes(self) -> (StateRows, Writes) {
-        let (state, private, _) = self.end();
-        (state, private)
+        (self.state, self.private)
     }
 
     /// What it wrote, and what is known of the base once that has taken it over.

@@ -17,7 +17,7 @@ use crate::kv::{Base, Memo, Memory, Tx};
 use crate::outbox::{self, Letter};
 use crate::replica::{self, Settings, VoucherDoc, Work};
 use crate::role::{Reaction, Rules};
-use crate::writer::{self, Act, Desk, Draft, Refused};
+use crate::writer::{self, Act, Desk, Draft, Refused, Seen};
 
 /// The time at which every town begins: Monday, 2 March 2026, 00:00 UTC.
 pub const DAWN: Timestamp = Timestamp::from_millis(1_772_409_600_000);
@@ -162,23 +162,15 @@ impl Town {
         let house = self.house(at);
         let act = Act { operator: Some(Operator(uuid::Uuid::from_u128(1))), idempotency: None };
         let size = house.log.len() as u64;
-        let draft = writer::draft(
-            &house.memory,
-            &house.settings,
-            house.registry.clone(),
-            &mut Memo::default(),
-            size,
-            now,
-            act,
-            decision,
-        )?;
-        let Draft { answer, entries, registry, state, private, .. } = draft;
+        let mut seen = Seen { registry: house.registry.clone(), memo: Memo::default() };
+        let draft = writer::draft(&house.memory, &house.settings, &mut seen, size, now, act, decision)?;
+        let Draft { answer, entries, seen, state, private, .. } = draft;
         for bytes in entries {
             house.memory.hold(at, house.log.len() as u64, bytes.clone());
             house.log.push(bytes);
         }
         house.memory.commit((state, private));
-        house.registry = registry;
+        house.registry = seen.registry;
         Ok(answer)
     }
 

@@ -132,15 +132,17 @@ pub struct Writer {
 }
 
 /// What one decision leaves to the next.
-struct Seen {
-    registry: Arc<Registry>,
-    memo: Memo,
+pub struct Seen {
+    /// Members and parameters.
+    pub registry: Arc<Registry>,
+    /// What is known of the rows below.
+    pub memo: Memo,
 }
 
 impl Seen {
-    /// A transaction over the logs; what it learns is to be given back.
-    fn work<'a>(&mut self, logs: &'a Logs, settings: &'a Settings) -> Work<'a> {
-        let tx = Tx::knowing(logs, std::mem::take(&mut self.memo));
+    /// A transaction over a base; what it learns is to be given back.
+    fn work<'a>(&mut self, base: &'a dyn Base, settings: &'a Settings) -> Work<'a> {
+        let tx = Tx::knowing(base, std::mem::take(&mut self.memo));
         Work { tx, registry: self.registry.clone(), settings }
     }
 }
@@ -153,8 +155,8 @@ pub struct Draft<T> {
     pub entries: Vec<Arc<[u8]>>,
     /// Their names.
     pub records: Vec<RecordName>,
-    /// Members and parameters as they are after it.
-    pub registry: Arc<Registry>,
+    /// What it leaves to the next once the base has taken it over.
+    pub seen: Seen,
     /// Rows of the state.
     pub state: StateRows,
     /// Private rows.
@@ -163,47 +165,44 @@ pub struct Draft<T> {
 
 /// Makes a decision over a base, purely: what it reads and writes is in the arguments and in the draft.
 ///
-/// `size` is that of the own log, everything accepted included; `now` is the node's clock. `memo` is what is known of the
-/// base, and becomes what is known once that has taken over the draft.
+/// `size` is that of the own log, everything accepted included; `now` is the node's clock. What `seen` knows of the base goes
+/// into the draft; where the decision is refused, `seen` has it back.
 ///
 /// # Errors
 ///
 /// What the decision refuses; [`Reason::ClockOff`] if it writes while the clock is behind the log.
-#[allow(clippy::too_many_arguments)]
 pub fn draft<T>(
     base: &dyn Base,
     settings: &Settings,
-    registry: Arc<Registry>,
-    memo: &mut Memo,
+    seen: &mut Seen,
     size: u64,
     now: Timestamp,
     act: Act,
     decision: impl FnOnce(&mut Desk<'_>) -> Result<T, Refused>,
 ) -> Result<Draft<T>, Refused> {
-    let work = Work { tx: Tx::knowing(base, std::mem::take(memo)), registry, settings };
+    let work = seen.work(base, settings);
     let last_at = work.cursor(settings.me).last_at;
     let (entries, records) = (Vec::new(), Vec::new());
     let mut desk = Desk { work, now: now.max(last_at), act, size, entries, records, failed: None };
     let decided = decision(&mut desk);
     let Desk { work, entries, records, failed, .. } = desk;
-    let refused = match (&decided, failed) {
-        (Err(refused), _) => Some(*refused),
+    let sound = match failed {
         // A role that passes over a refused step must not keep what the step has left behind.
-        (Ok(_), Some(refused)) => Some(refused),
-        (Ok(_), None) if !entries.is_empty() && now + CLOCK_BEHIND < last_at => Some(Reason::ClockOff.into()),
-        (Ok(_), None) => None,
+        Some(refused) => Err(refused),
+        None if !entries.is_empty() && now + CLOCK_BEHIND < last_at => Err(Reason::ClockOff.into()),
+        None => Ok(()),
     };
-    let answer = match (decided, refused) {
-        (Ok(answer), None) => answer,
-        (_, Some(refused)) | (Err(refused), None) => {
-            *memo = work.tx.give_up();
-            return Err(refused);
+    match decided.and_then(|answer| sound.map(|()| answer)) {
+        Ok(answer) => {
+            let registry = work.registry.clone();
+            let (state, private, memo) = work.tx.end();
+            Ok(Draft { answer, entries, records, seen: Seen { registry, memo }, state, private })
         }
-    };
-    let registry = work.registry.clone();
-    let (state, private, known) = work.tx.end();
-    *memo = known;
-    Ok(Draft { answer, entries, records, registry, state, private })
+        Err(refused) => {
+            seen.memo = work.tx.give_up();
+            Err(refused)
+        }
+    }
 }
 
 /// A decision in the making: reads see what it has written so far.
@@ -273,28 +272,21 @@ impl Writer {
         decision: impl FnOnce(&mut Desk<'_>) -> Result<T, Refused>,
     ) -> Result<Done<T>, Refused> {
         let mut seen = self.seen.lock();
-        // What is learnt is given back only when the ledger has taken the draft.
-        let (registry, mut memo) = (seen.registry.clone(), std::mem::take(&mut seen.memo));
         let size = self.logs.ledger.accepted_size(&self.origin);
         let now = self.clock.now();
-        let draft = match draft(&self.logs, &self.settings, registry, &mut memo, size, now, act, decision) {
-            Ok(draft) => draft,
-            Err(refused) => {
-                seen.memo = memo;
-                return Err(refused);
-            }
-        };
-        let Draft { answer, entries, records, registry: changed, state, private } = draft;
+        let draft = draft(&self.logs, &self.settings, &mut seen, size, now, act, decision)?;
+        // What it learnt is taken over only when the ledger has taken the draft.
+        let Draft { answer, entries, records, seen: changed, state, private } = draft;
         if !entries.is_empty() && !self.clock.is_fit() {
             return Err(Reason::ClockOff.into());
         }
         if entries.is_empty() && state.is_empty() && private.is_empty() {
-            seen.memo = memo;
+            *seen = changed;
             return Ok(Done { answer, records, ticket: self.logs.ledger.last_ticket() });
         }
         let batch = Batch { expected_size: size, own: entries, mirrors: Vec::new(), state, private };
         let ticket = self.logs.ledger.submit(batch).map_err(refused)?;
-        *seen = Seen { registry: changed, memo };
+        *seen = changed;
         Ok(Done { answer, records, ticket })
     }
 

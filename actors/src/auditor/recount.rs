@@ -32,7 +32,7 @@ pub struct NotHeld {
 /// A federation folded again, up to given sizes.
 pub struct Again {
     settings: Settings,
-    registry: Arc<Registry>,
+    pub(super) registry: Arc<Registry>,
     /// What was folded.
     pub memory: Memory,
     /// The root of each log at its size.

@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::recount::{Again, Difference, NotHeld, recount};
 use super::report::{Report, report};
 use crate::keys;
-use crate::kv::{Base, Memory, Space, Tx, after_prefix};
+use crate::kv::{Base, Memory, Space, after_prefix};
 use crate::replica::{NoteEntry, Settings, VoucherDoc, Work};
 
 /// Most differing rows that are named; all are counted.
@@ -85,8 +85,8 @@ pub fn verify_store(base: &dyn Base, settings: &Settings, sizes: &[(InstitutionI
         }
     }
     let report = again.read(report);
-    let registry = again.read(|work| work.registry.clone());
-    Ok(Verified { report, roots: again.roots, state, statistics, statistics_checked, registry })
+    let (roots, registry) = (again.roots, again.registry);
+    Ok(Verified { report, roots, state, statistics, statistics_checked, registry })
 }
 
 /// Members and parameters as the first `size` records of the registrar say, whatever the stored state has folded.
@@ -96,8 +96,7 @@ pub fn verify_store(base: &dyn Base, settings: &Settings, sizes: &[(InstitutionI
 /// [`NotHeld`] if an entry is missing.
 pub fn registry_at(base: &dyn Base, settings: &Settings, size: u64) -> Result<Arc<Registry>, NotHeld> {
     // Nobody else's log says anything of members.
-    let again = Again::fold(base, settings, &[(settings.registrar, size)])?;
-    Ok(again.read(|work| work.registry.clone()))
+    Again::fold(base, settings, &[(settings.registrar, size)]).map(|again| again.registry)
 }
 
 /// The sizes up to which a stored state is folded.
@@ -168,7 +167,7 @@ impl<'a> Rows<'a> {
 
     fn peek(&mut self) -> Option<&crate::kv::Row> {
         while self.chunk.is_empty() && !self.over {
-            let rows = Tx::new(self.base).range(Space::State, &self.from, self.to, CHUNK);
+            let rows = self.base.range(Space::State, &self.from, self.to, CHUNK);
             self.over = rows.len() < CHUNK;
             if let Some((last, _)) = rows.last() {
                 self.from = [last.as_slice(), &[0]].concat();
