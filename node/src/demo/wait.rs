@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
+use super::report::Named;
 use super::world::World;
 
 /// Most people whose phones and desks are busy at once.
@@ -70,6 +71,15 @@ impl World {
         let looks = ids.iter().map(|id| self.stage_by(deadline, institution, id, stage));
         let seen: Vec<String> = futures_util::stream::iter(looks).buffered(AT_ONCE).collect().await;
         seen.iter().filter(|s| *s == stage).count()
+    }
+
+    /// Waits until a node holds a record of another's log. Where a voucher comes back to a stage it had before, the stage
+    /// alone does not tell whether the node has heard of it.
+    pub(super) async fn until_held(&self, institution: &str, record: &Named) {
+        let path = format!("/v1/records/{}.{}", record.institution, record.index);
+        let held = self.patience.until(async || Ok(self.desk(institution).get(&path).await?.is_good().then_some(())));
+        // Whoever does not hear of it shows it in what it answers next: there is no error to pass on.
+        let _ = held.await;
     }
 
     /// Waits until something is noted about a voucher by what the issuer knows; returns whether it is.
