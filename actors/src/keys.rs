@@ -107,6 +107,10 @@ pub const PROGRAMME_NAME: u8 = b'p';
 pub const OF_ENROLMENT: u8 = b'L';
 /// First byte of published statistics.
 pub const PUBLISHED: u8 = b'Q';
+/// First bytes of rows without values.
+pub const MARKS: [u8; 4] = [ALARM, MINE, SHELF, OF_ENROLMENT];
+/// First byte of what can be passed on.
+pub const SHELF: u8 = b'G';
 /// First byte of findings.
 pub const FINDING: u8 = b'F';
 
@@ -183,7 +187,7 @@ pub fn shelf(stage: Stage, programme: &RecordName, valid_until: Timestamp, vouch
 /// The place on the shelf of what ends at a time.
 #[must_use]
 pub fn shelf_until(stage: Stage, programme: &RecordName, valid_until: Timestamp) -> Key {
-    let key = Key::new(b'G').bytes(&[stage as u8]).institution(programme.institution).number(programme.index);
+    let key = Key::new(SHELF).bytes(&[stage as u8]).institution(programme.institution).number(programme.index);
     key.time(valid_until)
 }
 /// One of an enrolment's vouchers.

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -64,12 +65,10 @@ pub struct Memo {
     looked_at: Vec<(Vec<u8>, Vec<u8>, bool)>,
     /// Keys without a row, of the state and of the private rows.
     absent: [Set<Vec<u8>>; 2],
-    /// Records that are held, with their times.
-    records: Map<RecordName, Timestamp>,
+    /// Records by their places; with their times those that are known to be held.
+    records: Map<(InstitutionId, u64), (RecordName, Option<Timestamp>)>,
     /// Records whose presentations are known to verify, with the key.
     signed: Set<(RecordName, HolderKey)>,
-    /// Names of records by their places.
-    names: Map<(InstitutionId, u64), RecordName>,
 }
 
 impl Memo {
@@ -81,7 +80,7 @@ impl Memo {
         for (key, value) in state {
             match value {
                 Some(Value::Kept(value)) => drop(self.rows.insert(key.clone(), value.clone())),
-                Some(Value::Bytes(_)) | None => drop(self.rows.remove(key)),
+                Some(Value::Bytes(_) | Value::New) | None => drop(self.rows.remove(key)),
             }
             if value.is_some() {
                 self.absent[Space::State as usize].remove(key);
@@ -97,7 +96,6 @@ impl Memo {
     fn forget_facts(&mut self) {
         self.records.clear();
         self.signed.clear();
-        self.names.clear();
     }
 
     fn bound(&mut self) {
@@ -113,7 +111,7 @@ impl Memo {
                 keys.clear();
             }
         }
-        if self.records.len().max(self.names.len()) > REMEMBERED {
+        if self.records.len() > REMEMBERED {
             self.forget_facts();
         }
     }
@@ -171,8 +169,21 @@ impl<'a> Tx<'a> {
         self.set(space, key, Some(value));
     }
 
+    /// Adds a row without a value to the state, under a key that has none.
+    pub fn add(&mut self, key: Vec<u8>) {
+        match self.state.entry(key) {
+            Entry::Vacant(row) => drop(row.insert(Some(Value::New))),
+            // It was deleted here, so it had been there.
+            Entry::Occupied(mut row) => drop(row.insert(Some(Vec::new().into()))),
+        }
+    }
+
     /// Deletes a key.
     pub fn delete(&mut self, space: Space, key: Vec<u8>) {
+        if space == Space::State && matches!(self.state.get(&key), Some(Some(Value::New))) {
+            self.state.remove(&key);
+            return;
+        }
         self.set(space, key, None);
     }
 
@@ -255,9 +266,7 @@ impl<'a> Tx<'a> {
 
     /// Remembers that a record is held, and its time.
     pub fn remember(&self, name: RecordName, at: Timestamp) {
-        let mut memo = self.memo.lock();
-        memo.records.insert(name, at);
-        memo.names.insert((name.institution, name.index), name);
+        self.memo.lock().records.insert((name.institution, name.index), (name, Some(at)));
     }
 
     /// Remembers that a record's presentation verifies under a key.
@@ -279,18 +288,20 @@ impl<'a> Tx<'a> {
         find: impl FnOnce() -> Option<RecordName>,
     ) -> Option<RecordName> {
         let place = (institution, index);
-        if let Some(name) = self.memo.lock().names.get(&place) {
+        if let Some((name, _)) = self.memo.lock().records.get(&place) {
             return Some(*name);
         }
         let name = find()?;
-        self.memo.lock().names.insert(place, name);
+        self.memo.lock().records.insert(place, (name, None));
         Some(name)
     }
 
     /// The time of a record that [`Tx::remember`] was told of.
     #[must_use]
     pub fn remembered(&self, name: &RecordName) -> Option<Timestamp> {
-        self.memo.lock().records.get(name).copied()
+        let memo = self.memo.lock();
+        let (known, at) = memo.records.get(&(name.institution, name.index))?;
+        at.filter(|_| known == name)
     }
 
     /// A typed value of the state that is kept decoded.
@@ -385,7 +396,7 @@ impl<'a> Tx<'a> {
 fn decoded<T: Send + Sync + 'static>(value: &Value) -> Option<Arc<T>> {
     match value {
         Value::Kept(value) => downcast(value),
-        Value::Bytes(_) => None,
+        Value::Bytes(_) | Value::New => None,
     }
 }
 
@@ -515,6 +526,23 @@ mod tests {
         assert_eq!(keys(2), [b"b".to_vec(), b"bb".to_vec()]);
         assert!(tx.get(Space::State, b"a").is_none());
         assert_eq!(after_prefix(b"a\xff"), b"b".to_vec());
+    }
+
+    #[test]
+    fn a_row_that_comes_and_goes_leaves_nothing() {
+        let mut memory = Memory::default();
+        let (a, b) = (b"a".to_vec(), b"b".to_vec());
+        memory.commit(([(a.clone(), Some(vec![].into()))].into(), Writes::new()));
+        let mut tx = Tx::new(&memory);
+        tx.delete(Space::State, a.clone());
+        tx.add(a.clone());
+        tx.add(b.clone());
+        assert_eq!(tx.prefix(Space::State, b"", 9).len(), 2);
+        tx.delete(Space::State, a.clone());
+        tx.delete(Space::State, b);
+        assert_eq!(tx.prefix(Space::State, b"", 9).len(), 0);
+        let (state, _) = tx.into_writes();
+        assert!(matches!(state.into_iter().collect::<Vec<_>>()[..], [(ref key, None)] if *key == a));
     }
 
     #[test]

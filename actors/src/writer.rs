@@ -596,6 +596,7 @@ mod tests {
         let signer = NoteSigner::new("test/health", PrivateKey::from_seed(&[7; 32])).unwrap();
         let mut options = Options::new("/", signer, "boot");
         options.min_free_disk_bytes = 0;
+        options.marks = keys::MARKS.to_vec();
         options.marker_dir = marker.to_owned();
         let (ledger, _) = Ledger::open_on(options, Box::new(disk.clone()), store.clone()).unwrap();
         ledger.allow_writing();

@@ -50,6 +50,7 @@ pub fn open(config: &Config, clock: Arc<NodeClock>) -> anyhow::Result<(Arc<Write
     let signer = keys.log_signer(&config.origin()).context("the log's name")?;
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("this boot's id")?;
     let mut options = Options::new(&config.store.dir, signer, boot_id.trim());
+    options.marks = actors::keys::MARKS.to_vec();
     options.min_free_disk_bytes = config.store.min_free_disk_mib * 1024 * 1024;
     options.marker_dir.clone_from(&config.store.marker_dir);
     let (ledger, report) = Ledger::open(options).context("the ledger")?;

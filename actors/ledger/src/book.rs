@@ -1,5 +1,6 @@
 //! What the ledger holds in memory: the tail of each log that is not stored yet, and the state's newest values.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -114,10 +115,26 @@ impl Book {
         rows
     }
 
-    pub(crate) fn set(&mut self, kind: u8, rows: impl IntoIterator<Item = (Vec<u8>, Option<Value>)>) {
-        for (key, value) in rows {
-            self.live_bytes += key.len() + value.as_ref().map_or(0, Value::weight);
-            self.live.insert(layout::row_key(kind, &key), value);
+    /// Sets a row by its store key.
+    pub(crate) fn set(&mut self, key: Vec<u8>, value: Option<Value>) {
+        let bytes = key.len() + value.as_ref().map_or(0, Value::weight);
+        let mut row = match self.live.entry(key) {
+            Entry::Vacant(row) => {
+                self.live_bytes += bytes;
+                row.insert(value);
+                return;
+            }
+            Entry::Occupied(row) => row,
+        };
+        match (row.get(), value) {
+            // It came and went between two rounds.
+            (Some(Value::New), None) => drop(row.remove()),
+            // It was there before it was removed, so it is not new to the store.
+            (None, Some(Value::New)) => drop(row.insert(Some(Vec::new().into()))),
+            (_, value) => {
+                self.live_bytes += bytes;
+                row.insert(value);
+            }
         }
     }
 
@@ -171,11 +188,18 @@ pub(crate) fn gather<'s>(book: &Book, snapshot: &'s Snapshot) -> Gathered<'s> {
 }
 
 impl Gathered<'_> {
-    /// All changes that bring the store to the snapshot; none if it is there.
-    pub(crate) fn changes(self) -> Changes {
-        let mut changes = Changes::new();
+    /// What becomes of marks, in order.
+    pub(crate) fn marks(&self) -> impl Iterator<Item = crate::marks::Change<'_>> {
+        let marks = self.frozen.iter().flat_map(|frozen| frozen.range(vec![layout::MARK]..vec![layout::MARK + 1]));
+        marks.map(|(key, value)| (key.as_slice(), value.is_some()))
+    }
+
+    /// All changes that bring the store to the snapshot, with the blocks of the marks; none if it is there.
+    pub(crate) fn changes(self, blocks: Changes) -> Changes {
+        let mut changes = blocks;
         if let Some(frozen) = &self.frozen {
-            changes.extend(frozen.iter().map(|(key, value)| (key.clone(), value.as_ref().map(Value::bytes))));
+            let rows = frozen.iter().filter(|(key, _)| key.first() != Some(&layout::MARK));
+            changes.extend(rows.map(|(key, value)| (key.clone(), value.as_ref().map(|v| stored_row(key, v)))));
         }
         for log in self.logs {
             entry_changes(log.origin, log.first, &log.entries, &mut changes);
@@ -195,6 +219,12 @@ impl Gathered<'_> {
         }
         changes
     }
+}
+
+/// What the store keeps of a row of the state or of a private one.
+fn stored_row(key: &[u8], value: &Value) -> Arc<[u8]> {
+    let bytes = value.bytes();
+    if key.first() == Some(&layout::STATE) { crate::pack::pack(&bytes) } else { bytes }
 }
 
 fn entry_changes(origin: &str, mut first: u64, mut rest: &[Arc<[u8]>], changes: &mut Changes) {

@@ -10,6 +10,9 @@ use crate::layout;
 use crate::log::Shared;
 use crate::store::{Changes, Store, StoreError};
 
+/// The kinds of rows that the state has.
+const STATE_KINDS: [u8; 2] = [layout::STATE, layout::MARK];
+
 /// Rows of the state removed in one round.
 const CLEAR_ROWS: usize = 4_096;
 
@@ -65,7 +68,8 @@ pub(crate) fn round(shared: &Shared) {
         }
     };
     let gathered = book::gather(&shared.book.read(), &snapshot);
-    let changes = gathered.changes();
+    let blocks = stop.unless("reading marks", crate::marks::changes(&*shared.store, gathered.marks()));
+    let changes = gathered.changes(blocks);
     if !changes.is_empty() {
         let start = Instant::now();
         stop.unless("writing the store", apply(&*shared.store, changes));
@@ -87,19 +91,23 @@ pub(crate) fn apply(store: &dyn Store, changes: Changes) -> Result<(), StoreErro
 pub(crate) fn clear_state(shared: &Shared) {
     let _storing = shared.storing.lock();
     let mut book = shared.book.write();
-    book.live.retain(|key, _| key.first() != Some(&layout::STATE));
-    shared.options.stop.unless("clearing the state", clear_rows(&*shared.store));
+    book.live.retain(|key, _| !key.first().is_some_and(|kind| STATE_KINDS.contains(kind)));
+    shared.options.stop.unless("clearing the state", clear_rows(&*shared.store, &shared.options.marks));
     book.rounds += 1;
 }
 
-/// Removes all rows of the state from the store, durably.
-pub(crate) fn clear_rows(store: &dyn Store) -> Result<(), StoreError> {
+/// Removes all rows of the state from the store, durably. They are encoded for these marks from now on.
+pub(crate) fn clear_rows(store: &dyn Store, marks: &[u8]) -> Result<(), StoreError> {
     apply(store, vec![(layout::CLEARING.to_vec(), Some([1_u8].into()))])?;
-    loop {
-        let rows = store.range(&[layout::STATE], &[layout::STATE + 1], CLEAR_ROWS)?;
-        if rows.is_empty() {
-            return apply(store, vec![(layout::CLEARING.to_vec(), None)]);
+    for kind in STATE_KINDS {
+        loop {
+            let rows = store.range(&[kind], &[kind + 1], CLEAR_ROWS)?;
+            if rows.is_empty() {
+                break;
+            }
+            store.apply(rows.into_iter().map(|(key, _)| (key, None)).collect())?;
         }
-        store.apply(rows.into_iter().map(|(key, _)| (key, None)).collect())?;
     }
+    let encoding = Some(layout::rows_value(marks));
+    apply(store, vec![(layout::CLEARING.to_vec(), None), (layout::ROWS.to_vec(), encoding)])
 }

@@ -10,6 +10,8 @@ pub(crate) const CHUNK_BYTES: usize = 7 * 1024 + 512;
 
 pub(crate) const STATE: u8 = b's';
 pub(crate) const PRIVATE: u8 = b'p';
+/// Rows of the state that have no values (`Options::marks`).
+pub(crate) const MARK: u8 = b'k';
 const ENTRIES: u8 = b'e';
 const TILE: u8 = b't';
 const RIGHT_EDGE: u8 = b'r';
@@ -18,11 +20,15 @@ const META: u8 = b'm';
 
 /// The key that says up to where of the journal the store holds everything.
 pub(crate) const POSITION: &[u8] = b"mposition";
+/// The key that says how rows of the state are encoded: [`ROWS_VERSION`] and the first bytes of marks.
+pub(crate) const ROWS: &[u8] = b"mrows";
+/// Rows of the state that are encoded in any other way are thrown away at open, to be folded again. 1 was not packed.
+pub(crate) const ROWS_VERSION: u8 = 2;
 /// The key that says that the state is being thrown away.
 pub(crate) const CLEARING: &[u8] = b"mclearing";
 /// The key that says why the store must be built again.
 pub(crate) const DAMAGED: &[u8] = b"mdamaged";
-const _: () = assert!(POSITION[0] == META && CLEARING[0] == META && DAMAGED[0] == META);
+const _: () = assert!(ROWS[0] == META && POSITION[0] == META && CLEARING[0] == META && DAMAGED[0] == META);
 
 /// A key of the state or of the private rows.
 pub(crate) fn row_key(kind: u8, key: &[u8]) -> Vec<u8> {
@@ -124,6 +130,11 @@ pub(crate) fn parse_head(value: &[u8]) -> Option<HeadRow<'_>> {
         Section::Heads(rows) => rows.into_iter().next(),
         _ => None,
     }
+}
+
+/// How rows of the state are encoded, with these marks.
+pub(crate) fn rows_value(marks: &[u8]) -> Arc<[u8]> {
+    [&[ROWS_VERSION], marks].concat().into()
 }
 
 pub(crate) fn position_value(position: Position) -> Arc<[u8]> {

@@ -58,13 +58,15 @@ pub struct Options {
     pub marker_dir: PathBuf,
     /// Names this boot (`/proc/sys/kernel/random/boot_id`).
     pub boot_id: String,
+    /// First bytes of those keys of the state whose rows never have values: they are stored many to a row.
+    pub marks: Vec<u8>,
     /// What happens when the storage fails.
     pub stop: Stop,
 }
 
 impl Options {
     /// The defaults: the origin is the signer's name, the store is written each second, segments of 64 MiB, 32 MiB
-    /// waiting, 512 MiB unstored, 512 MiB of free disk, the marker in `/dev/shm`, exit on failure.
+    /// waiting, 512 MiB unstored, 512 MiB of free disk, the marker in `/dev/shm`, no marks, exit on failure.
     pub fn new(dir: impl Into<PathBuf>, signer: impl Into<Arc<NoteSigner>>, boot_id: impl Into<String>) -> Options {
         let signer = signer.into();
         Options {
@@ -78,8 +80,16 @@ impl Options {
             min_free_disk_bytes: 512 * 1024 * 1024,
             marker_dir: "/dev/shm".into(),
             boot_id: boot_id.into(),
+            marks: Vec::new(),
             stop: Stop::default(),
         }
+    }
+}
+
+impl Options {
+    /// Which kind of row of the store a key of the state has.
+    pub(crate) fn kind_of(&self, key: &[u8]) -> u8 {
+        if key.first().is_some_and(|first| self.marks.contains(first)) { layout::MARK } else { layout::STATE }
     }
 }
 
@@ -323,7 +333,7 @@ impl Ledger {
 
     fn take(&self, batch: Batch, restoring: bool) -> Result<u64, SubmitError> {
         let shared = &*self.shared;
-        let bytes = bytes_of(&batch)?;
+        let bytes = bytes_of(&batch, &shared.options)?;
         let hashed = |entry: Arc<[u8]>| {
             let hash = leaf_hash(&entry);
             (entry, hash)
@@ -378,8 +388,12 @@ impl Ledger {
             log.accept(step.entries.iter().cloned());
             log.held = step.held.clone();
         }
-        book.set(layout::STATE, batch.state);
-        book.set(layout::PRIVATE, private.iter().map(|(key, value)| (key.clone(), value.clone().map(Value::Bytes))));
+        for (key, value) in batch.state {
+            book.set(layout::row_key(shared.options.kind_of(&key), &key), value);
+        }
+        for (key, value) in &private {
+            book.set(layout::row_key(layout::PRIVATE, key), value.clone().map(Value::Bytes));
+        }
         let rows: usize =
             private.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, |value| value.len())).sum();
         book.live_bytes += bytes.saturating_sub(rows);
@@ -508,7 +522,7 @@ impl Ledger {
 }
 
 /// Checks the limits of a batch; answers its bytes.
-fn bytes_of(batch: &Batch) -> Result<usize, SubmitError> {
+fn bytes_of(batch: &Batch, options: &Options) -> Result<usize, SubmitError> {
     let too_large = |what: String, limit| Err(SubmitError::TooLarge { what, limit });
     let mut bytes = 0;
     let mut entries = batch.own.len();
@@ -526,7 +540,7 @@ fn bytes_of(batch: &Batch) -> Result<usize, SubmitError> {
         let length = match value {
             Some(Value::Bytes(bytes)) => bytes.len(),
             // What it cannot be encoded to stops the process when it is wanted.
-            Some(Value::Kept(_)) | None => 0,
+            Some(Value::Kept(_) | Value::New) | None => 0,
         };
         (key, length)
     });
@@ -537,6 +551,16 @@ fn bytes_of(batch: &Batch) -> Result<usize, SubmitError> {
         }
         if length > MAX_VALUE_BYTES {
             return too_large(format!("a value of {length} bytes"), MAX_VALUE_BYTES);
+        }
+    }
+    for (key, value) in &batch.state {
+        let empty = match value {
+            Some(Value::Bytes(bytes)) => bytes.is_empty(),
+            Some(Value::Kept(_)) => false,
+            Some(Value::New) | None => true,
+        };
+        if !empty && options.kind_of(key) == layout::MARK {
+            return too_large("the value of a mark".into(), 0);
         }
     }
     bytes += batch.private.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Vec::len)).sum::<usize>();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::book::{Durable, Log};
 use crate::layout;
 use crate::log::Ledger;
+use crate::marks;
 use crate::merkle::{self, Hash, Hashes};
 use crate::store::Row;
 use crate::tile::{self, TILE_WIDTH, TileError, TileKind, TilePath, TileTree, encode_bundle};
@@ -202,7 +203,7 @@ impl Ledger {
 
     /// The state's value under `key`: the last one submitted.
     pub fn get(&self, key: &[u8]) -> Option<Arc<[u8]>> {
-        self.row(&layout::row_key(layout::STATE, key))
+        self.row(&layout::row_key(self.shared.options.kind_of(key), key))
     }
 
     /// The private value under `key`: the last one submitted.
@@ -212,7 +213,17 @@ impl Ledger {
 
     /// The state's rows from `from` up to, not including, `to`, in order, at most `limit`.
     pub fn range(&self, from: &[u8], to: &[u8], limit: usize) -> Vec<Row> {
-        self.rows(layout::STATE, from, to, limit)
+        let first = from.first();
+        if let Some(next) = first.and_then(|first| first.checked_add(1))
+            && to <= [next].as_slice()
+        {
+            return self.rows(self.shared.options.kind_of(from), from, to, limit);
+        }
+        let mut rows = self.rows(layout::STATE, from, to, limit);
+        rows.append(&mut self.rows(layout::MARK, from, to, limit));
+        rows.sort_unstable();
+        rows.truncate(limit);
+        rows
     }
 
     /// The private rows from `from` up to, not including, `to`, in order, at most `limit`.
@@ -224,8 +235,39 @@ impl Ledger {
         let in_memory = self.shared.book.read().row(key);
         match in_memory {
             Some(value) => value.map(|value| value.bytes()),
-            None => self.shared.options.stop.unless("reading a row", self.shared.store.get(key)),
+            None if key.first() == Some(&layout::MARK) => {
+                let there = marks::contains(&*self.shared.store, key);
+                self.shared.options.stop.unless("reading a mark", there).then(|| Arc::from([]))
+            }
+            None => {
+                let stored = self.shared.options.stop.unless("reading a row", self.shared.store.get(key));
+                stored.map(|stored| self.unpacked(key, stored))
+            }
         }
+    }
+
+    /// Rows as the store has them.
+    fn stored_rows(&self, from: &[u8], to: &[u8], limit: usize) -> Vec<Row> {
+        let stop = &self.shared.options.stop;
+        if from.first() == Some(&layout::MARK) {
+            let marks = stop.unless("reading marks", marks::range(&*self.shared.store, from, to, limit));
+            return marks.into_iter().map(|mark| (mark, Arc::from([]))).collect();
+        }
+        let rows = stop.unless("reading rows", self.shared.store.range(from, to, limit));
+        let unpacked = rows.into_iter().map(|(key, value)| {
+            let value = self.unpacked(&key, value);
+            (key, value)
+        });
+        unpacked.collect()
+    }
+
+    /// A row's value from what the store keeps of it.
+    fn unpacked(&self, key: &[u8], stored: Arc<[u8]>) -> Arc<[u8]> {
+        if key.first() != Some(&layout::STATE) {
+            return stored;
+        }
+        let damaged = || self.shared.damaged(&format!("the row {} of the state cannot be read", hex::encode(key)));
+        crate::pack::unpack(&stored).unwrap_or_else(damaged)
     }
 
     fn rows(&self, kind: u8, from: &[u8], to: &[u8], limit: usize) -> Vec<Row> {
@@ -236,10 +278,7 @@ impl Ledger {
         let read = |overlay: &crate::book::Overlay| {
             // Each removal in memory may hide one row of the store.
             let removed = overlay.values().filter(|value| value.is_none()).count();
-            self.shared
-                .options
-                .stop
-                .unless("reading rows", self.shared.store.range(&from, &to, limit.saturating_add(removed)))
+            self.stored_rows(&from, &to, limit.saturating_add(removed))
         };
         // A store round that ends in between would mix two moments, so such a read is made again; at last under the lock.
         for _ in 0..3 {

@@ -22,7 +22,7 @@ use crate::mirror::{Head, Held};
 use crate::note::Note;
 use crate::read::{HASHED_TILES, HashedTiles};
 use crate::store::sled::{OpenStoreError, SledStore};
-use crate::store::{Store, StoreError};
+use crate::store::{Changes, Store, StoreError};
 use crate::tile::{TILE_WIDTH, Tiles};
 use crate::value::Value;
 
@@ -238,8 +238,10 @@ fn open_with(
         None => Journal::create(disk, options.segment_bytes),
     };
     let journal = journal.map_err(io("opening the journal for writing"))?;
-    if store.get(layout::CLEARING)?.is_some() {
-        keep::clear_rows(&*store)?;
+    let encoded = store.get(layout::ROWS)?;
+    let as_now = encoded.is_some_and(|rows| rows == layout::rows_value(&options.marks));
+    if store.get(layout::CLEARING)?.is_some() || !as_now {
+        keep::clear_rows(&*store, &options.marks)?;
     }
 
     let own = book.logs.entry(origin.clone()).or_default();
@@ -395,9 +397,10 @@ impl Replay<'_> {
                     reason: reason.to_owned(),
                 })?,
                 Section::Private(rows) => {
-                    let rows =
-                        rows.iter().map(|(key, value)| (key.to_vec(), value.map(|value| Value::Bytes(value.into()))));
-                    self.book.set(layout::PRIVATE, rows);
+                    for (key, value) in rows.iter() {
+                        let value = value.map(|value| Value::Bytes(value.into()));
+                        self.book.set(layout::row_key(layout::PRIVATE, key), value);
+                    }
                 }
                 Section::Heads(rows) => {
                     for row in rows {
@@ -465,7 +468,7 @@ impl Replay<'_> {
         let logs = self.book.logs.iter().map(|(origin, log)| (origin.clone(), log.durable.clone())).collect();
         let snapshot = Snapshot { position: self.position, logs };
         self.book.freeze();
-        keep::apply(self.store, book::gather(&self.book, &snapshot).changes())?;
+        keep::apply(self.store, book::gather(&self.book, &snapshot).changes(Changes::new()))?;
         drop(book::stored(&mut self.book, &snapshot));
         Ok(())
     }

@@ -44,6 +44,8 @@ pub enum Value {
     Bytes(Arc<[u8]>),
     /// What its bytes are decoded to.
     Kept(Arc<dyn Kept>),
+    /// No bytes, under a key that had no row before: if it is removed before it is stored, the store has nothing to do.
+    New,
 }
 
 /// What a kept value counts for where memory is limited, in bytes: its size is not known before it is encoded.
@@ -56,6 +58,7 @@ impl Value {
         match self {
             Self::Bytes(bytes) => bytes.clone(),
             Self::Kept(value) => value.bytes().into(),
+            Self::New => Arc::from([]),
         }
     }
 
@@ -64,6 +67,7 @@ impl Value {
         match self {
             Self::Bytes(bytes) => bytes.len(),
             Self::Kept(_) => KEPT_WEIGHT,
+            Self::New => 0,
         }
     }
 }
@@ -79,6 +83,7 @@ impl fmt::Debug for Value {
         match self {
             Self::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
             Self::Kept(_) => f.write_str("a kept value"),
+            Self::New => f.write_str("a new row"),
         }
     }
 }

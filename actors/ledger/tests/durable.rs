@@ -9,6 +9,7 @@ use ledger::journal::JournalError;
 use ledger::log::{Batch, Ledger, Options, SubmitError};
 use ledger::merkle::{leaf_hash, verify_consistency, verify_inclusion};
 use ledger::recover::OpenError;
+use ledger::value::Value;
 use support::*;
 
 #[test]
@@ -139,6 +140,39 @@ fn the_state_shows_the_last_value_over_all_layers() {
     let (ledger, _) = open(options(dir.path()));
     assert_eq!(ledger.get(b"b"), None);
     complete(&ledger, 2);
+}
+
+#[test]
+fn a_new_row_comes_and_goes_in_any_layer() {
+    let new = || Some(Value::New);
+    // What is set on a key, with a store round after it or not, and whether the row is there in the end. Of a row that is
+    // there nobody says that it is new.
+    let table: [(&[(Option<Value>, bool)], bool); 7] = [
+        (&[(new(), false)], true),
+        (&[(new(), false), (None, false)], false),
+        (&[(new(), true), (None, false)], false),
+        (&[(new(), true), (None, false), (new(), false)], true),
+        (&[(new(), true), (None, false), (new(), false), (None, false)], false),
+        (&[(new(), true), (None, true), (new(), false), (None, false)], false),
+        (&[(new(), false), (None, false), (new(), true)], true),
+    ];
+    // With marks, `k` is one.
+    let each = table.iter().enumerate().flat_map(|row| [(row, vec![]), (row, vec![b'k'])]);
+    for ((nth, (sets, there)), marks) in each {
+        let dir = tempfile::tempdir().unwrap();
+        let (ledger, _) = open(Options { marks, ..options(dir.path()) });
+        for (value, round) in *sets {
+            let state = [(b"k".to_vec(), value.clone())].into();
+            wait(&ledger, ledger.submit(Batch { state, ..Batch::default() }).unwrap());
+            if *round {
+                ledger.flush();
+            }
+        }
+        assert_eq!(ledger.get(b"k").is_some(), *there, "{nth}");
+        ledger.flush();
+        assert_eq!(ledger.range(b"a", b"z", 9).len(), usize::from(*there), "{nth}");
+        assert_eq!(ledger.range(b"k", b"l", 9).len(), usize::from(*there), "{nth}");
+    }
 }
 
 #[test]

@@ -101,7 +101,7 @@ impl VoucherDoc {
     /// What is known of it beside its chain.
     #[must_use]
     pub fn notes_state(&self) -> Notes {
-        let Some(voucher) = self.state() else { return Notes::default() };
+        let Some(voucher) = self.state().filter(|_| !self.notes.is_empty()) else { return Notes::default() };
         let mut notes = Notes::default();
         let is_over = |w: &&Waypoint| w.stage.is_settled() || matches!(w.stage, Stage::Generated | Stage::Refused);
         let over: Vec<RecordName> = self
@@ -401,7 +401,7 @@ fn move_in_lists(work: &mut Work<'_>, id: VoucherId, old: Option<&Voucher>, new:
             work.tx.delete(Space::State, keys::mine(stage, id));
         }
         if let Some(stage) = is {
-            work.tx.put(Space::State, keys::mine(stage, id), Vec::new());
+            work.tx.add(keys::mine(stage, id));
         }
     }
     // What can be passed on: the issuer sends what is generated, a community issues what has its QR.
@@ -415,7 +415,7 @@ fn move_in_lists(work: &mut Work<'_>, id: VoucherId, old: Option<&Voucher>, new:
             work.tx.delete(Space::State, key);
         }
         if let Some(key) = is {
-            work.tx.put(Space::State, key, Vec::new());
+            work.tx.add(key);
         }
     }
 }
@@ -436,7 +436,7 @@ fn set_alarms(work: &mut Work<'_>, id: VoucherId, doc: &mut VoucherDoc, due: Vec
         work.tx.delete(Space::State, keys::alarm(gone.blocker, gone.at, id, gone.duty as u8));
     }
     for new in due.iter().filter(|d| !doc.alarms.contains(d)) {
-        work.tx.put(Space::State, keys::alarm(new.blocker, new.at, id, new.duty as u8), Vec::new());
+        work.tx.add(keys::alarm(new.blocker, new.at, id, new.duty as u8));
     }
     doc.alarms = due;
 }

@@ -88,6 +88,7 @@ pub(super) fn open(config: &Config) -> Result<Opened, NotOpened> {
     let own_key = signer.verifier().clone();
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_err(|error| unusable(&error))?;
     let mut options = Options::new(dir, signer, boot_id.trim());
+    options.marks = actors::keys::MARKS.to_vec();
     options.min_free_disk_bytes = config.store.min_free_disk_mib.saturating_mul(1024 * 1024);
     options.marker_dir.clone_from(&config.store.marker_dir);
     options.store_every = STORE_EVERY;

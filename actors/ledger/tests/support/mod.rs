@@ -28,6 +28,7 @@ pub fn options(dir: &Path) -> Options {
         store_every: Duration::from_millis(20),
         min_free_disk_bytes: 0,
         marker_dir: dir.join("shm"),
+        marks: vec![b'k'],
         ..Options::new(dir.join("data"), signer(ORIGIN), "boot-1")
     }
 }
