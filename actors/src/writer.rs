@@ -44,6 +44,9 @@ pub enum Refused {
     /// The voucher or thing named does not exist here.
     #[error("not found")]
     NotFound,
+    /// This very request was done before, perhaps a moment ago: [`Writer::repeated`] has its answer.
+    #[error("done before")]
+    Repeated,
 }
 
 impl From<Reason> for Refused {
@@ -59,6 +62,8 @@ impl Refused {
         match self {
             Self::Reason(reason) => reason,
             Self::NotFound => Reason::NotFound,
+            // Whoever asks again is told what came of it.
+            Self::Repeated => Reason::Busy,
         }
     }
 }
@@ -170,7 +175,8 @@ pub struct Draft<T> {
 ///
 /// # Errors
 ///
-/// What the decision refuses; [`Reason::ClockOff`] if it writes while the clock is behind the log.
+/// What the decision refuses; [`Refused::Repeated`] if the request was done before, [`Reason::IdempotencyKeyReused`] if another
+/// was under the same key; [`Reason::ClockOff`] if it writes while the clock is behind the log.
 pub fn draft<T>(
     base: &dyn Base,
     settings: &Settings,
@@ -183,7 +189,14 @@ pub fn draft<T>(
     let work = seen.work(base, settings);
     let last_at = work.cursor(settings.me).last_at;
     let (entries, records) = (Vec::new(), Vec::new());
-    let mut desk = Desk { work, now: now.max(last_at), act, size, entries, records, failed: None };
+    let now_here = now.max(last_at);
+    // Looked up under the lock under which it is decided: of two that come at once only one is done.
+    let done_before = act.idempotency.map_or(Ok(None), |idempotency| answered(&work, &idempotency, now_here));
+    if let Some(refused) = done_before.map_or_else(Some, |before| before.map(|_| Refused::Repeated)) {
+        seen.memo = work.tx.give_up();
+        return Err(refused);
+    }
+    let mut desk = Desk { work, now: now_here, act, size, entries, records, failed: None };
     let decided = decision(&mut desk);
     let Desk { work, entries, records, failed, .. } = desk;
     let sound = match failed {
@@ -400,15 +413,20 @@ impl Writer {
     ///
     /// [`Reason::IdempotencyKeyReused`] if the same key came with another request.
     pub fn repeated(&self, idempotency: &Idempotency) -> Result<Option<Done<Repeated>>, Refused> {
-        let key = keys::idempotency(idempotency.key);
-        let Done { answer, ticket, .. } =
-            self.read(|work| work.tx.load::<Repeated>(&key).or_else(|| work.tx.load_private(&key)));
-        let now = self.clock.now();
-        match answer.filter(|r| r.at + REMEMBER_REQUESTS > now && !misbehaves("repetitions-done-again")) {
-            Some(r) if r.request != idempotency.request => Err(Reason::IdempotencyKeyReused.into()),
-            Some(r) => Ok(Some(Done { records: r.records.clone(), answer: r, ticket })),
-            None => Ok(None),
-        }
+        let Done { answer, ticket, .. } = self.read(|work| answered(work, idempotency, self.clock.now()));
+        Ok(answer?.map(|answer| Done { records: answer.records.clone(), answer, ticket }))
+    }
+}
+
+/// What was answered to a request before, if it was and is remembered still.
+fn answered(work: &Work<'_>, idempotency: &Idempotency, now: Timestamp) -> Result<Option<Repeated>, Refused> {
+    let key = keys::idempotency(idempotency.key);
+    let remembered = |before: &Repeated| before.at + REMEMBER_REQUESTS > now && !misbehaves("repetitions-done-again");
+    let of_state = work.tx.load::<Repeated>(&key).filter(remembered);
+    let before = of_state.or_else(|| work.tx.load_private::<Repeated>(&key).filter(remembered));
+    match before {
+        Some(before) if before.request != idempotency.request => Err(Reason::IdempotencyKeyReused.into()),
+        before => Ok(before),
     }
 }
 
@@ -579,6 +597,7 @@ const fn is_forward(step: &Step) -> bool {
 #[cfg(test)]
 mod tests {
     use chrono::FixedOffset;
+    use domain::ids::Digest;
     use ledger::checkpoint::Checkpoint;
     use ledger::disk::MemoryDisk;
     use ledger::key::{NoteSigner, PrivateKey};
@@ -592,6 +611,10 @@ mod tests {
 
     /// A node's writer over a disk and a store that another one may go on with.
     fn open(marker: &std::path::Path, disk: &MemoryDisk, store: &Arc<MemoryStore>) -> Arc<Writer> {
+        open_by(Arc::new(Hand::at(NOON)), marker, disk, store)
+    }
+
+    fn open_by(clock: Arc<Hand>, marker: &std::path::Path, disk: &MemoryDisk, store: &Arc<MemoryStore>) -> Arc<Writer> {
         let me: InstitutionId = "health".parse().unwrap();
         let signer = NoteSigner::new("test/health", PrivateKey::from_seed(&[7; 32])).unwrap();
         let mut options = Options::new("/", signer, "boot");
@@ -602,7 +625,7 @@ mod tests {
         ledger.allow_writing();
         let offset = FixedOffset::east_opt(0).unwrap();
         let settings = Settings { me, roles: vec![Role::Issuer], registrar: me, offset };
-        Writer::open(Logs { ledger, federation: "test".into() }, settings, Arc::new(Hand::at(NOON)))
+        Writer::open(Logs { ledger, federation: "test".into() }, settings, clock)
     }
 
     fn cursor(writer: &Writer) -> replica::Cursor {
@@ -634,6 +657,32 @@ mod tests {
         let refused = writer.accept(step(3), liar).unwrap_err();
         assert_eq!(refused.reason(), Reason::NotInGoodStanding);
         assert_eq!(writer.ledger().accepted_size(origin), 2);
+    }
+
+    #[test]
+    fn a_request_is_done_once_whenever_it_comes() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(Hand::at(NOON));
+        let writer = open_by(clock.clone(), dir.path(), &MemoryDisk::new(), &Arc::new(MemoryStore::new()));
+        let ask = |request: u8, quiet: bool| {
+            let idempotency = Idempotency { key: Digest([1; 32]), request: Digest([request; 32]) };
+            let act = Act { operator: None, idempotency: Some(idempotency) };
+            let decide = |desk: &mut Desk<'_>| {
+                if quiet {
+                    desk.remember_request();
+                    return Ok(());
+                }
+                desk.write(Role::Issuer, Body::Heartbeat).map(drop)
+            };
+            writer.decide(act, decide).map(|done| done.records.len())
+        };
+        // Whether it writes a record or only remembers itself; the other one asks under the same key.
+        for quiet in [false, true] {
+            assert_eq!(ask(1, quiet), Ok(usize::from(!quiet)));
+            assert_eq!(ask(1, quiet), Err(Refused::Repeated));
+            assert_eq!(ask(2, quiet), Err(Reason::IdempotencyKeyReused.into()));
+            clock.set(writer.now() + REMEMBER_REQUESTS);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod demo;
 #[cfg(debug_assertions)] // a release has no misbehaviours
 mod demo_breaks;
 mod expiry;
+mod idempotency;
 mod import;
 mod readme;
 mod registration;

@@ -175,8 +175,11 @@ fn apply_decoded(
     }
     if let Some(idempotency) = record.idempotency.filter(|_| institution == work.settings.me) {
         let key = keys::idempotency(idempotency.key);
-        let mut repeated: Repeated =
-            work.tx.load(&key).unwrap_or(Repeated { request: idempotency.request, at: record.at, records: Vec::new() });
+        // The records of one request are written at once; what stands there of another time or request is over.
+        let before: Option<Repeated> = work.tx.load(&key);
+        let same = before.filter(|r| r.at == record.at && r.request == idempotency.request);
+        let mut repeated =
+            same.unwrap_or(Repeated { request: idempotency.request, at: record.at, records: Vec::new() });
         repeated.records.push(name);
         work.tx.store(key, &repeated);
     }

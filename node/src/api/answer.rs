@@ -220,7 +220,26 @@ pub async fn ask<R: Rules, B, T: Serialize>(
         let Done { answer, records, .. } = done;
         Ok(created(node, &records, result(answer)))
     };
-    asked.await.map_err(|problem: Problem| problem.language(post.language))
+    or_again::<B, T>(node, post, asked.await).await
+}
+
+/// What came of a request, in the caller's language; where the same request was done meanwhile, what came of that.
+///
+/// # Errors
+///
+/// The problem that it is.
+pub async fn or_again<B, T: Serialize>(
+    node: &Node,
+    post: &Post<B>,
+    came: Result<HttpResponse, Problem>,
+) -> Result<HttpResponse, Problem> {
+    let came = match came {
+        Err(problem) if problem.done_before => {
+            repeated::<B, T>(node, post).await.and_then(|again| again.ok_or(problem))
+        }
+        came => came,
+    };
+    came.map_err(|problem| problem.language(post.language))
 }
 
 /// What was answered to this request before, if it was.

@@ -23,6 +23,8 @@ pub struct Problem {
     pub detail: Option<String>,
     /// The language of its texts.
     pub language: Language,
+    /// The request was done before: its answer is to be given again instead of this.
+    pub done_before: bool,
 }
 
 /// The body of a problem, `application/problem+json`.
@@ -49,7 +51,7 @@ impl Problem {
     /// A problem of a reason, in English until the caller's language is known.
     #[must_use]
     pub const fn new(reason: Reason) -> Self {
-        Self { reason, detail: None, language: Language::En }
+        Self { reason, detail: None, language: Language::En, done_before: false }
     }
 
     /// Says what exactly.
@@ -80,7 +82,7 @@ impl From<Reason> for Problem {
 
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
-        Self::new(refused.reason())
+        Self { done_before: refused == Refused::Repeated, ..Self::new(refused.reason()) }
     }
 }
 

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::residents::WhoseDocument;
-use super::{clerk, in_language, send};
+use super::{answered, clerk, send};
 use crate::api::answer::{self, Nothing, Post, Receipt};
 use crate::api::problem::{Problem, ProblemBody};
 use crate::api::wallet::{Wanted, slot_of};
@@ -40,7 +40,7 @@ struct Shown {
 ))]
 #[post("/v1/community/desk/identify")]
 async fn identify(node: Data<Node>, post: Post<Shown>) -> Result<HttpResponse, Problem> {
-    in_language(&post, async {
+    answered(&node, &post, async {
         clerk(&node, &post)?;
         let now = node.writer.now();
         let known = answer::read(&node, |work| desk::identify(work, &post.body.qr, now)).await?;
@@ -58,7 +58,7 @@ async fn identify(node: Data<Node>, post: Post<Shown>) -> Result<HttpResponse, P
 ))]
 #[post("/v1/community/desk/person")]
 async fn by_document(node: Data<Node>, post: Post<WhoseDocument>) -> Result<HttpResponse, Problem> {
-    in_language(&post, async {
+    answered(&node, &post, async {
         clerk(&node, &post)?;
         let WhoseDocument { document_type, document_number } = &post.body;
         let now = node.writer.now();
@@ -109,7 +109,7 @@ struct IssuedVoucher {
 ))]
 #[post("/v1/community/desk/issue")]
 async fn issue(node: Data<Node>, post: Post<Issue>) -> Result<HttpResponse, Problem> {
-    in_language(&post, async {
+    answered(&node, &post, async {
         let helper = clerk(&node, &post)?;
         if let Some(again) = answer::repeated::<_, Issued>(&node, &post).await? {
             return Ok(again);
@@ -167,7 +167,7 @@ struct Help {
 ))]
 #[post("/v1/community/desk/help")]
 async fn help(node: Data<Node>, post: Post<Help>) -> Result<HttpResponse, Problem> {
-    in_language(&post, async {
+    answered(&node, &post, async {
         let helper = clerk(&node, &post)?;
         if let Some(again) = answer::repeated::<_, Nothing>(&node, &post).await? {
             return Ok(again);

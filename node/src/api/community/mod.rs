@@ -18,7 +18,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 pub use registration::UnderWay;
 
-use super::answer::{Get, Post};
+use super::answer::{self, Get, Nothing, Post};
 use super::problem::Problem;
 use crate::node::Node;
 
@@ -47,12 +47,13 @@ async fn send<T>(node: &Node, post: &Post<T>, command: Command) -> Result<Done<A
     Ok(node.role::<Community>()?.send(Ask::<Community> { act: post.act(), command }).await??)
 }
 
-/// Reads what a handler makes of its request, and says problems in the caller's language.
-async fn in_language<T>(
+/// What came of a request, in the caller's language; where the same request was done meanwhile, what came of that.
+async fn answered<T>(
+    node: &Node,
     post: &Post<T>,
     handled: impl Future<Output = Result<HttpResponse, Problem>>,
 ) -> Result<HttpResponse, Problem> {
-    handled.await.map_err(|problem| problem.language(post.language))
+    answer::or_again::<T, Nothing>(node, post, handled.await).await
 }
 
 /// POSTs to the registrar, under a key of its own.

@@ -25,7 +25,7 @@ use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
 
-use super::{clerk, clerk_reads, holder_id, in_language, key_of, registrar, send};
+use super::{answered, clerk, clerk_reads, holder_id, key_of, registrar, send};
 use crate::api::answer::{self, Get, Listed, Nothing, Post, Receipt};
 use crate::api::caller::Caller;
 use crate::api::problem::{Problem, ProblemBody};
@@ -113,7 +113,7 @@ struct Announced {
 ))]
 #[post("/v1/community/registrations")]
 async fn announce(node: Data<Node>, post: Post<Announcement>) -> Result<HttpResponse, Problem> {
-    in_language(&post, async {
+    answered(&node, &post, async {
         node.role::<Community>()?;
         let Caller::Holder(proof) = &post.caller else { return Err(Reason::Unauthenticated.into()) };
         let main_key = presented::read(&post.body.main_key)?.main_key()?;
@@ -232,7 +232,7 @@ struct Receipted {
 ))]
 #[post("/v1/community/registrations/{thumbprint}/completion")]
 async fn complete(node: Data<Node>, thumbprint: Path<String>, post: Post<PersonForm>) -> Result<HttpResponse, Problem> {
-    in_language(&post, async {
+    answered(&node, &post, async {
         clerk(&node, &post)?;
         let mut print = [0; 32];
         hex::decode_to_slice(thumbprint.as_str(), &mut print).map_err(Problem::malformed)?;
@@ -285,7 +285,7 @@ fn completed_before(work: &actors::replica::Work<'_>, thumbprint: &[u8; 32], for
 ))]
 #[post("/v1/community/registrations/without-phone")]
 async fn without_phone(node: Data<Node>, post: Post<PersonForm>) -> Result<HttpResponse, Problem> {
-    in_language(&post, async {
+    answered(&node, &post, async {
         clerk(&node, &post)?;
         if post.body.qr.is_some() {
             return Err(Problem::malformed("qr: a phone completes its own registration"));
@@ -381,7 +381,7 @@ struct NewCard {
 ))]
 #[post("/v1/community/cards")]
 async fn new_card(node: Data<Node>, post: Post<WhoseCard>) -> Result<HttpResponse, Problem> {
-    in_language(&post, async {
+    answered(&node, &post, async {
         clerk(&node, &post)?;
         let holder = post.body.holder;
         let _alone = node.registering.begin(About::Holder(holder))?;
@@ -448,7 +448,7 @@ struct Block {
 ))]
 #[post("/v1/community/holders/{holder}/block")]
 async fn block(node: Data<Node>, holder: Path<String>, post: Post<Block>) -> Result<HttpResponse, Problem> {
-    in_language(&post, async {
+    answered(&node, &post, async {
         clerk(&node, &post)?;
         let holder = holder_id(&holder)?;
         answer::read(&node, |work| people::of(&work.tx, holder).map(drop)).await.ok_or(Reason::HolderUnknown)?;
@@ -479,7 +479,7 @@ struct NewPhone {
 ))]
 #[post("/v1/community/holders/{holder}/phone")]
 async fn new_phone(node: Data<Node>, holder: Path<String>, post: Post<NewPhone>) -> Result<HttpResponse, Problem> {
-    in_language(&post, async {
+    answered(&node, &post, async {
         clerk(&node, &post)?;
         let holder = holder_id(&holder)?;
         if let Some(again) = answer::repeated::<_, Nothing>(&node, &post).await? {

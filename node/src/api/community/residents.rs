@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{clerk, in_language, send};
+use super::{answered, clerk, send};
 use crate::api::answer::{self, Nothing, Post, Receipt};
 use crate::api::document;
 use crate::api::json;
@@ -146,7 +146,7 @@ impl ListedRows {
 #[post("/v1/community/residents")]
 async fn list(node: Data<Node>, mut post: Post<Residents>) -> Result<HttpResponse, Problem> {
     let rows = std::mem::take(&mut post.body.residents);
-    in_language(&post, async {
+    answered(&node, &post, async {
         clerk(&node, &post)?;
         if rows.len() > MAX_RESIDENTS {
             return Err(Problem::new(Reason::TooLarge).detail(format!("at most {MAX_RESIDENTS} residents")));
@@ -189,7 +189,7 @@ pub(super) struct WhoseDocument {
 ))]
 #[post("/v1/community/residents/removals")]
 async fn unlist(node: Data<Node>, post: Post<WhoseDocument>) -> Result<HttpResponse, Problem> {
-    in_language(&post, async {
+    answered(&node, &post, async {
         clerk(&node, &post)?;
         if let Some(again) = answer::repeated::<_, Nothing>(&node, &post).await? {
             return Ok(again);
@@ -210,7 +210,7 @@ async fn unlist(node: Data<Node>, post: Post<WhoseDocument>) -> Result<HttpRespo
 ))]
 #[post("/v1/community/desk/resident")]
 async fn look_up(node: Data<Node>, post: Post<WhoseDocument>) -> Result<HttpResponse, Problem> {
-    in_language(&post, async {
+    answered(&node, &post, async {
         clerk(&node, &post)?;
         let WhoseDocument { document_type, document_number } = &post.body;
         let found = answer::read(&node, |work| residents::listed(&work.tx, document_type, document_number)).await;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{clerk, clerk_reads, in_language, send};
+use super::{answered, clerk, clerk_reads, send};
 use crate::api::answer::{self, Get, Listed, Nothing, Page, Post, Receipt};
 use crate::api::problem::{Problem, ProblemBody};
 use crate::node::Node;
@@ -141,7 +141,7 @@ struct Returns {
 ))]
 #[post("/v1/community/returns")]
 async fn give_back(node: Data<Node>, post: Post<Returns>) -> Result<HttpResponse, Problem> {
-    in_language(&post, async {
+    answered(&node, &post, async {
         clerk(&node, &post)?;
         if let Some(again) = answer::repeated::<_, Nothing>(&node, &post).await? {
             return Ok(again);

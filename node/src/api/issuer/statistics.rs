@@ -211,7 +211,7 @@ async fn publish(node: Data<Node>, post: Post<Period>) -> Result<HttpResponse, P
         node.writer.durable(done.ticket).await;
         Ok(answer::created(&node, &done.records, Some(done.answer)))
     };
-    published.await.map_err(|problem: Problem| problem.language(post.language))
+    answer::or_again::<_, Answer>(&node, &post, published.await).await
 }
 
 /// Figures that were published.

@@ -5,7 +5,7 @@ use actix_web::{HttpResponse, get, post};
 use actors::issuer::{Command, Issuer, MAX_CHUNK, batch_ids};
 use actors::replica::{VoucherDoc, Work};
 use actors::role::Ask;
-use actors::writer::{Act, Done};
+use actors::writer::{Act, Done, Refused};
 use domain::ids::{Digest, InstitutionId, RecordName, ShortName, VoucherId};
 use domain::lifecycle::Stage;
 use domain::reasons::Reason;
@@ -51,6 +51,13 @@ fn part(whole: &Idempotency, number: u64) -> Idempotency {
     Idempotency { key: Digest(hash.finalize().into()), request: whole.request }
 }
 
+/// The records that a part made before.
+async fn done_before(node: &Node, part: &Idempotency) -> Result<Option<Vec<RecordName>>, Problem> {
+    let Some(before) = node.writer.repeated(part)? else { return Ok(None) };
+    node.writer.durable(before.ticket).await;
+    Ok(Some(before.records))
+}
+
 /// Asks for many in parts, other requests in between. Parts that were answered before are not done again.
 async fn in_parts<T>(
     node: &Node,
@@ -69,19 +76,23 @@ async fn in_parts<T>(
             break;
         }
         let idempotency = part(&post.idempotency, number);
-        let records = if let Some(before) = node.writer.repeated(&idempotency)? {
-            node.writer.durable(before.ticket).await;
-            before.records
-        } else {
-            repeated = false;
-            let act = Act { operator: post.caller.operator(), idempotency: Some(idempotency) };
-            let asked = role.send(Ask::<Issuer> { act, command: make(size) }).await?;
-            let so_far = |refused| match done {
-                0 => Problem::from(refused),
-                done => Problem::from(refused).detail(format!("{done} are done; the same key goes on")),
-            };
-            let Done { records, .. } = asked.map_err(so_far)?;
-            records
+        let records = match done_before(node, &idempotency).await? {
+            Some(records) => records,
+            None => {
+                let act = Act { operator: post.caller.operator(), idempotency: Some(idempotency) };
+                match role.send(Ask::<Issuer> { act, command: make(size) }).await? {
+                    Ok(Done { records, .. }) => {
+                        repeated = false;
+                        records
+                    }
+                    // The same request came twice at once, and the other one did this part.
+                    Err(Refused::Repeated) => done_before(node, &idempotency).await?.ok_or(Reason::Busy)?,
+                    Err(refused) if done == 0 => return Err(refused.into()),
+                    Err(refused) => {
+                        return Err(Problem::from(refused).detail(format!("{done} are done; the same key goes on")));
+                    }
+                }
+            }
         };
         first = first.or_else(|| records.first().copied());
         last = records.last().copied().or(last);
