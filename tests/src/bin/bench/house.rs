@@ -22,7 +22,7 @@ use domain::record::{Body, Presentation};
 use domain::time::Millis;
 use ledger::key::NoteVerifier;
 use node::clock::NodeClock;
-use node::config::{Config, Http, Peers, Registrar, Store};
+use node::config::{AccountRules, Config, Http, Peers, Registrar, Store};
 use node::keys::NodeKeys;
 use parking_lot::Mutex;
 use uuid::Uuid;
@@ -86,6 +86,7 @@ pub(crate) fn config(dir: &Path, id: &str, roles: &[Role], trust: Option<&Config
         },
         registrar,
         peers: Peers { poll_wait_secs: 5, ..Peers::default() },
+        accounts: AccountRules::default(),
     })
 }
 
