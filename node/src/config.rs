@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 use chrono::FixedOffset;
 use domain::ids::InstitutionId;
 use domain::member::Role;
+use domain::time::Millis;
 use serde::{Deserialize, Serialize};
+
+use crate::accounts::password::Cost;
+use crate::accounts::session::Limits;
 
 /// Longest time that an answer may wait for peers, in milliseconds.
 pub const MAX_ACKNOWLEDGE_WAIT_MILLIS: u64 = 60_000;
@@ -35,6 +39,45 @@ pub struct Config {
     /// How it follows the others.
     #[serde(default)]
     pub peers: Peers,
+    /// Who may act here, and for how long.
+    #[serde(default)]
+    pub accounts: AccountRules,
+}
+
+/// Who may act here, and for how long.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccountRules {
+    /// A session ends after so many minutes without a request.
+    pub session_idle_minutes: u32,
+    /// A session ends after so many hours, whatever happens.
+    pub session_hours: u32,
+    /// Memory of argon2id for one password, in KiB.
+    pub password_memory_kib: u32,
+    /// Passes of argon2id over that memory.
+    pub password_passes: u32,
+}
+
+impl Default for AccountRules {
+    fn default() -> Self {
+        let Cost { memory_kib, passes } = Cost::default();
+        Self { session_idle_minutes: 30, session_hours: 12, password_memory_kib: memory_kib, password_passes: passes }
+    }
+}
+
+impl AccountRules {
+    /// How much work a hash is.
+    #[must_use]
+    pub const fn cost(&self) -> Cost {
+        Cost { memory_kib: self.password_memory_kib, passes: self.password_passes }
+    }
+
+    /// How long sessions last.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let (idle, absolute) = (self.session_idle_minutes.into(), self.session_hours.into());
+        Limits { idle: Millis::minutes(idle), absolute: Millis::hours(absolute) }
+    }
 }
 
 /// Where the node listens.
@@ -182,6 +225,12 @@ impl Config {
         if self.peers.acknowledge_wait_millis > MAX_ACKNOWLEDGE_WAIT_MILLIS {
             return bad("peers.acknowledge_wait_millis", "at most a minute: somebody waits");
         }
+        if self.accounts.session_idle_minutes == 0 || self.accounts.session_hours == 0 {
+            return bad("accounts", "a session lasts at least a minute, and an hour in all");
+        }
+        if !self.accounts.cost().is_possible() {
+            return bad("accounts.password_memory_kib", "argon2id takes 8 KiB or more, and at least one pass");
+        }
         if self.institution != self.registrar.institution && self.registrar.log_vkey.is_empty() {
             return bad("registrar.log_vkey", "the trust anchor's key is needed; the registrar's `init` prints it");
         }
@@ -192,6 +241,12 @@ impl Config {
     #[must_use]
     pub const fn offset(&self) -> Option<FixedOffset> {
         FixedOffset::east_opt(self.utc_offset_minutes * 60)
+    }
+
+    /// The file of accounts and tokens: beside the store, which may be copied and looked at without it.
+    #[must_use]
+    pub fn accounts_file(&self) -> PathBuf {
+        self.store.dir.with_file_name("accounts.json")
     }
 
     /// The name of this institution's log.

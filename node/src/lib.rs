@@ -1,5 +1,6 @@
 //! Package `voucher-node`: one institution's node. It connects rules and book to people and peers.
 
+pub mod accounts;
 pub mod api;
 pub mod clock;
 pub mod config;

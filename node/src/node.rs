@@ -15,6 +15,8 @@ use domain::time::Timestamp;
 use ledger::mirror::Evidence;
 use parking_lot::RwLock;
 
+use crate::accounts::Accounts;
+use crate::api::approvals::Approvals;
 use crate::api::caller::Seen;
 use crate::api::community::UnderWay;
 use crate::api::problem::Problem;
@@ -71,6 +73,10 @@ pub struct Node {
     pub client: PeerClient,
     /// What is counted for operators.
     pub metrics: Metrics,
+    /// Who may act here.
+    pub accounts: Arc<Accounts>,
+    /// What waits for a second person.
+    pub approvals: Approvals,
     /// Signatures over requests that were seen.
     pub seen: Seen,
     /// Registrations and cards that are being made.
@@ -91,8 +97,17 @@ pub struct Node {
 impl Node {
     /// A node without roles.
     #[must_use]
-    pub fn new(config: Config, writer: Arc<Writer>, clock: Arc<NodeClock>, keys: NodeKeys, client: PeerClient) -> Self {
+    pub fn new(
+        config: Config,
+        writer: Arc<Writer>,
+        clock: Arc<NodeClock>,
+        keys: NodeKeys,
+        client: PeerClient,
+        accounts: Accounts,
+    ) -> Self {
         Self {
+            accounts: Arc::new(accounts),
+            approvals: Approvals::default(),
             config,
             writer,
             clock,

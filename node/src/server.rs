@@ -22,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use utoipa::{Modify as _, OpenApi as _};
 use utoipa_actix_web::AppExt as _;
 
+use crate::accounts::Accounts;
 use crate::api::problem::Problem;
 use crate::clock::NodeClock;
 use crate::config::Config;
@@ -101,7 +102,14 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
     anyhow::ensure!(written == 0 || !misbehaves("reopening-fails"), "the store does not open a second time");
     let client = PeerClient::new(config.institution).context("the client for peers")?;
     let (bind, workers) = (config.http.bind, config.http.workers.max(1));
-    let mut node = Node::new(config, writer, clock, keys, client);
+    let (rules, file) = (&config.accounts, config.accounts_file());
+    let accounts = Accounts::open(config.institution, &file, rules.cost(), rules.limits()).context("the accounts")?;
+    if accounts.all().is_empty() {
+        tracing::warn!(
+            "there are no accounts, so nobody can sign in: voucher-node account add, while the node is stopped"
+        );
+    }
+    let mut node = Node::new(config, writer, clock, keys, client, accounts);
     roles::start(&mut node);
     let node = Data::new(node);
 
@@ -144,9 +152,9 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
                 let node = answering.clone();
                 let began = std::time::Instant::now();
                 let language = api::caller::language(request.request());
-                let request_is_post = request.method() == Method::POST;
                 let method = request.method().to_string();
                 let route = request.match_pattern().unwrap_or_else(|| "unknown".to_owned());
+                let is_recorded = request.method() == Method::POST && api::access::is_recorded(&route);
                 let answer = service.call(request);
                 async move {
                     let mut response = answer.await?;
@@ -155,13 +163,14 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
                     if let Some(problem) = problem.filter(|p| p.language != language) {
                         response = response.into_response(problem.language(language).error_response());
                     }
-                    if request_is_post && response.status() == StatusCode::CREATED {
+                    if is_recorded && response.status() == StatusCode::CREATED {
                         // What was done is acknowledged when as many hold it as the operator asks for.
                         if let Err(problem) = peers::holders::acknowledge(&node).await {
                             response = response.into_response(problem.language(language).error_response());
                         }
                     }
                     let status = response.status().as_u16();
+                    api::access_log::tell(response.request(), response.response());
                     let labels = crate::telemetry::RequestLabels { method, route, status };
                     node.metrics.requests.get_or_create(&labels).inc();
                     node.metrics.request_seconds.observe(began.elapsed().as_secs_f64());

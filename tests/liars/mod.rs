@@ -115,7 +115,7 @@ async fn who_is_no_member_is_not_followed_and_bad_proofs_do_not_register() {
         ("another's name", changed("/institution", "health".into()), "malformed"),
         ("no role", changed("/roles", serde_json::json!([])), "malformed"),
     ] {
-        let (status, answer) = issuer.post("/v1/issuer/members", &body).await;
+        let (status, answer) = issuer.post_by_two("/v1/issuer/members", &body).await;
         assert!((400..500).contains(&status), "{what}: {status} {answer}");
         assert_eq!(answer["code"], code, "{what}: {answer}");
     }

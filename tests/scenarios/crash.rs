@@ -28,17 +28,17 @@ async fn killed_in_a_loop_under_load() {
     let mut node = issuer(root.path()).await;
     let acknowledged: Arc<Mutex<BTreeMap<u64, (String, String)>>> = Arc::default();
     for round in 0..KILLS {
-        let url = node.url.clone();
+        let (url, token) = (node.url.clone(), node.token.clone());
         let writers: Vec<_> = (0..4)
             .map(|writer| {
-                let (url, acknowledged) = (url.clone(), acknowledged.clone());
+                let (url, token, acknowledged) = (url.clone(), token.clone(), acknowledged.clone());
                 tokio::spawn(async move {
                     let client = reqwest::Client::new();
                     for n in 0.. {
                         let key = format!("k-{round}-{writer}-{n}");
                         let answer = client
                             .post(format!("{url}/v1/issuer/vouchers"))
-                            .header("Operator", "test")
+                            .bearer_auth(&token)
                             .header("Idempotency-Key", &key)
                             .json(&json!({ "programme": "checkup", "count": 1 }))
                             .send()

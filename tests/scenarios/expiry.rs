@@ -34,7 +34,7 @@ impl Latencies {
 }
 
 /// Asks small things one after another until it is told to stop: a voucher generated, the status read.
-async fn ask_small_things(url: String, stop: Arc<AtomicBool>) -> (Latencies, Latencies) {
+async fn ask_small_things(url: String, token: String, stop: Arc<AtomicBool>) -> (Latencies, Latencies) {
     let client = reqwest::Client::new();
     let (mut writes, mut reads) = (Latencies::default(), Latencies::default());
     for n in 0.. {
@@ -43,10 +43,10 @@ async fn ask_small_things(url: String, stop: Arc<AtomicBool>) -> (Latencies, Lat
         }
         let post = client
             .post(format!("{url}/v1/issuer/vouchers"))
-            .header("Operator", "test")
+            .bearer_auth(&token)
             .header("Idempotency-Key", format!("small-{n}"))
             .json(&json!({ "programme": "checkup", "count": 1 }));
-        let get = client.get(format!("{url}/v1/issuer/vouchers?limit=1")).header("Operator", "test");
+        let get = client.get(format!("{url}/v1/issuer/vouchers?limit=1")).bearer_auth(&token);
         for (request, expected, times) in [(post, 201, &mut writes), (get, 200, &mut reads)] {
             let began = Instant::now();
             let answer = request.send().await.unwrap();
@@ -65,7 +65,7 @@ async fn fill(node: &TestNode, vouchers: u64) {
     let half = json!({ "programme": "checkup", "count": vouchers / 2, "community": node.id });
     let all = json!({ "programme": "checkup", "count": vouchers });
     for (path, body) in [("/v1/issuer/vouchers", &all), ("/v1/issuer/dispatches", &half)] {
-        let post = client.post(format!("{}{path}", node.url)).header("Operator", "test");
+        let post = client.post(format!("{}{path}", node.url)).bearer_auth(&node.token);
         let answer = post.header("Idempotency-Key", path.replace('/', "-")).json(body).send().await.unwrap();
         assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap());
     }
@@ -96,7 +96,7 @@ async fn a_city_that_lapses_in_one_minute_keeps_nobody_waiting() {
     println!("{vouchers} vouchers, half of them with a QR, after {:?}", filled.elapsed());
 
     let stop = Arc::new(AtomicBool::new(false));
-    let small = tokio::spawn(ask_small_things(node.url.clone(), stop.clone()));
+    let small = tokio::spawn(ask_small_things(node.url.clone(), node.token.clone(), stop.clone()));
     let (status, stepped): (u16, Value) =
         node.post("/v1/clock", &json!({ "ahead_millis": PAST_VALIDITY_MILLIS })).await;
     assert_eq!(status, 200, "{stepped}");

@@ -35,7 +35,9 @@ impl Said {
 
 fn import(node: &TestNode, table: &str, file: &Path, options: &[&str]) -> Said {
     let mut command = Command::new(program());
-    command.args(["import", table]).arg(file).args(["--url", &node.url, "--operator", "Zhou Min"]).args(options);
+    let token = node.dir.join("import.token");
+    std::fs::write(&token, &node.token).unwrap();
+    command.args(["import", table]).arg(file).args(["--url", &node.url, "--token-file"]).arg(token).args(options);
     let output = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }

@@ -141,7 +141,7 @@ async fn s13_a_tail_that_nobody_has_is_waited_for() {
     let server = serve(FakeLog::new(signer, Vec::new()).knowing(&note)).await;
     let mut join = desk::join(&witness);
     join["url"] = server.url.clone().into();
-    assert_eq!(node.post("/v1/issuer/members", &join).await.0, 201);
+    assert_eq!(node.post_by_two("/v1/issuer/members", &join).await.0, 201);
     node.kill();
     std::fs::remove_dir_all(node.dir.join("marker")).unwrap();
     std::fs::create_dir_all(node.dir.join("marker")).unwrap();

@@ -19,7 +19,7 @@ pub fn join(node: &TestNode) -> Value {
 
 /// Registers a node.
 pub async fn register(registrar: &TestNode, node: &TestNode) {
-    let (status, body) = registrar.post("/v1/issuer/members", &join(node)).await;
+    let (status, body) = registrar.post_by_two("/v1/issuer/members", &join(node)).await;
     assert_eq!(status, 201, "{body}");
 }
 

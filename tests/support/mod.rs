@@ -8,7 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use actors::clock::Clock as _;
 use domain::member::Role;
+use domain::time::Millis;
+use node::accounts::Accounts;
+use node::accounts::password::Cost;
+use node::accounts::permission::{AccountRole, Permission};
+use node::clock::NodeClock;
+use node::config::AccountRules;
 use node::keys::NodeKeys;
 use serde_json::Value;
 
@@ -31,6 +38,8 @@ pub struct TestNode {
     pub roles: Vec<Role>,
     pub dir: PathBuf,
     pub url: String,
+    /// A token of an account that may do everything.
+    pub token: String,
     port: u16,
     registrar: (String, String, String),
     child: Option<Child>,
@@ -41,6 +50,26 @@ pub struct TestNode {
 }
 
 pub const FEDERATION: &str = "voucher-ledger.test";
+
+/// The account of a second person, at every node.
+pub const SECOND: &str = "second";
+
+/// The password of every account of tests.
+pub const PASSWORD: &str = "correct horse battery";
+
+/// Makes two accounts that may do everything; the token of the first.
+fn accounts(id: &str, dir: &Path) -> String {
+    let (now, rules) = (NodeClock::real().now(), AccountRules::default());
+    let file = dir.join("accounts.json");
+    let accounts = Accounts::open(id.parse().unwrap(), &file, Cost::FOR_TESTS_ONLY, rules.limits()).unwrap();
+    let [first, _] = ["test", SECOND].map(|name| {
+        // A node that is made again in its old directory has its accounts already.
+        let made = accounts.create(name, AccountRole::ALL, PASSWORD, false, now);
+        made.unwrap_or_else(|_| accounts.named(name).unwrap())
+    });
+    let scope: Vec<_> = first.permissions().iter().filter(|p| *p != Permission::ManageAccounts).collect();
+    accounts.issue_token(first.id, "tests", &scope, now + Millis::days(366), now).unwrap().0
+}
 
 impl TestNode {
     /// A node that was not started yet. `registrar` is (id, url, log vkey); a registrar names itself with no key.
@@ -55,7 +84,8 @@ impl TestNode {
         };
         // Each node has a place of its own for markers, so that tests do not meet each other's.
         std::fs::create_dir_all(dir.join("marker")).unwrap();
-        Self { id, roles: roles.to_vec(), dir, url, port, registrar, child: None, env: Vec::new(), args: Vec::new() }
+        let (env, args, token) = (Vec::new(), Vec::new(), accounts(id, &dir));
+        Self { id, roles: roles.to_vec(), dir, url, token, port, registrar, child: None, env, args }
     }
 
     pub fn origin(&self) -> String {
@@ -78,7 +108,9 @@ impl TestNode {
              [http]\nbind = \"127.0.0.1:{port}\"\nurl = \"{own}\"\n\
              [store]\ndir = \"{dir}/ledger\"\nkeys = \"{dir}/keys\"\nmin_free_disk_mib = 64\nmarker_dir = \"{dir}/marker\"\n\
              [registrar]\ninstitution = \"{registrar}\"\nurl = \"{url}\"\nlog_vkey = \"{vkey}\"\n\
-             [peers]\npoll_wait_secs = 2\nmax_backoff_millis = 500\ncompare_secs = 1\n",
+             [peers]\npoll_wait_secs = 2\nmax_backoff_millis = 500\ncompare_secs = 1\n\
+             # Passwords that protect nothing: for tests alone.\n\
+             [accounts]\npassword_memory_kib = 64\npassword_passes = 1\n",
             id = self.id,
             roles = roles.join(", "),
             port = self.port,
@@ -154,7 +186,7 @@ impl TestNode {
 
     /// GETs JSON as an operator.
     pub async fn get(&self, path: &str) -> (u16, Value) {
-        let request = reqwest::Client::new().get(format!("{}{path}", self.url)).header("Operator", "test");
+        let request = reqwest::Client::new().get(format!("{}{path}", self.url)).bearer_auth(&self.token);
         let answer = request.send().await.unwrap();
         let status = answer.status().as_u16();
         (status, answer.json().await.unwrap_or(Value::Null))
@@ -164,7 +196,7 @@ impl TestNode {
     pub async fn post_as(&self, path: &str, key: &str, body: &Value) -> Result<(u16, Value), reqwest::Error> {
         let request = reqwest::Client::new()
             .post(format!("{}{path}", self.url))
-            .header("Operator", "test")
+            .bearer_auth(&self.token)
             .header("Idempotency-Key", key)
             .timeout(Duration::from_secs(10))
             .json(body);
@@ -176,6 +208,23 @@ impl TestNode {
     /// POSTs JSON as an operator.
     pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         self.post_as(path, &uuid::Uuid::new_v4().to_string(), body).await.unwrap()
+    }
+
+    /// POSTs what takes two persons: one asks by token, another consents in a session. The last answer of the two.
+    pub async fn post_by_two(&self, path: &str, body: &Value) -> (u16, Value) {
+        let (status, asked) = self.post(path, body).await;
+        if status != 202 {
+            return (status, asked);
+        }
+        let client = reqwest::Client::new();
+        let sign_in = serde_json::json!({ "name": SECOND, "password": PASSWORD });
+        let session = client.post(format!("{}/v1/sessions", self.url)).json(&sign_in).send().await.unwrap();
+        let session: Value = session.json().await.unwrap();
+        let path = format!("{}/v1/approvals/{}/consent", self.url, asked["approval"].as_str().unwrap());
+        let consent = client.post(path).bearer_auth(session["bearer"].as_str().unwrap());
+        let answer = consent.json(&serde_json::json!({ "request": asked["request"] })).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or(Value::Null))
     }
 
     /// What it holds of a log: folded size.

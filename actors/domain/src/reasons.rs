@@ -269,6 +269,24 @@ reasons! {
     ResidentUnknown = "resident-unknown", NotFound;
     /// It is written here, and too few peers hold it yet.
     NotYetHeld = "not-yet-held", Unavailable;
+    /// Name or password is wrong, or the account is disabled.
+    SignInFailed = "sign-in-failed", Unauthenticated;
+    /// Too many failed sign-ins.
+    SignInThrottled = "sign-in-throttled", TooOften;
+    /// The session or token is unknown, over or revoked.
+    SessionOver = "session-over", Unauthenticated;
+    /// A page's request came without the session's token.
+    CsrfTokenWrong = "csrf-token-wrong", Forbidden;
+    /// The password is for one sign-in: another one must be set first.
+    PasswordChangeNeeded = "password-change-needed", Forbidden;
+    /// The password is too short or too simple.
+    PasswordUnfit = "password-unfit", Unprocessable;
+    /// An account of that name exists.
+    AccountExists = "account-exists", Rule;
+    /// Nobody else could keep the accounts.
+    LastAdministrator = "last-administrator", Rule;
+    /// A person must do this, and a token called.
+    PersonNeeded = "person-needed", Forbidden;
 }
 
 impl std::fmt::Display for Reason {

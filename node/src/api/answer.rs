@@ -7,7 +7,7 @@ use actix_web::http::header;
 use actix_web::web::{BytesMut, Data};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload};
 use actors::role::{Ask, Rules};
-use actors::writer::{Act, Done};
+use actors::writer::{Act, Done, Refused};
 use domain::ids::{RecordName, VoucherId};
 use domain::reason_texts::Language;
 use domain::reasons::Reason;
@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use utoipa::{IntoParams, ToSchema};
 
+use super::access::{self, Access};
+use super::access_log;
 use super::caller::{self, Caller};
 use super::json;
 use super::problem::Problem;
@@ -47,7 +49,17 @@ pub struct Post<T> {
     pub language: Language,
 }
 
-/// A request that changes nothing.
+/// A request that changes accounts and not the ledger: a body without a key, since nothing that is written is repeated.
+pub struct Plain<T> {
+    /// Who calls.
+    pub caller: Caller,
+    /// What is asked.
+    pub body: T,
+    /// In which language to answer.
+    pub language: Language,
+}
+
+/// A request without a body.
 pub struct Get {
     /// Who calls.
     pub caller: Caller,
@@ -98,18 +110,57 @@ fn idempotency_key(request: &HttpRequest) -> Result<&str, Problem> {
     Ok(key)
 }
 
+/// Who calls, if the route is for them: before anything is made of the body.
+fn admitted(node: &Node, request: &HttpRequest, body: &[u8]) -> Result<Caller, Problem> {
+    let pattern = request.match_pattern().unwrap_or_default();
+    // A route that nobody put into the table is nobody's.
+    let access = access::access(request.method(), &pattern).ok_or(Reason::Forbidden)?;
+    if access == Access::SignIn {
+        return Ok(Caller::Anonymous);
+    }
+    let now = node.writer.now();
+    let caller = caller::decide(request, body, node.config.institution, now, &node.seen, &node.accounts)?;
+    access_log::remember(request, &caller);
+    access.admit(&caller)?;
+    Ok(caller)
+}
+
+fn must_be_json(request: &HttpRequest) -> Result<(), Problem> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Problem::new(Reason::UnsupportedMedia).detail("application/json"))
+}
+
+async fn plain<T: DeserializeOwned>(request: HttpRequest, mut payload: Payload) -> Result<Plain<T>, Problem> {
+    let language = caller::language(&request);
+    let read = async {
+        let body = read_body(&request, &mut payload, MAX_JSON_BYTES).await?;
+        let caller = admitted(node(&request)?, &request, &body)?;
+        must_be_json(&request)?;
+        Ok(Plain { caller, body: json::read(&body).map_err(Problem::malformed)?, language })
+    };
+    read.await.map_err(|problem: Problem| problem.language(language))
+}
+
+impl<T: DeserializeOwned + 'static> FromRequest for Plain<T> {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        Box::pin(plain(request.clone(), payload.take()))
+    }
+}
+
 async fn post<T: DeserializeOwned>(request: HttpRequest, mut payload: Payload) -> Result<Post<T>, Problem> {
     let language = caller::language(&request);
     let read = async {
         let node = node(&request)?;
         let body = read_body(&request, &mut payload, MAX_JSON_BYTES).await?;
-        let now = node.writer.now();
-        let caller = caller::decide(&request, &body, node.config.institution, now, &node.seen)?;
+        let caller = admitted(node, &request, &body)?;
         let key = idempotency_key(&request)?;
-        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
-            return Err(Problem::new(Reason::UnsupportedMedia).detail("application/json"));
-        }
+        must_be_json(&request)?;
         let mut hash = sha2::Sha256::new();
         for part in [request.method().as_str(), request.uri().path(), request.uri().query().unwrap_or_default()] {
             hash.update(part);
@@ -139,11 +190,7 @@ impl FromRequest for Get {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let language = caller::language(request);
-        let get = node(request).and_then(|node| {
-            let now = node.writer.now();
-            let caller = caller::decide(request, &[], node.config.institution, now, &node.seen)?;
-            Ok(Self { caller, language })
-        });
+        let get = node(request).and_then(|node| Ok(Self { caller: admitted(node, request, &[])?, language }));
         std::future::ready(get.map_err(|problem| problem.language(language)))
     }
 }
@@ -211,16 +258,37 @@ pub async fn ask<R: Rules, B, T: Serialize>(
     command: R::Command,
     result: impl FnOnce(R::Answer) -> Option<T>,
 ) -> Result<HttpResponse, Problem> {
-    let asked = async {
-        let role = node.role::<R>()?;
-        if let Some(answer) = repeated::<B, T>(node, post).await? {
-            return Ok(answer);
+    let asked = ask_as::<R, T>(node, post.act(), command, result);
+    asked.await.map_err(|problem: Problem| problem.language(post.language))
+}
+
+/// The same in somebody's name, who is not the caller.
+///
+/// # Errors
+///
+/// As above.
+pub async fn ask_as<R: Rules, T: Serialize>(
+    node: &Node,
+    act: Act,
+    command: R::Command,
+    result: impl FnOnce(R::Answer) -> Option<T>,
+) -> Result<HttpResponse, Problem> {
+    let role = node.role::<R>()?;
+    if let Some(idempotency) = &act.idempotency
+        && let Some(receipt) = again_by::<T>(node, idempotency).await?
+    {
+        return Ok(HttpResponse::Created().json(receipt));
+    }
+    let done = match (role.send(Ask::<R> { act, command }).await?, &act.idempotency) {
+        // The same request came twice at once, and the other one was done.
+        (Err(Refused::Repeated), Some(idempotency)) => {
+            let receipt = again_by::<T>(node, idempotency).await?.ok_or(Reason::Busy)?;
+            return Ok(HttpResponse::Created().json(receipt));
         }
-        let done = role.send(Ask::<R> { act: post.act(), command }).await??;
-        let Done { answer, records, .. } = done;
-        Ok(created(node, &records, result(answer)))
+        (done, _) => done?,
     };
-    or_again::<B, T>(node, post, asked.await).await
+    let Done { answer, records, .. } = done;
+    Ok(created(node, &records, result(answer)))
 }
 
 /// What came of a request, in the caller's language; where the same request was done meanwhile, what came of that.
@@ -257,7 +325,16 @@ pub async fn repeated<B, T: Serialize>(node: &Node, post: &Post<B>) -> Result<Op
 ///
 /// As above.
 pub async fn again<B, T>(node: &Node, post: &Post<B>) -> Result<Option<Receipt<T>>, Problem> {
-    let Some(done) = node.writer.repeated(&post.idempotency)? else { return Ok(None) };
+    again_by(node, &post.idempotency).await
+}
+
+/// The same by what makes a request recognisable.
+///
+/// # Errors
+///
+/// As above.
+pub async fn again_by<T>(node: &Node, idempotency: &Idempotency) -> Result<Option<Receipt<T>>, Problem> {
+    let Some(done) = node.writer.repeated(idempotency)? else { return Ok(None) };
     node.writer.durable(done.ticket).await;
     Ok(Some(Receipt {
         voucher: voucher_of(node, &done.records),

@@ -1,7 +1,7 @@
 //! Who calls: the one place where that is decided.
 //!
-//! In this version the node listens on loopback only, so a desk and a peer are believed when they say who they are; a
-//! holder always proves it with the phone's key.
+//! An operator proves it by a session or a token (node/src/accounts), a holder by the phone's key. In this version the node
+//! listens on loopback only, so a peer is believed when it says who it is.
 
 use std::collections::HashMap;
 
@@ -17,9 +17,14 @@ use parking_lot::Mutex;
 use sha2::Digest as _;
 
 use super::problem::Problem;
+use crate::accounts::permission::Permission;
+use crate::accounts::{Accounts, Acting, Credential};
 
-/// Longest name in the `Operator` header, in bytes.
-pub const MAX_OPERATOR_BYTES: usize = 64;
+/// The cookie that carries a session. The prefix makes browsers insist on Secure, on Path=/ and on this very host.
+pub const SESSION_COOKIE: &str = "__Host-voucher-session";
+
+/// The header in which a page sends the session's token back with each request that changes something.
+pub const CSRF_HEADER: &str = "X-CSRF-Token";
 
 /// How old a holder's signature over a request may be.
 pub const REQUEST_WINDOW: Millis = Millis::secs(60);
@@ -32,8 +37,8 @@ pub const MAX_SEEN: usize = 100_000;
 pub enum Caller {
     /// Nobody in particular.
     Anonymous,
-    /// A clerk or an operator of this institution.
-    Operator(Operator),
+    /// A clerk or an operator of this institution, by an account.
+    Operator(Box<Acting>),
     /// The node of another institution.
     Peer(InstitutionId),
     /// A holder: signed, fresh, for this very request; whose key it is, is for the wallet to say.
@@ -45,8 +50,21 @@ impl Caller {
     #[must_use]
     pub const fn operator(&self) -> Option<Operator> {
         match self {
-            Self::Operator(operator) => Some(*operator),
+            Self::Operator(acting) => Some(acting.operator),
             _ => None,
+        }
+    }
+
+    /// The account that acts, where the route lets an operator in (node/src/api/access.rs).
+    ///
+    /// # Errors
+    ///
+    /// As below.
+    pub fn acting(&self) -> Result<&Acting, Problem> {
+        match self {
+            Self::Operator(acting) => Ok(acting),
+            Self::Anonymous => Err(Reason::Unauthenticated.into()),
+            _ => Err(Reason::Forbidden.into()),
         }
     }
 
@@ -56,13 +74,7 @@ impl Caller {
     ///
     /// [`Reason::Unauthenticated`] if nobody in particular calls, [`Reason::Forbidden`] if somebody else does.
     pub fn must_be_operator(&self) -> Result<Operator, Problem> {
-        match self {
-            Self::Operator(operator) => Ok(*operator),
-            Self::Anonymous => {
-                Err(Problem::new(Reason::Unauthenticated).detail("the Operator header says who acts at the desk"))
-            }
-            _ => Err(Reason::Forbidden.into()),
-        }
+        self.acting().map(|acting| acting.operator)
     }
 
     /// A peer's node.
@@ -80,25 +92,45 @@ impl Caller {
         }
     }
 
-    /// Someone of whom a voucher's whole state may be told.
+    /// Someone to whom a voucher's whole state may be told.
     #[must_use]
-    pub const fn is_inside(&self) -> bool {
-        matches!(self, Self::Operator(_) | Self::Peer(_))
+    pub fn is_inside(&self) -> bool {
+        match self {
+            Self::Operator(acting) => acting.may(Permission::ReadRecords).is_ok(),
+            Self::Peer(_) => true,
+            _ => false,
+        }
     }
 }
 
-/// The pseudonym of an operator's name at an institution.
-#[must_use]
-pub fn pseudonym(institution: InstitutionId, name: &str) -> Operator {
-    let mut hash = sha2::Sha256::new();
-    hash.update(b"voucher-node/v1/operator\0");
-    hash.update(institution.as_str());
-    hash.update(b"\0");
-    hash.update(name);
-    let digest: [u8; 32] = hash.finalize().into();
-    let mut id = [0; 16];
-    id.copy_from_slice(&digest[..16]);
-    Operator(uuid::Uuid::from_bytes(id))
+impl Acting {
+    /// Whether it may do something, by this request.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Forbidden`], or [`Reason::PasswordChangeNeeded`] with a password for one sign-in.
+    pub fn may(&self, permission: Permission) -> Result<(), Problem> {
+        if self.one_time {
+            return Err(Reason::PasswordChangeNeeded.into());
+        }
+        match self.permissions.has(permission) {
+            true => Ok(()),
+            false => Err(Problem::new(Reason::Forbidden).detail(format_args!("it takes the permission {permission}"))),
+        }
+    }
+
+    /// A person in a session, with a password of their own.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::PersonNeeded`] for a token, [`Reason::PasswordChangeNeeded`].
+    pub fn must_be_person(&self) -> Result<(), Problem> {
+        match self.by {
+            Credential::Token(_) => Err(Reason::PersonNeeded.into()),
+            Credential::Session(_) if self.one_time => Err(Reason::PasswordChangeNeeded.into()),
+            Credential::Session(_) => Ok(()),
+        }
+    }
 }
 
 /// Remembers signatures over requests as long as they could be repeated.
@@ -145,36 +177,59 @@ pub fn language(request: &HttpRequest) -> Language {
 ///
 /// # Errors
 ///
-/// A header that cannot be read, or a holder's signature that is old, replayed or for something else.
+/// A header that cannot be read; a session or token that is over; a page's request without the session's token; or a
+/// holder's signature that is old, replayed or for something else.
 pub fn decide(
     request: &HttpRequest,
     body: &[u8],
     me: InstitutionId,
     now: Timestamp,
     seen: &Seen,
+    accounts: &Accounts,
 ) -> Result<Caller, Problem> {
     let text = |name: &str| -> Result<Option<&str>, Problem> {
         let Some(value) = request.headers().get(name) else { return Ok(None) };
         value.to_str().map(Some).map_err(|_| Problem::malformed(format!("the header {name} is not ASCII")))
     };
-    let (authorization, operator, institution) = (text("Authorization")?, text("Operator")?, text("Institution")?);
-    let given = [authorization, operator, institution].iter().flatten().count();
-    if given > 1 {
-        return Err(Problem::malformed("one of Authorization, Operator and Institution says who calls"));
-    }
-    if let Some(name) = operator {
-        if name.is_empty() || name.len() > MAX_OPERATOR_BYTES {
-            return Err(Problem::malformed("the Operator header has 1 to 64 characters"));
-        }
-        return Ok(Caller::Operator(pseudonym(me, name)));
+    let (authorization, institution) = (text("Authorization")?, text("Institution")?);
+    if authorization.is_some() && institution.is_some() {
+        return Err(Problem::malformed("one of Authorization and Institution says who calls"));
     }
     if let Some(id) = institution {
         return Ok(Caller::Peer(id.parse().map_err(|error| Problem::malformed(format!("Institution: {error}")))?));
     }
-    let Some(authorization) = authorization else { return Ok(Caller::Anonymous) };
+    let Some(authorization) = authorization else { return page(request, now, accounts) };
+    if let Some(secret) = authorization.strip_prefix("Bearer ") {
+        let acting = accounts.who(secret.trim(), now).ok_or(Reason::SessionOver)?;
+        return Ok(Caller::Operator(Box::new(acting)));
+    }
     let token = authorization.strip_prefix("VP1 ").ok_or(Reason::Unauthenticated)?;
     let proof = vp1::parse(token).map_err(|error| Problem::new(Reason::PresentationMalformed).detail(error))?;
     holder(request, body, me, now, seen, proof)
+}
+
+/// A page, by its cookie. Any site can make a browser send the cookie; none but ours can read the session's token, so a
+/// request that changes something must carry that too. A cookie that is over is nobody's.
+fn page(request: &HttpRequest, now: Timestamp, accounts: &Accounts) -> Result<Caller, Problem> {
+    let Some(acting) = cookie(request).and_then(|secret| accounts.who(secret, now)) else {
+        return Ok(Caller::Anonymous);
+    };
+    if !request.method().is_safe() {
+        let sent = request.headers().get(CSRF_HEADER).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        // Digests are compared, so that the time it takes says nothing about the token.
+        let same = |csrf: &String| sha2::Sha256::digest(csrf) == sha2::Sha256::digest(sent);
+        if !acting.csrf.as_ref().is_some_and(same) {
+            return Err(Reason::CsrfTokenWrong.into());
+        }
+    }
+    Ok(Caller::Operator(Box::new(acting)))
+}
+
+/// The session in the request's cookies.
+fn cookie(request: &HttpRequest) -> Option<&str> {
+    let headers = request.headers().get_all(header::COOKIE);
+    let mut pairs = headers.filter_map(|v| v.to_str().ok()).flat_map(|text| text.split(';'));
+    pairs.find_map(|pair| pair.trim().strip_prefix(SESSION_COOKIE)?.strip_prefix('='))
 }
 
 fn holder(
@@ -212,9 +267,9 @@ pub fn idempotency_digest(caller: &Caller, key: &str) -> Digest {
     hash.update(b"voucher-node/v1/idempotency\0");
     match caller {
         Caller::Anonymous => hash.update(b"anonymous"),
-        Caller::Operator(operator) => {
+        Caller::Operator(acting) => {
             hash.update(b"operator\0");
-            hash.update(operator.0.as_bytes());
+            hash.update(acting.operator.0.as_bytes());
         }
         Caller::Peer(institution) => {
             hash.update(b"peer\0");

@@ -1,6 +1,10 @@
 //! REST: thin. Parse, make a command, ask a role, answer. Which route is whose stands in the file of that role.
 
+pub mod access;
+pub mod access_log;
+pub mod accounts;
 pub mod answer;
+pub mod approvals;
 pub mod audit;
 pub mod caller;
 pub mod community;
@@ -13,8 +17,13 @@ pub mod openapi;
 pub mod problem;
 pub mod problems;
 pub mod records;
+pub mod sessions;
 pub mod system;
+pub mod tokens;
 pub mod wallet;
+
+#[cfg(test)]
+mod tests;
 
 use actix_web::web;
 use utoipa::OpenApi;
@@ -28,8 +37,9 @@ use problem::Problem;
     info(
         title = "Voucher node",
         description = "The REST interface of one institution's node. Times are RFC 3339 UTC. Problems are RFC 9457 with a \
-                       `code` from a closed list. Every POST carries an `Idempotency-Key`. A desk says who acts in the \
-                       header `Operator`, a node in `Institution`; a holder signs each request (`Authorization: VP1 …`).",
+                       `code` from a closed list. Every POST carries an `Idempotency-Key`. An operator signs in \
+                       (`/v1/sessions`) or sends a token (`Authorization: Bearer …`), a node says `Institution`, a \
+                       holder signs each request (`Authorization: VP1 …`).",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     components(schemas(problem::ProblemBody))
@@ -39,6 +49,10 @@ pub struct ApiDoc;
 /// Every route of the node. Roles that do not run here answer `not-my-role`.
 pub fn configure(config: &mut ServiceConfig<'_>) {
     system::configure(config);
+    sessions::configure(config);
+    tokens::configure(config);
+    accounts::configure(config);
+    approvals::configure(config);
     problems::configure(config);
     records::configure(config);
     log::configure(config);

@@ -1,23 +1,34 @@
 //! What all operations have in common, added to their descriptions in one place: headers, who calls, problems.
 
+use actix_web::http::Method;
 use domain::reasons::{Kind, Reason};
 use utoipa::Modify;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Required, Response, ResponseBuilder};
 
+use super::access::{Access, access};
 use super::answer::MAX_IDEMPOTENCY_KEY;
+use super::caller::{CSRF_HEADER, SESSION_COOKIE};
 
 /// The media type of a problem.
 const PROBLEM: &str = "application/problem+json";
 
 /// Who may call, each by a header; a request has one of them or none.
 const CALLERS: [(&str, &str, &str); 3] = [
-    ("operator", "Operator", "The name of who acts at the desk; records carry a pseudonym of it."),
+    ("csrf", CSRF_HEADER, "With the cookie, on whatever changes something: the session's own token."),
     ("institution", "Institution", "The id of the institution whose node calls."),
     ("holder", "Authorization", "`VP1 …`: the holder's signature over this very request."),
 ];
+
+/// An operator's session or token.
+const BEARER: &str = "bearer";
+
+/// An operator's session as a page has it.
+const COOKIE: &str = "session";
 
 /// Kinds of problem that any request of the interface may meet.
 const OF_ALL: [Kind; 4] = [Kind::Malformed, Kind::Unauthenticated, Kind::Forbidden, Kind::Unavailable];
@@ -36,23 +47,60 @@ impl Modify for Common {
             let scheme = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(header, text)));
             components.security_schemes.insert(name.to_owned(), scheme.into());
         }
+        let text = "The text of a session (`POST /v1/sessions`) or of a token (`POST /v1/tokens`).";
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(text)).build();
+        components.security_schemes.insert(BEARER.to_owned(), SecurityScheme::Http(bearer).into());
+        let text = "The cookie of a session. What changes something carries the session's token too (`csrf`).";
+        let cookie = ApiKey::Cookie(ApiKeyValue::with_description(SESSION_COOKIE, text));
+        components.security_schemes.insert(COOKIE.to_owned(), SecurityScheme::ApiKey(cookie).into());
         for kind in OF_ALL.into_iter().chain(OF_BODIES) {
             components.responses.insert(name_of(kind), problem(described(kind)).into());
         }
         components.responses.insert("problem".to_owned(), problem("Any other problem.".to_owned()).into());
-        let callers = CALLERS.map(|(name, ..)| SecurityRequirement::new(name, [""; 0]));
-        openapi.security = Some(callers.into_iter().chain([SecurityRequirement::default()]).collect());
         for (path, item) in &mut openapi.paths.paths {
             // What is beside the interface itself, such as logs and metrics, is for everybody.
             let kinds = if path.starts_with("/v1/") { OF_ALL.as_slice() } else { &[] };
-            item.get.iter_mut().for_each(|operation| complete(operation, kinds));
+            for (method, operation) in [
+                (Method::GET, item.get.as_mut()),
+                (Method::POST, item.post.as_mut()),
+                (Method::PUT, item.put.as_mut()),
+                (Method::DELETE, item.delete.as_mut()),
+            ] {
+                if let (Some(operation), Some(access)) = (operation, access(&method, path)) {
+                    say_who(operation, access, method.is_safe());
+                }
+            }
+            item.get.iter_mut().chain(&mut item.delete).for_each(|operation| complete(operation, kinds));
             for operation in item.post.iter_mut().chain(&mut item.put) {
                 complete(operation, &[OF_ALL.as_slice(), &OF_BODIES].concat());
-                if takes_json(operation) {
+                // Accounts are not in the ledger, so nothing of them is recognised when it is repeated.
+                let is_keyed = operation.tags.as_ref().is_none_or(|tags| !tags.iter().any(|tag| tag == "accounts"));
+                if is_keyed && takes_json(operation) {
                     operation.parameters.get_or_insert_default().push(idempotency_key());
                 }
             }
         }
+    }
+}
+
+/// Who may ask for it: as schemes, and the permission in words.
+fn say_who(operation: &mut Operation, access: Access, is_safe: bool) {
+    let one = |name: &str| SecurityRequirement::new(name, [""; 0]);
+    let page = if is_safe { one(COOKIE) } else { one(COOKIE).add("csrf", [""; 0]) };
+    operation.security = Some(match access {
+        Access::Anyone => {
+            vec![SecurityRequirement::default(), one(BEARER), page, one("institution"), one("holder")]
+        }
+        Access::SignIn => vec![SecurityRequirement::default()],
+        Access::Holder => vec![one("holder")],
+        Access::Peer => vec![one("institution")],
+        Access::Inside(_) => vec![one(BEARER), page, one("institution")],
+        Access::Operator(_) | Access::SignedIn | Access::Person | Access::PersonWith(_) => vec![one(BEARER), page],
+    });
+    if let Some(permission) = access.permission() {
+        let text = operation.description.get_or_insert_default();
+        let persons = if permission.needs_two_persons() { ", of two persons" } else { "" };
+        text.push_str(&format!("\n\nPermission: `{permission}`{persons}."));
     }
 }
 

@@ -11,6 +11,8 @@ use domain::reasons::{Kind, Reason};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::accounts::Fault;
+
 /// Seconds after which a caller may ask again when a node cannot answer now.
 pub const RETRY_AFTER_SECS: u32 = 1;
 
@@ -25,6 +27,8 @@ pub struct Problem {
     pub language: Language,
     /// The request was done before: its answer is to be given again instead of this.
     pub done_before: bool,
+    /// Seconds after which asking again may help, where that is known.
+    pub retry_after_secs: Option<u32>,
 }
 
 /// The body of a problem, `application/problem+json`.
@@ -51,7 +55,7 @@ impl Problem {
     /// A problem of a reason, in English until the caller's language is known.
     #[must_use]
     pub const fn new(reason: Reason) -> Self {
-        Self { reason, detail: None, language: Language::En, done_before: false }
+        Self { reason, detail: None, language: Language::En, done_before: false, retry_after_secs: None }
     }
 
     /// Says what exactly.
@@ -86,6 +90,22 @@ impl From<Refused> for Problem {
     }
 }
 
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        let (reason, retry_after_secs) = (fault.reason(), fault.retry_after_secs());
+        let problem = match fault {
+            // Which file, and why, is for the operator's log and not for a caller.
+            Fault::File { .. } | Fault::Hashing(_) | Fault::InUse(_) => {
+                tracing::error!(%fault, "accounts");
+                Self::new(reason)
+            }
+            Fault::SignInFailed | Fault::PasswordUnfit | Fault::Exists | Fault::Unknown => Self::new(reason),
+            fault => Self::new(reason).detail(fault),
+        };
+        Self { retry_after_secs, ..problem }
+    }
+}
+
 /// The mailbox is full, or the actor is gone.
 impl From<actix::MailboxError> for Problem {
     fn from(error: actix::MailboxError) -> Self {
@@ -114,10 +134,11 @@ impl ResponseError for Problem {
         let texts = texts(self.reason, self.language);
         let mut answer = HttpResponse::build(self.status_code());
         if matches!(self.reason.kind(), Kind::Unavailable | Kind::TooOften) {
-            answer.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECS.to_string()));
+            let secs = self.retry_after_secs.unwrap_or(RETRY_AFTER_SECS);
+            answer.insert_header((header::RETRY_AFTER, secs.to_string()));
         }
         if matches!(self.reason.kind(), Kind::Unauthenticated) {
-            answer.insert_header((header::WWW_AUTHENTICATE, "VP1"));
+            answer.insert_header((header::WWW_AUTHENTICATE, "Bearer, VP1"));
         }
         let body = ProblemBody {
             kind: format!("/problems#{}", self.reason.code()),

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use actors::clock::Clock as _;
 use anyhow::{Context as _, bail, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use domain::ids::InstitutionId;
@@ -13,11 +14,13 @@ use domain::member::{MemberEntry, Role};
 use ledger::key::{KeyKind, NoteVerifier};
 use ledger::note::to_base64;
 use serde::Serialize;
+use voucher_node::accounts::permission::AccountRole;
+use voucher_node::clock::NodeClock;
 use voucher_node::config::Config;
 use voucher_node::keys::NodeKeys;
 
-use super::GOOD;
 use super::output::{say, say_json};
+use super::{GOOD, account};
 
 /// Longest base URL of a member, in bytes: the registrar refuses a longer one.
 const MAX_URL_BYTES: usize = 200;
@@ -32,8 +35,9 @@ Examples:
       --url http://127.0.0.1:7104 --bind 127.0.0.1:7104 --dir /srv/voucher/hospital-gulou \\
       --registrar nanjing-health --registrar-url http://127.0.0.1:7101 --registrar-vkey VKEY
 
-It makes DIR/node.toml, DIR/join.json and DIR/keys/{log,node,witness}.key, and never overwrites any of them. Keys that
-are there already are used. Keep the keys as you keep the institution's seal, and never two running copies of them.";
+It makes DIR/node.toml, DIR/join.json, DIR/accounts.json with the first account, and DIR/keys/{log,node,witness}.key, and
+never overwrites any of them. Keys and accounts that are there already are used. The first account's password is printed,
+for one sign-in, or read from --admin-password-file; it never stands on the command line. Keep the keys as you keep the institution's seal, and never two running copies of them.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
@@ -65,6 +69,12 @@ pub(super) struct InitArgs {
     /// Verification key of the registrar's log: ask the registrar on a way that nobody can tamper with
     #[arg(long, value_name = "VKEY", requires = "registrar")]
     pub registrar_vkey: Option<String>,
+    /// Name of the first account, which makes the others
+    #[arg(long, value_name = "NAME", default_value = "admin")]
+    pub admin: String,
+    /// A file with its password in the first line, or - for standard input; without it one is made up for one sign-in
+    #[arg(long, value_name = "FILE")]
+    pub admin_password_file: Option<PathBuf>,
     /// What was made, as JSON
     #[arg(long)]
     pub json: bool,
@@ -115,6 +125,11 @@ struct Made {
     keys: PathBuf,
     origin: String,
     log_vkey: String,
+    accounts: PathBuf,
+    /// The first account; none if there were accounts already.
+    administrator: Option<String>,
+    /// Its password for one sign-in, if none was given. It stands in no file.
+    one_time_password: Option<String>,
 }
 
 pub(super) fn init(args: &InitArgs) -> anyhow::Result<ExitCode> {
@@ -143,11 +158,32 @@ fn make(args: &InitArgs) -> anyhow::Result<Made> {
         let keys = NodeKeys::load_or_make(&config.store.keys)?;
         let signer = keys.log_signer(&config.origin())?;
         let join = Join::from(keys.entry(config.institution, &config.roles, &config.http.url, &config.origin()));
+        let accounts = account::open(&config)?;
+        let (mut administrator, mut one_time_password) = (None, None);
+        if accounts.all().is_empty() {
+            let (password, is_made_up) = account::password(args.admin_password_file.as_deref())?;
+            let roles = [AccountRole::Administrator];
+            let made = accounts.create(&args.admin, &roles, &password, is_made_up, NodeClock::real().now())?;
+            administrator = Some(made.name);
+            one_time_password = is_made_up.then(|| password[..].to_owned());
+        }
+        // The last thing, so that whoever tries again after a fault does not find half of it.
         write_new(&join_path, &format!("{}\n", serde_json::to_string_pretty(&join)?))?;
-        anyhow::Ok((config.origin(), signer.verifier().to_string(), config.store.keys))
+        let (origin, log_vkey) = (config.origin(), signer.verifier().to_string());
+        let file = config.accounts_file();
+        anyhow::Ok((origin, log_vkey, config.store.keys, file, administrator, one_time_password))
     };
     match rest() {
-        Ok((origin, log_vkey, keys)) => Ok(Made { config: config_path, join: join_path, keys, origin, log_vkey }),
+        Ok((origin, log_vkey, keys, accounts, administrator, one_time_password)) => Ok(Made {
+            config: config_path,
+            join: join_path,
+            keys,
+            origin,
+            log_vkey,
+            accounts,
+            administrator,
+            one_time_password,
+        }),
         Err(error) => {
             // What is half made would stand in the way of the next try. Keys stay: they are used then.
             let _ = fs::remove_file(&config_path);
@@ -264,6 +300,14 @@ acknowledge = 0
 acknowledge_wait_millis = 5000
 # Institutions whose answer, beside the registrar's, lets this node write again after a crash of the machine.
 witnesses = []
+
+[accounts]
+# A session ends after so many minutes without a request, and after so many hours in all.
+session_idle_minutes = 30
+session_hours = 12
+# What argon2id spends on one password: memory in KiB, and passes over it. Less than this is for tests alone.
+password_memory_kib = 19456
+password_passes = 2
 ",
         institution = quoted(args.institution.as_str()),
         roles = roles.join(", "),
@@ -279,16 +323,25 @@ witnesses = []
 }
 
 fn page(args: &InitArgs, made: &Made) -> String {
-    let Made { config, join, keys, origin, log_vkey } = made;
+    let Made { config, join, keys, origin, log_vkey, accounts, administrator, one_time_password } = made;
     let (config, join, keys) = (config.display(), join.display(), keys.display());
     let mut text = format!(
         "configuration  {config}\nkeys           {keys}   (back them up apart from the data; show them to nobody)\n\
-         join file      {join}\nlog            {origin}\nlog vkey       {log_vkey}\n\nNext:\n"
+         join file      {join}\nlog            {origin}\nlog vkey       {log_vkey}\naccounts       {accounts}\n",
+        accounts = accounts.display()
     );
+    text.push_str(&match (administrator, one_time_password) {
+        (None, _) => "the accounts that were there are kept\n".to_owned(),
+        (Some(name), None) => format!("first account  {name}, with the password that was given\n"),
+        (Some(name), Some(password)) => {
+            format!("first account  {name}\npassword       {password}   (for one sign-in, said this once)\n")
+        }
+    });
+    text.push_str("\nNext:\n");
     match (&args.registrar, &args.registrar_url) {
         (Some(registrar), Some(url)) => text.push_str(&format!(
-            "  1. Give the join file to the operator of {registrar}, who registers this institution:\n     \
-             curl -sS -X POST {url}/v1/issuer/members -H 'Content-Type: application/json' -H 'Operator: NAME' \\\n       \
+            "  1. Give the join file to an officer of {registrar}, who registers this institution; a second one consents:\n     \
+             curl -sS -X POST {url}/v1/issuer/members -H 'Content-Type: application/json' -H @officer.header \\\n       \
              -H 'Idempotency-Key: join-{id}' --data @{join}\n  \
              2. Start the node:  voucher-node run --config {config}\n  \
              3. See it catch up: voucher-node status --url {own}\n",
@@ -305,6 +358,7 @@ fn page(args: &InitArgs, made: &Made) -> String {
             own = args.url,
         )),
     }
+    text.push_str("  4. Sign in as the first account and make the others: docs/operating/accounts.md\n");
     text
 }
 
@@ -378,6 +432,40 @@ mod tests {
         fs::remove_file(&made.config).unwrap();
         fs::remove_file(&made.join).unwrap();
         assert_eq!(make(&args).unwrap().log_vkey, made.log_vkey);
+    }
+
+    #[test]
+    fn the_first_account_keeps_accounts_and_nothing_else() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let home = tempfile::tempdir().unwrap();
+        let args = typed(home.path(), &[]).unwrap();
+        let made = make(&args).unwrap();
+        let given = made.one_time_password.clone().unwrap();
+        assert!(page(&args, &made).contains(&given));
+        assert_eq!(fs::metadata(&made.accounts).unwrap().permissions().mode() & 0o077, 0);
+        let config = Config::load(&made.config).unwrap();
+        let accounts = account::open(&config).unwrap();
+        let now = NodeClock::real().now();
+        let (_, _, admin) = accounts.sign_in("admin", &given, None, now).unwrap();
+        assert_eq!((admin.roles, admin.one_time), (vec![AccountRole::Administrator], true));
+        drop(accounts);
+        // A configuration that was removed is made again: the accounts are kept, and no password is said.
+        fs::remove_file(&made.config).unwrap();
+        fs::remove_file(&made.join).unwrap();
+        assert_eq!(make(&args).unwrap().one_time_password, None);
+
+        // A password that is given is read from a file, and is its owner's from the start.
+        let (other, file) = (tempfile::tempdir().unwrap(), home.path().join("password"));
+        fs::write(&file, "correct horse battery\n").unwrap();
+        let given = [("--admin", "gao"), ("--admin-password-file", file.to_str().unwrap())];
+        let made = make(&typed(other.path(), &given).unwrap()).unwrap();
+        assert_eq!((made.administrator.as_deref(), made.one_time_password), (Some("gao"), None));
+        let accounts = account::open(&Config::load(&made.config).unwrap()).unwrap();
+        assert!(!accounts.sign_in("gao", "correct horse battery", None, now).unwrap().2.one_time);
+        fs::write(&file, "short\n").unwrap();
+        let third = tempfile::tempdir().unwrap();
+        assert!(make(&typed(third.path(), &given).unwrap()).unwrap_err().to_string().contains("at least 12"));
+        assert!(!third.path().join("node.toml").exists());
     }
 
     /// Every field of a table, as `section.field`.

@@ -3,6 +3,7 @@
 //! Exit codes, the same for every subcommand: [`GOOD`], [`BAD`], [`NOT_DONE`]; a ledger that may not go on ends the
 //! process with [`ledger::fail::EXIT_CODE`].
 
+mod account;
 mod import;
 mod init;
 mod node;
@@ -64,6 +65,8 @@ enum Command {
     Run(run::RunArgs),
     /// Six institutions on this machine, and a story that they live through
     Demo(DemoArgs),
+    /// The accounts of a stopped node: who may act there
+    Account(account::AccountArgs),
     /// How a running node stands, and how old its knowledge of each log is
     Status(status::StatusArgs),
     /// Check the store of a stopped node: signatures, hashes, records, and the state folded again
@@ -82,6 +85,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Init(args) => init::init(&args),
         Command::Run(args) => run::run(&args),
         Command::Demo(args) => demo::run(args),
+        Command::Account(args) => account::account(&args),
         Command::Status(args) => status::status(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::VerifyProof(args) => proof::verify_proof(&args),

@@ -11,6 +11,7 @@ use reqwest::{RequestBuilder, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use voucher_node::accounts::password::Secret;
 
 /// Longest answer that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
@@ -116,19 +117,19 @@ pub(super) struct Node {
     runtime: tokio::runtime::Runtime,
     http: reqwest::Client,
     url: String,
-    operator: Option<String>,
+    token: Option<Secret>,
 }
 
 impl Node {
-    /// A node at a base URL; `operator` is the name under which it is written to.
-    pub(super) fn at(url: &str, operator: Option<&str>) -> anyhow::Result<Self> {
+    /// A node at a base URL; `token` says who writes to it.
+    pub(super) fn at(url: &str, token: Option<Secret>) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let http = reqwest::Client::builder()
             .timeout(CALL_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
-        Ok(Self { runtime, http, url: url.trim_end_matches('/').to_owned(), operator: operator.map(str::to_owned) })
+        Ok(Self { runtime, http, url: url.trim_end_matches('/').to_owned(), token })
     }
 
     /// How it stands.
@@ -145,8 +146,8 @@ impl Node {
     /// POSTs JSON under an idempotency key, so that a repetition does nothing twice.
     pub(super) fn post(&self, path: &str, key: &str, body: &Value) -> Result<Value, CallError> {
         let mut request = self.http.post(format!("{}{path}", self.url)).header("Idempotency-Key", key).json(body);
-        if let Some(operator) = &self.operator {
-            request = request.header("Operator", operator.as_bytes());
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(&token[..]);
         }
         let answer = self.call(request)?;
         serde_json::from_slice(&answer).map_err(|error| self.unreadable(error))

@@ -9,6 +9,7 @@ use domain::time::Timestamp;
 use futures_util::StreamExt as _;
 use serde_json::Value;
 
+use super::desks::{Desks, Open};
 use super::phone::Phone;
 use super::report::Named;
 
@@ -29,7 +30,7 @@ const REST: Duration = Duration::from_millis(100);
 pub(super) enum As<'a> {
     /// Nobody in particular.
     Anyone,
-    /// A clerk, by name.
+    /// A clerk, by the name of the account.
     Operator(&'a str),
     /// A holder, who signs the request with the phone's main key.
     Holder(&'a Phone),
@@ -172,6 +173,9 @@ pub(super) struct Client {
     http: reqwest::Client,
     repeat_for: Duration,
     urls: Arc<BTreeMap<String, String>>,
+    desks: Desks,
+    /// One lock for all: who waits for it finds the session that somebody else has just opened.
+    sessions: Arc<tokio::sync::Mutex<Open>>,
 }
 
 impl Client {
@@ -180,13 +184,18 @@ impl Client {
     /// # Errors
     ///
     /// The HTTP client cannot be set up.
-    pub(super) fn new(urls: BTreeMap<String, String>, patience: Duration) -> Result<Self, reqwest::Error> {
+    pub(super) fn new(
+        urls: BTreeMap<String, String>,
+        desks: Desks,
+        patience: Duration,
+    ) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .timeout(CALL_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
-        Ok(Self { http, repeat_for: REPEAT_FOR.min(patience), urls: Arc::new(urls) })
+        let sessions = Arc::default();
+        Ok(Self { http, repeat_for: REPEAT_FOR.min(patience), urls: Arc::new(urls), desks, sessions })
     }
 
     /// The institutions, in the order of their names.
@@ -220,7 +229,7 @@ impl Client {
     pub(super) async fn try_get(&self, institution: &str, path: &str) -> Result<Answer, CallError> {
         let url = format!("{}{path}", self.url(institution)?);
         let asked = format!("GET {institution}{path}");
-        match self.send(As::Anyone, "GET", institution, path, &url, &[], "").await {
+        match self.send(As::Anyone, "GET", institution, path, &url, &[], "", None).await {
             Ok(answer) => Ok(Answer { asked, ..answer }),
             Err(error) => Err(CallError::Silent { asked, error: error.to_string() }),
         }
@@ -287,11 +296,23 @@ impl Client {
         let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         let began = Instant::now();
         loop {
-            let sent = self.send(who, method, institution, path, &url, &bytes, key).await;
+            let sent = match self.session(who, institution).await {
+                Ok(session) => {
+                    let sent = self.send(who, method, institution, path, &url, &bytes, key, session.as_deref());
+                    sent.await.map(|answer| (answer, session))
+                }
+                Err(error) => Err(error),
+            };
             let again = match &sent {
-                Ok(answer) => answer.status == 503,
+                // The clock went on, or the node was started again: the desk signs in anew.
+                Ok((answer, Some(session))) if answer.is_refused("session-over") => {
+                    self.sessions.lock().await.retain(|_, known| known != session);
+                    true
+                }
+                Ok((answer, _)) => answer.status == 503,
                 Err(_) => true,
             };
+            let sent = sent.map(|(answer, _)| answer);
             if !again || began.elapsed() > self.repeat_for {
                 return match sent {
                     Ok(answer) => Ok(Answer { asked, ..answer }),
@@ -300,6 +321,23 @@ impl Client {
             }
             tokio::time::sleep(REST).await;
         }
+    }
+
+    /// The session of a desk, opened if there is none; none for whoever needs none.
+    async fn session(&self, who: As<'_>, institution: &str) -> Result<Option<String>, reqwest::Error> {
+        let As::Operator(name) = who else { return Ok(None) };
+        let mut sessions = self.sessions.lock().await;
+        let desk = (institution.to_owned(), name.to_owned());
+        if let Some(session) = sessions.get(&desk) {
+            return Ok(Some(session.clone()));
+        }
+        let Some(url) = self.urls.get(institution) else { return Ok(None) };
+        let request = self.http.post(format!("{url}/v1/sessions")).json(&self.desks.sign_in(institution, name));
+        let answer: Value = request.send().await?.json().await?;
+        // Without one, the call itself says what is wrong.
+        let Some(session) = answer["bearer"].as_str() else { return Ok(None) };
+        sessions.insert(desk, session.to_owned());
+        Ok(Some(session.to_owned()))
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -312,6 +350,7 @@ impl Client {
         url: &str,
         bytes: &[u8],
         key: &str,
+        session: Option<&str>,
     ) -> Result<Answer, reqwest::Error> {
         let mut request = match method {
             "GET" => self.http.get(url),
@@ -324,7 +363,7 @@ impl Client {
         }
         request = match who {
             As::Anyone => request,
-            As::Operator(name) => request.header("Operator", name),
+            As::Operator(_) => session.into_iter().fold(request, |request, session| request.bearer_auth(session)),
             // Signed anew for each try: a node takes a signature once.
             As::Holder(phone) => {
                 request.header("Authorization", format!("VP1 {}", phone.wallet_token(institution, method, path, bytes)))

@@ -13,6 +13,7 @@ use domain::time::{Millis, Timestamp};
 use serde_json::{Value, json};
 
 use super::client::{As, Client};
+use super::desks::CLOCK;
 use super::federation::write_whole;
 use crate::clock::NodeClock;
 
@@ -157,7 +158,7 @@ impl FederationClock {
         write_whole(&self.file, json!({ "ahead_millis": ahead.0 }).to_string().as_bytes())?;
         let body = json!({ "ahead_millis": ahead.0 });
         let nodes: Vec<&str> = client.institutions().collect();
-        let told = nodes.iter().map(|id| client.post(As::Operator("federation-clock"), id, "/v1/clock", &body));
+        let told = nodes.iter().map(|id| client.post(As::Operator(CLOCK), id, "/v1/clock", &body));
         for answer in futures_util::future::join_all(told).await {
             answer?.good()?;
         }

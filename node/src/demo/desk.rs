@@ -1,6 +1,6 @@
 //! A desk: a clerk of one institution who calls its node.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::client::{Answer, As, CallError, Client};
 
@@ -36,6 +36,26 @@ impl Desk {
     /// As above.
     pub(super) async fn post(&self, path: &str, body: Value) -> Result<Answer, CallError> {
         self.client.post(As::Operator(&self.operator), &self.institution, path, &body).await
+    }
+
+    /// POSTs what a second person must consent to, and has that person do it: the last answer of the two.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub(super) async fn post_with(&self, second: &Self, path: &str, body: Value) -> Result<Answer, CallError> {
+        let asked = self.post(path, body).await?;
+        if asked.status == 202 { second.consent(&asked).await } else { Ok(asked) }
+    }
+
+    /// Consents to what somebody else has asked for.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub(super) async fn consent(&self, asked: &Answer) -> Result<Answer, CallError> {
+        let path = format!("/v1/approvals/{}/consent", asked.text("/approval")?);
+        self.post(&path, json!({ "request": asked.text("/request")? })).await
     }
 
     /// The same POST twice, as after a lost answer: both answers.

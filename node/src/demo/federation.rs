@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
-use super::client::{As, Client};
+use super::client::Client;
+use super::desk::Desk;
+use super::desks::{self, Desks, OFFICER, SECOND_OFFICER};
 use crate::config::{Config, Http, Registrar, Store};
 use crate::keys::NodeKeys;
 
@@ -77,6 +79,8 @@ pub(super) struct Federation {
     pub(super) dir: PathBuf,
     /// Time zone of opening hours and statistics.
     pub(super) offset: FixedOffset,
+    /// The accounts of the desks.
+    pub(super) desks: Desks,
     kept: bool,
     marker_dir: PathBuf,
     members: Vec<Member>,
@@ -117,7 +121,8 @@ impl Federation {
         let shm = Path::new("/dev/shm");
         let marker_dir = if shm.is_dir() { shm.join(format!("voucher-demo-{mark}")) } else { dir.join("boot") };
         fs::create_dir_all(&marker_dir)?;
-        let federation = Self { dir, offset, kept, marker_dir, members, ports_were_taken, _ports: ports };
+        let desks = Desks::load_or_make(&dir.join("desks.secret"))?;
+        let federation = Self { dir, offset, desks, kept, marker_dir, members, ports_were_taken, _ports: ports };
         configs.into_iter().try_for_each(|config| federation.configure(config))?;
         Ok(federation)
     }
@@ -140,12 +145,16 @@ impl Federation {
                 log_vkey: registrar.log_vkey.clone(),
                 ..config.registrar
             },
+            accounts: desks::rules(),
             ..config
         };
+        self.desks.furnish(&config)?;
         let text = toml::to_string(&config).context("node.toml")?;
         fs::write(
             home.join("node.toml"),
-            format!("# Written by the demo. Each field: docs/operating/setup.md\n\n{text}"),
+            format!(
+                "# Written by the demo. Each field: docs/operating/setup.md. The cost of passwords is for the demo alone.\n\n{text}"
+            ),
         )?;
         Ok(())
     }
@@ -179,7 +188,7 @@ impl Federation {
     /// # Errors
     ///
     /// A node does not become ready; the text has the end of what it said.
-    pub(super) async fn start(&mut self, client: &Client, ahead: Millis, operator: &str) -> anyhow::Result<usize> {
+    pub(super) async fn start(&mut self, client: &Client, ahead: Millis) -> anyhow::Result<usize> {
         let registrar = self.registrar().clone();
         self.start_one(&registrar.id, ahead).await?;
         self.ready(client, &registrar.id).await?;
@@ -188,9 +197,9 @@ impl Federation {
         for id in &others {
             self.start_one(id, ahead).await?;
         }
+        let [officer, second] = [OFFICER, SECOND_OFFICER].map(|name| Desk::new(client, &registrar.id, name));
         for member in self.members.iter().skip(1) {
-            let body = join(&member.entry);
-            let answer = client.post(As::Operator(operator), &registrar.id, "/v1/issuer/members", &body).await?;
+            let answer = officer.post_with(&second, "/v1/issuer/members", join(&member.entry)).await?;
             if answer.is_refused("member-exists") {
                 continue;
             }

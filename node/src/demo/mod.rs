@@ -6,6 +6,7 @@
 mod client;
 mod clock;
 mod desk;
+mod desks;
 mod federation;
 mod holder;
 mod people;
@@ -139,7 +140,7 @@ async fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         world.story.verdict();
         write_whole(&world.federation.dir.join(CHECKS), &serde_json::to_vec_pretty(&world.story.checks)?)?;
         if told.is_ok() && !args.once {
-            addresses(&mut world);
+            addresses(&mut world).await?;
             tokio::signal::ctrl_c().await?;
             by_hand = true;
         }
@@ -154,7 +155,7 @@ async fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
 
 fn world(federation: Federation, patience: Patience) -> anyhow::Result<World> {
     let clock = FederationClock::load(&federation.dir.join("clock.json"), federation.offset, patience.0)?;
-    let client = Client::new(federation.urls(), patience.0)?;
+    let client = Client::new(federation.urls(), federation.desks.clone(), patience.0)?;
     let first = |role| -> anyhow::Result<String> {
         Ok((*federation.playing(role).first().with_context(|| format!("nobody plays {}", role.as_str()))?).to_owned())
     };
@@ -237,7 +238,7 @@ async fn clear_up(world: &mut World) -> anyhow::Result<()> {
 async fn begin(world: &mut World) -> anyhow::Result<()> {
     let World { federation, client, clock, story, memory, .. } = world;
     story.chapter("Six institutions, six processes", clock.local(clock.now()));
-    let registered = federation.start(client, clock.ahead(), "officer-wang").await?;
+    let registered = federation.start(client, clock.ahead()).await?;
     for Institution { id, roles, url, pid, .. } in federation.institutions() {
         let roles = roles.iter().map(|r| r.as_str()).collect::<Vec<_>>().join(", ");
         story.tell(format!("{id:<18} {roles:<20} {url}   process {}", pid.unwrap_or_default()));
@@ -310,8 +311,10 @@ fn farewell(world: &mut World, args: &DemoArgs, was_told: bool) {
 }
 
 /// Says where one can go on by hand.
-fn addresses(world: &mut World) {
-    let World { federation, story, .. } = world;
+async fn addresses(world: &mut World) -> anyhow::Result<()> {
+    let World { federation, story, client, places, .. } = world;
+    let desks = federation.dir.join("desks");
+    desks::write_tokens(client, &desks, &places.issuer).await?;
     story.chapter("Go on by hand", "the nodes run until Ctrl-C");
     for Institution { id, url, .. } in federation.institutions() {
         story.tell(format!("{id:<18} {url}   {url}/docs/   {url}/v1/status"));
@@ -328,5 +331,7 @@ fn addresses(world: &mut World) {
         url("hospital-gulou"),
         url("audit-jiangsu")
     ));
+    story.tell(format!("DESKS={}", desks.display()));
     story.tell(format!("The files are in {}.", federation.dir.display()));
+    Ok(())
 }

@@ -11,6 +11,7 @@ use super::Memory;
 use super::client::{Answer, As, Client, named};
 use super::clock::FederationClock;
 use super::desk::Desk;
+use super::desks;
 use super::federation::Federation;
 use super::holder::{History, Holder, Part, Place, Voucher, place};
 use super::people::Sample;
@@ -80,13 +81,31 @@ impl World {
     /// A desk of an institution.
     #[must_use]
     pub(super) fn desk(&self, institution: &str) -> Desk {
-        Desk::new(&self.client, institution, "clerk-li")
+        Desk::new(&self.client, institution, desks::CLERK)
+    }
+
+    /// Who examines at a hospital.
+    #[must_use]
+    pub(super) fn doctor(&self, hospital: &str) -> Desk {
+        Desk::new(&self.client, hospital, desks::DOCTOR)
+    }
+
+    /// The office of a hospital.
+    #[must_use]
+    pub(super) fn office(&self, hospital: &str) -> Desk {
+        Desk::new(&self.client, hospital, desks::OFFICE)
+    }
+
+    /// The issuer's second officer.
+    #[must_use]
+    pub(super) fn second(&self) -> Desk {
+        Desk::new(&self.client, &self.places.issuer, desks::SECOND_OFFICER)
     }
 
     /// The issuer's desk.
     #[must_use]
     pub(super) fn issuer(&self) -> Desk {
-        Desk::new(&self.client, &self.places.issuer, "officer-wang")
+        Desk::new(&self.client, &self.places.issuer, desks::OFFICER)
     }
 
     /// Somebody with a part.

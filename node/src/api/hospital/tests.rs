@@ -23,9 +23,10 @@ use serde_json::{Value, json};
 use utoipa_actix_web::AppExt as _;
 use uuid::Uuid;
 
+use crate::accounts::planted;
 use crate::api;
 use crate::clock::NodeClock;
-use crate::config::{Config, Http, Peers, Registrar, Store};
+use crate::config::{AccountRules, Config, Http, Peers, Registrar, Store};
 use crate::keys::NodeKeys;
 use crate::node::Node;
 use crate::peers::client::PeerClient;
@@ -63,11 +64,13 @@ impl Everyone {
             },
             registrar: Registrar { institution: me(), url: "http://127.0.0.1:1".into(), log_vkey: String::new() },
             peers: Peers::default(),
+            accounts: AccountRules::default(),
         };
         let clock = Arc::new(NodeClock::real());
         let (writer, keys, _): (_, NodeKeys, _) = crate::server::open(&config, clock.clone()).unwrap();
         let entry = keys.entry(me(), &Role::ALL, &config.http.url, &config.origin());
-        let mut node = Node::new(config, writer, clock, keys, PeerClient::new(me()).unwrap());
+        let accounts = planted::accounts(me(), dir, writer.now());
+        let mut node = Node::new(config, writer, clock, keys, PeerClient::new(me()).unwrap(), accounts);
         crate::roles::start(&mut node);
         node.allow_writing();
         let phone = HolderKey::ed25519(&[7; 32]);
@@ -171,7 +174,7 @@ fn presentation(text: &str) -> Presentation {
 /// Who calls: the header's name and value.
 type Who = Option<(&'static str, &'static str)>;
 
-const CLERK: Who = Some(("Operator", "li"));
+const CLERK: Who = Some(planted::CLERK);
 const MODULE: Who = Some(("Institution", ME));
 
 /// The served routes, and how a request for them is finished.

@@ -1,7 +1,7 @@
 //! Claims (units B5, B6): openings from hospitals, what an operator decides, and what corrects a settlement.
 
 use actix_web::web::{Data, Path, Query};
-use actix_web::{HttpResponse, get, post};
+use actix_web::{HttpRequest, HttpResponse, get, post};
 use actors::issuer::{Command, Openings, openings};
 use domain::booking::{BookingDetails, Evidence};
 use domain::ids::{InstitutionId, VoucherId};
@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{ask, by_operator, operator_reads, second, voucher_id};
+use super::{ask, by_operator, by_two, operator_reads, voucher_id};
+use crate::accounts::permission::Permission;
 use crate::api::answer::{self, Get, Listed, Nothing, Page, Post, Receipt, RecordRef};
+use crate::api::approvals::Asked;
 use crate::api::problem::{Problem, ProblemBody};
 use crate::node::Node;
 
@@ -190,7 +192,7 @@ async fn reject(node: Data<Node>, voucher: Path<String>, post: Post<Rejection>) 
 }
 
 /// A redemption to correct.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Reversal {
     /// `issuer.uuid`.
@@ -199,28 +201,27 @@ struct Reversal {
     /// `mistake`, `disputed`, `fraud` or `cut-off`.
     #[schema(value_type = String)]
     reason: ReverseReason,
-    /// The second person's name.
-    approver: String,
     /// Whether it goes back to the issuer, and not to the holder.
     void: bool,
 }
 
 /// Correct a redemption within the correction period.
 ///
-/// `201`; `409` `approver-needed`, `correction-over`, `wrong-state`.
+/// `202` until a second person consents, then there `201`; `409` `correction-over`, `wrong-state`.
 #[utoipa::path(tag = "issuer", request_body = Reversal, responses(
-    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+    (status = 202, body = Asked), (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/issuer/reversals")]
-async fn reverse(node: Data<Node>, post: Post<Reversal>) -> Result<HttpResponse, Problem> {
-    by_operator(&node, post, |node, Reversal { voucher, reason, approver, void }| {
-        Ok(Command::Reverse { voucher, reason, approver: second(node, &approver)?, void })
+async fn reverse(node: Data<Node>, request: HttpRequest, post: Post<Reversal>) -> Result<HttpResponse, Problem> {
+    by_two(&node, &request, Permission::ReverseRedemptions, post, |reversal, approver| {
+        let Reversal { voucher, reason, void } = *reversal;
+        Ok(Command::Reverse { voucher, reason, approver, void })
     })
     .await
 }
 
 /// What a fork, a line or a superseded branch left open.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Resolution {
     /// `issuer.uuid`.
@@ -231,30 +232,28 @@ struct Resolution {
     /// Why it is voided; not needed where a branch is kept.
     #[schema(value_type = Option<String>)]
     reason: Option<VoidReason>,
-    /// The second person's name.
-    approver: String,
 }
 
 /// Decide which branch of a voucher stands.
 ///
-/// `201`; `409` `nothing-to-resolve`, `approver-needed`, `already-redeemed`, `bad-name`.
+/// `202` until a second person consents, then there `201`; `409` `nothing-to-resolve`, `already-redeemed`, `bad-name`.
 #[utoipa::path(tag = "issuer", request_body = Resolution, responses(
-    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+    (status = 202, body = Asked), (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/issuer/resolutions")]
-async fn resolve(node: Data<Node>, post: Post<Resolution>) -> Result<HttpResponse, Problem> {
-    by_operator(&node, post, |node, Resolution { voucher, keep, reason, approver }| {
+async fn resolve(node: Data<Node>, request: HttpRequest, post: Post<Resolution>) -> Result<HttpResponse, Problem> {
+    by_two(&node, &request, Permission::ResolveVouchers, post, |Resolution { voucher, keep, reason }, approver| {
         let outcome = match keep {
-            Some(name) => Outcome::Keep(name.into()),
+            Some(name) => Outcome::Keep(name.clone().into()),
             None => Outcome::Void(reason.ok_or_else(|| Problem::malformed("a reason, or a record to keep"))?),
         };
-        Ok(Command::Resolve { voucher, outcome, approver: second(node, &approver)? })
+        Ok(Command::Resolve { voucher: *voucher, outcome, approver })
     })
     .await
 }
 
 /// An honest hospital to pay.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Compensation {
     /// `issuer.uuid`.
@@ -264,21 +263,19 @@ struct Compensation {
     superseded: RecordRef,
     /// Why, in the operator's words, at most 500 bytes. Kept here and not in the ledger.
     reason: String,
-    /// The second person's name.
-    approver: String,
 }
 
 /// Pay a hospital whose use was superseded though it broke no rule. The voucher is not touched.
 ///
-/// `201`; `409` `claim-unfounded`, `already-redeemed` if it was paid before, `approver-needed`.
+/// `202` until a second person consents, then there `201`; `409` `claim-unfounded`, `already-redeemed` if it was paid before.
 #[utoipa::path(tag = "issuer", request_body = Compensation, responses(
-    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+    (status = 202, body = Asked), (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/issuer/compensations")]
-async fn compensate(node: Data<Node>, post: Post<Compensation>) -> Result<HttpResponse, Problem> {
-    by_operator(&node, post, |node, Compensation { voucher, superseded, reason, approver }| {
-        let approver = second(node, &approver)?;
-        Ok(Command::Compensate { voucher, superseded: superseded.into(), reason, approver })
+async fn compensate(node: Data<Node>, request: HttpRequest, post: Post<Compensation>) -> Result<HttpResponse, Problem> {
+    by_two(&node, &request, Permission::Compensate, post, |Compensation { voucher, superseded, reason }, approver| {
+        let (superseded, reason) = (superseded.clone().into(), reason.clone());
+        Ok(Command::Compensate { voucher: *voucher, superseded, reason, approver })
     })
     .await
 }

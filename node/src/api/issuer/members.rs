@@ -1,19 +1,21 @@
 //! Membership (unit B1): registering institutions, how they stand, their keys, lines and the federation's numbers.
 
 use actix_web::web::{Data, Path};
-use actix_web::{HttpResponse, post};
+use actix_web::{HttpRequest, HttpResponse, post};
 use actors::issuer::{Command, Standing};
 use actors::replica::signature_of;
 use domain::ids::{Digest, InstitutionId};
 use domain::member::{MemberEntry, Parameters, Purpose, Role};
 use domain::reasons::Reason;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{by_operator, bytes, parsed, second};
+use super::{by_two, bytes, parsed};
+use crate::accounts::permission::Permission;
 use crate::api::answer::Nothing;
 use crate::api::answer::{Post, Receipt};
+use crate::api::approvals::Asked;
 use crate::api::problem::{Problem, ProblemBody};
 use crate::node::Node;
 
@@ -32,7 +34,7 @@ pub(super) fn configure(config: &mut ServiceConfig<'_>) {
 }
 
 /// One text for each of the three keys, base64.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Three {
     /// Signs checkpoints.
@@ -50,7 +52,7 @@ impl Three {
 }
 
 /// A join file, as `voucher-node init` makes it.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Join {
     /// 1 to 24 characters of a-z, 0-9, `-`.
@@ -71,23 +73,24 @@ struct Join {
 
 /// Register an institution from its join file.
 ///
-/// `201`; `409` `member-exists`, `key-registered`, `key-unfit`.
+/// `202` until a second person consents, then there `201`; `409` `member-exists`, `key-registered`, `key-unfit`.
 #[utoipa::path(tag = "issuer", request_body = Join, responses(
-    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+    (status = 202, body = Asked), (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/issuer/members")]
-async fn register(node: Data<Node>, post: Post<Join>) -> Result<HttpResponse, Problem> {
-    by_operator(&node, post, |_, join| {
+async fn register(node: Data<Node>, request: HttpRequest, post: Post<Join>) -> Result<HttpResponse, Problem> {
+    by_two(&node, &request, Permission::ManageMembers, post, |join, _| {
         let keys = join.keys.read("a key")?;
         let proofs = join.proofs.read::<64>("a proof")?.map(|proof| signature_of(&proof));
         let Join { institution, roles, url, origin, .. } = join;
+        let (institution, roles, url, origin) = (*institution, roles.clone(), url.clone(), origin.clone());
         Ok(Command::RegisterMember(Box::new(MemberEntry { institution, roles, url, origin, keys, proofs })))
     })
     .await
 }
 
 /// Roles and URL of a member.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Change {
     /// In order, each once.
@@ -99,22 +102,26 @@ struct Change {
 
 /// Give a member other roles or another URL.
 #[utoipa::path(tag = "issuer", params(("id" = String, Path)), request_body = Change, responses(
-    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+    (status = 202, body = Asked), (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/issuer/members/{id}/changes")]
-async fn change(node: Data<Node>, id: Path<String>, post: Post<Change>) -> Result<HttpResponse, Problem> {
-    by_operator(&node, post, |_, Change { roles, url }| {
-        Ok(Command::ChangeMember { institution: parsed("a member's id", &id)?, roles, url })
+async fn change(
+    node: Data<Node>,
+    request: HttpRequest,
+    id: Path<String>,
+    post: Post<Change>,
+) -> Result<HttpResponse, Problem> {
+    by_two(&node, &request, Permission::ManageMembers, post, move |Change { roles, url }, _| {
+        let (institution, roles, url) = (parsed("a member's id", &id)?, roles.clone(), url.clone());
+        Ok(Command::ChangeMember { institution, roles, url })
     })
     .await
 }
 
-/// From where on a member stands otherwise, and who approves.
-#[derive(Debug, Deserialize, ToSchema)]
+/// From where on a member stands otherwise.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Line {
-    /// The second person's name.
-    approver: String,
     /// The index in the member's log from which it holds; the size known here if it is absent.
     from: Option<u64>,
     /// A key was stolen: `from` may lie below the size known here.
@@ -122,45 +129,66 @@ struct Line {
     key_stolen: bool,
 }
 
-async fn stand(node: &Node, id: &str, post: Post<Line>, standing: Standing) -> Result<HttpResponse, Problem> {
-    by_operator(node, post, |node, Line { approver, from, key_stolen }| {
-        let institution = parsed("a member's id", id)?;
-        Ok(Command::Stand { institution, standing, from, key_stolen, approver: second(node, &approver)? })
+async fn stand(
+    node: &Node,
+    request: &HttpRequest,
+    id: Path<String>,
+    post: Post<Line>,
+    standing: Standing,
+) -> Result<HttpResponse, Problem> {
+    by_two(node, request, Permission::ManageMembers, post, move |line, approver| {
+        let (institution, Line { from, key_stolen }) = (parsed("a member's id", &id)?, *line);
+        Ok(Command::Stand { institution, standing, from, key_stolen, approver })
     })
     .await
 }
 
 /// Suspend a member: what it writes does not count until it is restored.
 ///
-/// `201`; `409` `approver-needed`, `member-unknown`, `wrong-state`, `bad-window`; `403` for the registrar itself.
+/// `202` until a second person consents, then there `201`; `409` `member-unknown`, `wrong-state`, `bad-window`; `403` for the registrar itself.
 #[utoipa::path(tag = "issuer", params(("id" = String, Path)), request_body = Line, responses(
-    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+    (status = 202, body = Asked), (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/issuer/members/{id}/suspension")]
-async fn suspend(node: Data<Node>, id: Path<String>, post: Post<Line>) -> Result<HttpResponse, Problem> {
-    stand(&node, &id, post, Standing::Suspended).await
+async fn suspend(
+    node: Data<Node>,
+    request: HttpRequest,
+    id: Path<String>,
+    post: Post<Line>,
+) -> Result<HttpResponse, Problem> {
+    stand(&node, &request, id, post, Standing::Suspended).await
 }
 
 /// Restore a suspended member.
 #[utoipa::path(tag = "issuer", params(("id" = String, Path)), request_body = Line, responses(
-    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+    (status = 202, body = Asked), (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/issuer/members/{id}/restoration")]
-async fn restore(node: Data<Node>, id: Path<String>, post: Post<Line>) -> Result<HttpResponse, Problem> {
-    stand(&node, &id, post, Standing::Restored).await
+async fn restore(
+    node: Data<Node>,
+    request: HttpRequest,
+    id: Path<String>,
+    post: Post<Line>,
+) -> Result<HttpResponse, Problem> {
+    stand(&node, &request, id, post, Standing::Restored).await
 }
 
 /// Revoke a member for good.
 #[utoipa::path(tag = "issuer", params(("id" = String, Path)), request_body = Line, responses(
-    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+    (status = 202, body = Asked), (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/issuer/members/{id}/revocation")]
-async fn revoke(node: Data<Node>, id: Path<String>, post: Post<Line>) -> Result<HttpResponse, Problem> {
-    stand(&node, &id, post, Standing::Revoked).await
+async fn revoke(
+    node: Data<Node>,
+    request: HttpRequest,
+    id: Path<String>,
+    post: Post<Line>,
+) -> Result<HttpResponse, Problem> {
+    stand(&node, &request, id, post, Standing::Revoked).await
 }
 
 /// Up to where a log counts.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Freeze {
     /// What it holds up to this size counts.
@@ -168,20 +196,24 @@ struct Freeze {
     /// The root at that size, hexadecimal.
     #[schema(value_type = String)]
     root: Digest,
-    /// The second person's name.
-    approver: String,
 }
 
 /// Draw the line for a log that has shown two histories.
 #[utoipa::path(tag = "issuer", params(("id" = String, Path)), request_body = Freeze, responses(
-    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+    (status = 202, body = Asked), (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/issuer/members/{id}/freeze")]
-async fn freeze(node: Data<Node>, id: Path<String>, post: Post<Freeze>) -> Result<HttpResponse, Problem> {
-    by_operator(&node, post, |node, Freeze { size, root, approver }| {
-        let institution = parsed("a member's id", &id)?;
-        must_be_root(node, institution, size, root)?;
-        Ok(Command::Freeze { institution, size, root, approver: second(node, &approver)? })
+async fn freeze(
+    node: Data<Node>,
+    request: HttpRequest,
+    id: Path<String>,
+    post: Post<Freeze>,
+) -> Result<HttpResponse, Problem> {
+    let held = node.clone();
+    by_two(&node, &request, Permission::ManageMembers, post, move |freeze, approver| {
+        let (institution, Freeze { size, root }) = (parsed("a member's id", &id)?, *freeze);
+        must_be_root(&held, institution, size, root)?;
+        Ok(Command::Freeze { institution, size, root, approver })
     })
     .await
 }
@@ -199,7 +231,7 @@ fn must_be_root(node: &Node, institution: InstitutionId, size: u64, root: Digest
 }
 
 /// Where a log ends and which one goes on.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct LogSuccession {
     /// What the old log holds up to this size counts.
@@ -210,59 +242,62 @@ struct LogSuccession {
     /// The member whose log goes on; it plays all roles of the other.
     #[schema(value_type = String)]
     successor: InstitutionId,
-    /// The second person's name.
-    approver: String,
 }
 
 /// Let another log go on where a member's has ended: what that member held passes to it.
 ///
-/// `201`; `409` `approver-needed`, `member-unknown`, `wrong-role`, `wrong-state`, `bad-window`, `bad-name`; `403` for the
+/// `202` until a second person consents, then there `201`; `409` `member-unknown`, `wrong-role`, `wrong-state`, `bad-window`, `bad-name`; `403` for the
 /// registrar itself.
 #[utoipa::path(tag = "issuer", params(("id" = String, Path)), request_body = LogSuccession, responses(
-    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+    (status = 202, body = Asked), (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/issuer/members/{id}/log-succession")]
-async fn succeed_log(node: Data<Node>, id: Path<String>, post: Post<LogSuccession>) -> Result<HttpResponse, Problem> {
-    by_operator(&node, post, |node, LogSuccession { size, root, successor, approver }| {
-        let institution = parsed("a member's id", &id)?;
-        must_be_root(node, institution, size, root)?;
-        Ok(Command::SucceedLog { institution, size, root, successor, approver: second(node, &approver)? })
+async fn succeed_log(
+    node: Data<Node>,
+    request: HttpRequest,
+    id: Path<String>,
+    post: Post<LogSuccession>,
+) -> Result<HttpResponse, Problem> {
+    let held = node.clone();
+    by_two(&node, &request, Permission::ManageMembers, post, move |succession, approver| {
+        let (institution, LogSuccession { size, root, successor }) = (parsed("a member's id", &id)?, *succession);
+        must_be_root(&held, institution, size, root)?;
+        Ok(Command::SucceedLog { institution, size, root, successor, approver })
     })
     .await
 }
 
 /// Which issuer goes on.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct IssuerSuccession {
     /// The issuer that goes on.
     #[schema(value_type = String)]
     successor: InstitutionId,
-    /// The second person's name.
-    approver: String,
 }
 
 /// Let another issuer go on with the vouchers of one that is gone.
 ///
-/// `201`; `409` `approver-needed`, `member-unknown`, `wrong-role`, `wrong-state`; `403` for the registrar itself.
+/// `202` until a second person consents, then there `201`; `409` `member-unknown`, `wrong-role`, `wrong-state`; `403` for the registrar itself.
 #[utoipa::path(tag = "issuer", params(("id" = String, Path)), request_body = IssuerSuccession, responses(
-    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+    (status = 202, body = Asked), (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/issuer/members/{id}/issuer-succession")]
 async fn succeed_issuer(
     node: Data<Node>,
+    request: HttpRequest,
     id: Path<String>,
     post: Post<IssuerSuccession>,
 ) -> Result<HttpResponse, Problem> {
-    by_operator(&node, post, |node, IssuerSuccession { successor, approver }| {
-        let issuer = parsed("a member's id", &id)?;
-        Ok(Command::SucceedIssuer { issuer, successor, approver: second(node, &approver)? })
+    by_two(&node, &request, Permission::ManageMembers, post, move |succession, approver| {
+        let (issuer, successor) = (parsed("a member's id", &id)?, succession.successor);
+        Ok(Command::SucceedIssuer { issuer, successor, approver })
     })
     .await
 }
 
 /// Another key for a member.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Rotation {
     /// `log`, `node` or `witness`.
@@ -274,19 +309,22 @@ struct Rotation {
     proof: String,
     /// The old key's signature over the same message and the new key, 64 bytes in base64; absent after loss or theft.
     by_old: Option<String>,
-    /// The second person's name.
-    approver: String,
 }
 
 /// Replace one of a member's keys.
 ///
-/// `201`; `409` `key-unfit`, `key-registered`, `approver-needed`.
+/// `202` until a second person consents, then there `201`; `409` `key-unfit`, `key-registered`.
 #[utoipa::path(tag = "issuer", params(("id" = String, Path)), request_body = Rotation, responses(
-    (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
+    (status = 202, body = Asked), (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/issuer/members/{id}/key")]
-async fn rotate(node: Data<Node>, id: Path<String>, post: Post<Rotation>) -> Result<HttpResponse, Problem> {
-    by_operator(&node, post, |node, rotation| {
+async fn rotate(
+    node: Data<Node>,
+    request: HttpRequest,
+    id: Path<String>,
+    post: Post<Rotation>,
+) -> Result<HttpResponse, Problem> {
+    by_two(&node, &request, Permission::ChangeKeys, post, move |rotation, approver| {
         let by_old = rotation.by_old.as_deref().map(|text| bytes("by_old", text)).transpose()?;
         Ok(Command::RotateKey {
             institution: parsed("a member's id", &id)?,
@@ -294,7 +332,7 @@ async fn rotate(node: Data<Node>, id: Path<String>, post: Post<Rotation>) -> Res
             key: bytes("key", &rotation.key)?,
             proof: Box::new(signature_of(&bytes("proof", &rotation.proof)?)),
             by_old: by_old.map(|signature| Box::new(signature_of(&signature))),
-            approver: second(node, &rotation.approver)?,
+            approver,
         })
     })
     .await
@@ -302,11 +340,12 @@ async fn rotate(node: Data<Node>, id: Path<String>, post: Post<Rotation>) -> Res
 
 /// Publish the federation's numbers, in milliseconds.
 ///
-/// `201`; `400` outside ten years, or for a record format that this node cannot read.
+/// `202` until a second person consents, then there `201`; `400` outside ten years, or for a record format that this node cannot read.
 #[utoipa::path(tag = "issuer", request_body = Object, responses(
-    (status = 201, body = Receipt<Nothing>), (status = 400, body = ProblemBody),
+    (status = 202, body = Asked), (status = 201, body = Receipt<Nothing>), (status = 400, body = ProblemBody),
 ))]
 #[post("/v1/issuer/parameters")]
-async fn parameters(node: Data<Node>, post: Post<Parameters>) -> Result<HttpResponse, Problem> {
-    by_operator(&node, post, |_, parameters| Ok(Command::SetParameters(parameters))).await
+async fn parameters(node: Data<Node>, request: HttpRequest, post: Post<Parameters>) -> Result<HttpResponse, Problem> {
+    by_two(&node, &request, Permission::SetParameters, post, |parameters, _| Ok(Command::SetParameters(*parameters)))
+        .await
 }

@@ -12,14 +12,17 @@ mod tests;
 
 pub use statistics::publish_periodically;
 
-use actix_web::HttpResponse;
+use actix_web::{HttpRequest, HttpResponse};
 use actors::issuer::{Answer, By, Command, Issuer};
 use domain::ids::{Operator, VoucherId};
+use serde::Serialize;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::answer::{self, Get, Post};
-use super::caller::{Caller, MAX_OPERATOR_BYTES, pseudonym};
+use super::approvals;
+use super::caller::Caller;
 use super::problem::Problem;
+use crate::accounts::permission::Permission;
 use crate::node::Node;
 
 /// Registers the routes.
@@ -78,12 +81,26 @@ fn operator_reads(node: &Node, get: &Get) -> Result<(), Problem> {
     allowed.map_err(|problem| problem.language(get.language))
 }
 
-/// The second person's pseudonym, from the name given.
-fn second(node: &Node, name: &str) -> Result<Operator, Problem> {
-    if name.is_empty() || name.len() > MAX_OPERATOR_BYTES {
-        return Err(Problem::malformed("approver has 1 to 64 characters"));
-    }
-    Ok(pseudonym(node.config.institution, name))
+/// A request of an operator that a second one must consent to: `202`, and it is done when that one has.
+async fn by_two<T: Serialize + Send + Sync + 'static>(
+    node: &Node,
+    request: &HttpRequest,
+    permission: Permission,
+    post: Post<T>,
+    make: impl Fn(&T, Operator) -> Result<Command, Problem> + Send + Sync + 'static,
+) -> Result<HttpResponse, Problem> {
+    let language = post.language;
+    let asked = async {
+        node.role::<Issuer>()?;
+        let Post { caller, idempotency, body, language } = post;
+        let first = caller.must_be_operator()?;
+        // What cannot be made is refused now, and not after somebody has consented.
+        let shown = serde_json::to_value(&body).map_err(Problem::malformed)?;
+        make(&body, first)?;
+        let post = Post { caller, idempotency, body: (), language };
+        approvals::ask(node, request, permission, &post, shown, move |second| make(&body, second)).await
+    };
+    asked.await.map_err(|problem: Problem| problem.language(language))
 }
 
 fn voucher_id(text: &str) -> Result<VoucherId, Problem> {

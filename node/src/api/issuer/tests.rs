@@ -17,9 +17,10 @@ use sha2::Digest as _;
 use std::sync::Arc;
 use utoipa_actix_web::AppExt as _;
 
+use crate::accounts::planted;
 use crate::api;
 use crate::clock::NodeClock;
-use crate::config::{Config, Http, Peers, Registrar, Store};
+use crate::config::{AccountRules, Config, Http, Peers, Registrar, Store};
 use crate::keys::NodeKeys;
 use crate::node::Node;
 use crate::peers::client::PeerClient;
@@ -43,12 +44,14 @@ fn node(dir: &std::path::Path) -> Data<Node> {
         },
         registrar: Registrar { institution, url: "http://127.0.0.1:1".into(), log_vkey: String::new() },
         peers: Peers::default(),
+        accounts: AccountRules::default(),
     };
     let clock = Arc::new(NodeClock::real());
     let (writer, keys, _) = crate::server::open(&config, clock.clone()).unwrap();
     let entry = keys.entry(institution, &config.roles, &config.http.url, &config.origin());
     let client = PeerClient::new(institution).unwrap();
-    let mut node = Node::new(config, writer, clock, keys, client);
+    let accounts = planted::accounts(institution, dir, writer.now());
+    let mut node = Node::new(config, writer, clock, keys, client, accounts);
     crate::roles::start(&mut node);
     node.allow_writing();
     let registered = RegistrarEvent::MemberRegistered(entry);
@@ -59,7 +62,8 @@ fn node(dir: &std::path::Path) -> Data<Node> {
 /// Who calls: the header's name and value.
 type Who = (&'static str, &'static str);
 
-const CLERK: Who = ("Operator", "li");
+const CLERK: Who = planted::CLERK;
+const SECOND: Who = planted::SECOND;
 const XUANWU: Who = ("Institution", "xuanwu");
 
 /// The served routes, and how a request for them is finished.
@@ -89,6 +93,22 @@ impl<R, S: Service<R, Response = ServiceResponse, Error = Error>> Caller<S, R> {
         let (status, answer) = self.post(CLERK, path, &uuid::Uuid::new_v4().to_string(), body).await;
         assert_eq!(status, 201, "{path}: {answer}");
         answer
+    }
+
+    /// One asks, the other consents: the receipt.
+    async fn by_two(&self, path: &str, body: Value) -> Value {
+        let (status, asked) = self.post(CLERK, path, &uuid::Uuid::new_v4().to_string(), body).await;
+        assert_eq!(status, 202, "{path}: {asked}");
+        let (status, done) = self.consent(SECOND, &asked).await;
+        assert_eq!(status, 201, "{path}: {done}");
+        done
+    }
+
+    async fn consent(&self, who: Who, asked: &Value) -> (u16, Value) {
+        let path = format!("/v1/approvals/{}/consent", asked["approval"].as_str().unwrap());
+        let request = TestRequest::default().method(Method::POST).uri(&path).insert_header(who);
+        let (status, bytes) = self.send(request.set_json(json!({ "request": asked["request"] }))).await;
+        (status, serde_json::from_slice(&bytes).unwrap())
     }
 
     async fn refused(&self, who: Who, path: &str, body: Value) -> (u16, String) {
@@ -143,7 +163,7 @@ async fn an_authority_founds_a_federation_and_fills_it() {
     let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
     let node = node(dir.path());
     let http = serve!(node);
-    http.good("members", join(dir.path(), "xuanwu", &[Role::Community, Role::Voucher])).await;
+    http.by_two("members", join(dir.path(), "xuanwu", &[Role::Community, Role::Voucher])).await;
     http.good("programmes", programme()).await;
 
     // A person, from the community's desk; the same request is answered the same.
@@ -183,7 +203,7 @@ async fn an_authority_founds_a_federation_and_fills_it() {
     assert_eq!((count(&page), count(&rest), &rest["next"]), (200, 100, &Value::Null));
 
     let voucher = page["items"][0]["voucher"].as_str().unwrap();
-    let voided = http.good("voids", json!({"voucher": voucher, "reason": "mistake"})).await;
+    let voided = http.by_two("voids", json!({"voucher": voucher, "reason": "mistake"})).await;
     assert_eq!((&voided["result"]["voided"], &voided["voucher"]), (&json!(true), &json!(voucher)));
 
     // Figures: now, published, and the published table by its digest.
@@ -215,7 +235,7 @@ async fn who_may_not_is_told_so() {
     let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
     let node = node(dir.path());
     let http = serve!(node);
-    http.good("members", join(dir.path(), "xuanwu", &[Role::Community, Role::Voucher])).await;
+    http.by_two("members", join(dir.path(), "xuanwu", &[Role::Community, Role::Voucher])).await;
     http.good("programmes", programme()).await;
     let now = node.writer.now().secs();
     let with = |change: fn(&mut Value)| {
@@ -224,7 +244,7 @@ async fn who_may_not_is_told_so() {
         person
     };
     let generate = json!({"programme": "ecg", "count": 1});
-    let suspend = |approver: &str| json!({"approver": approver});
+    let suspend = json!({});
     let table = [
         (XUANWU, "vouchers", generate.clone(), 403, "forbidden"),
         (("Accept", "*/*"), "vouchers", generate, 401, "unauthenticated"),
@@ -238,10 +258,9 @@ async fn who_may_not_is_told_so() {
         (XUANWU, "holders", with(|p| p["born"] = json!("1949-12-30")), 409, "document-invalid"),
         (XUANWU, "holders", with(|p| p["enrolment_keys"] = json!({"ecg": "ed25519:AA=="})), 409, "key-unfit"),
         (XUANWU, "holders", with(|p| p["enrolment_ids"] = json!({})), 400, "malformed"),
-        (CLERK, "members/xuanwu/suspension", suspend("li"), 409, "approver-needed"),
-        (CLERK, "members/xuanwu/suspension", suspend(""), 400, "malformed"),
-        (CLERK, "members/Nobody/suspension", suspend("wang"), 400, "malformed"),
-        (CLERK, "members/health/revocation", suspend("wang"), 403, "forbidden"),
+        (CLERK, "members/xuanwu/suspension", json!({"approver": "wang"}), 400, "malformed"),
+        (CLERK, "members/Nobody/suspension", suspend.clone(), 400, "malformed"),
+        (planted::POWERLESS, "members/xuanwu/suspension", suspend.clone(), 403, "forbidden"),
         (CLERK, "voids", json!({"voucher": "health.x", "reason": "mistake"}), 400, "malformed"),
         (CLERK, "claims/health.x/settlement", json!({}), 400, "malformed"),
         (CLERK, "statistics/publications", json!({"from": "2026-01-02", "until": "2026-01-01"}), 400, "malformed"),
@@ -252,6 +271,64 @@ async fn who_may_not_is_told_so() {
     }
     let unknown = "claims/health.6f0b6a6e-5a0e-4f6c-9b7e-0c1d2e3f4a5b/settlement";
     assert_eq!(http.refused(CLERK, unknown, json!({})).await, (404, "not-found".into()));
-    http.good("members/xuanwu/suspension", suspend("wang")).await;
+    let (_, asked) = http.post(CLERK, "members/health/revocation", "self", suspend.clone()).await;
+    let (status, refused) = http.consent(SECOND, &asked).await;
+    assert_eq!((status, &refused["code"]), (403, &json!("forbidden")), "the registrar itself: {refused}");
+    http.by_two("members/xuanwu/suspension", suspend).await;
     assert_eq!(http.refused(XUANWU, "holders", with(|_| {})).await, (409, "not-in-good-standing".into()));
+}
+
+#[actix_web::test]
+async fn two_persons_void_and_the_record_is_written_once() {
+    let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
+    let node = node(dir.path());
+    let http = serve!(node);
+    http.good("programmes", programme()).await;
+    let made = http.good("vouchers", json!({"programme": "ecg", "count": 1})).await;
+    let index = made["result"]["first"].as_u64().unwrap();
+    let (_, page) = http.get(CLERK, "vouchers?stage=generated").await;
+    let body = json!({"voucher": page["items"][0]["voucher"], "reason": "mistake"});
+
+    let (status, asked) = http.post(CLERK, "voids", "v", body.clone()).await;
+    assert_eq!(status, 202, "{asked}");
+    let (_, same) = http.post(CLERK, "voids", "v", body.clone()).await;
+    assert_eq!(same, asked, "asked again under the same key, it waits once");
+    let (status, other) =
+        http.post(CLERK, "voids", "v", json!({"voucher": body["voucher"], "reason": "holder-died"})).await;
+    assert_eq!((status, &other["code"]), (422, &json!("idempotency-key-reused")));
+    let (_, page) = http.get(CLERK, "vouchers?stage=generated").await;
+    assert_eq!(page["items"].as_array().map(Vec::len), Some(1), "nothing is done yet");
+
+    let mut another = asked.clone();
+    another["request"] = json!("00".repeat(32));
+    let table = [
+        (CLERK, &asked, 409, "approver-needed"),
+        (planted::POWERLESS, &asked, 403, "forbidden"),
+        (XUANWU, &asked, 403, "forbidden"),
+        (("Accept", "*/*"), &asked, 401, "unauthenticated"),
+        (SECOND, &another, 404, "not-found"),
+    ];
+    for (who, asked, status, code) in table {
+        let (got, answer) = http.consent(who, asked).await;
+        assert_eq!((got, &answer["code"]), (status, &json!(code)), "{who:?}");
+    }
+    // A token is a machine, and a machine consents to nothing.
+    let wang = node.accounts.named("wang").unwrap().id;
+    let now = node.writer.now();
+    let scope = [crate::accounts::permission::Permission::VoidVouchers];
+    let (token, _) =
+        node.accounts.issue_token(wang, "machine", &scope, now + domain::time::Millis::days(1), now).unwrap();
+    let token: &'static str = format!("Bearer {token}").leak();
+    assert_eq!(http.consent(("Authorization", token), &asked).await.1["code"], json!("person-needed"));
+
+    let (status, done) = http.consent(SECOND, &asked).await;
+    assert_eq!((status, &done["result"]["voided"], &done["repeated"]), (201, &json!(true), &json!(false)), "{done}");
+    let (status, again) = http.consent(SECOND, &asked).await;
+    assert_eq!((status, &again["repeated"], &again["records"]), (201, &json!(true), &done["records"]));
+    let (status, first) = http.post(CLERK, "voids", "v", body).await;
+    assert_eq!((status, &first["records"]), (201, &done["records"]), "who asked gets the receipt");
+    let li = node.accounts.pseudonym(node.accounts.named("li").unwrap().id);
+    let bytes = node.writer.ledger().entry("test/health", index + 1).unwrap();
+    let record: domain::record::Record = ledger::record::decode_record(&bytes).unwrap();
+    assert_eq!(record.operator, Some(li));
 }

@@ -1,7 +1,7 @@
 //! Vouchers (units B2, B3, B4): generated and sent in bulk, voided, taken back; and lists of them.
 
 use actix_web::web::{Data, Query};
-use actix_web::{HttpResponse, get, post};
+use actix_web::{HttpRequest, HttpResponse, get, post};
 use actors::issuer::{Command, Issuer, MAX_CHUNK, batch_ids};
 use actors::replica::{VoucherDoc, Work};
 use actors::role::Ask;
@@ -16,8 +16,10 @@ use sha2::Digest as _;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{by_operator, operator_reads, voucher_id};
+use super::{by_operator, by_two, operator_reads, voucher_id};
+use crate::accounts::permission::Permission;
 use crate::api::answer::{self, Get, Listed, Nothing, Page, Post, Receipt, RecordRef};
+use crate::api::approvals::Asked;
 use crate::api::problem::{Problem, ProblemBody};
 use crate::node::Node;
 
@@ -281,7 +283,7 @@ async fn list(node: Data<Node>, which: Query<Which>, get: Get) -> Result<HttpRes
 }
 
 /// A voucher to void.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Void {
     /// `issuer.uuid`.
@@ -301,13 +303,18 @@ struct Voided {
 
 /// Void a voucher. What somebody else holds is asked back first.
 ///
-/// `201` with `voided` true, or false while its custodian is asked; `409` `voided`, `already-redeemed`, `void-requested`.
+/// `202` until a second person consents, then there `201` with `voided` true, or false while its custodian is asked; `409` `voided`, `already-redeemed`, `void-requested`.
 #[utoipa::path(tag = "issuer", request_body = Void, responses(
-    (status = 201, body = Receipt<Voided>), (status = 409, body = ProblemBody), (status = 404, body = ProblemBody),
+    (status = 202, body = Asked), (status = 201, body = Receipt<Voided>), (status = 409, body = ProblemBody),
+    (status = 404, body = ProblemBody),
 ))]
 #[post("/v1/issuer/voids")]
-async fn void(node: Data<Node>, post: Post<Void>) -> Result<HttpResponse, Problem> {
-    by_operator(&node, post, |_, Void { voucher, reason }| Ok(Command::Void { voucher, reason })).await
+async fn void(node: Data<Node>, request: HttpRequest, post: Post<Void>) -> Result<HttpResponse, Problem> {
+    by_two(&node, &request, Permission::VoidVouchers, post, |void, _| {
+        let Void { voucher, reason } = *void;
+        Ok(Command::Void { voucher, reason })
+    })
+    .await
 }
 
 /// One voucher.

@@ -7,7 +7,7 @@ mod slots;
 mod view;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use slots::{Wanted, slot_of};
 

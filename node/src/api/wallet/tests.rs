@@ -15,14 +15,15 @@ use domain::record::Body;
 use serde_json::{Value, json};
 use utoipa_actix_web::AppExt as _;
 
+use crate::accounts::planted;
 use crate::api;
 use crate::clock::NodeClock;
-use crate::config::{Config, Http, Peers, Registrar, Store};
+use crate::config::{AccountRules, Config, Http, Peers, Registrar, Store};
 use crate::node::Node;
 use crate::peers::client::PeerClient;
 
 /// A node of an institution that is alone; nobody serves its registrar's URL.
-fn node(dir: &std::path::Path, roles: &[Role]) -> Data<Node> {
+pub(crate) fn node(dir: &std::path::Path, roles: &[Role]) -> Data<Node> {
     let institution = "xuanwu".parse().unwrap();
     let nobody = "http://127.0.0.1:1".to_owned();
     let config = Config {
@@ -41,12 +42,14 @@ fn node(dir: &std::path::Path, roles: &[Role]) -> Data<Node> {
         },
         registrar: Registrar { institution, url: nobody, log_vkey: String::new() },
         peers: Peers::default(),
+        accounts: AccountRules::default(),
     };
     let clock = Arc::new(NodeClock::real());
     let (writer, keys, _) = crate::server::open(&config, clock.clone()).unwrap();
     let entry = keys.entry(institution, &config.roles, &config.http.url, &config.origin());
     let client = PeerClient::new(institution).unwrap();
-    let mut node = Node::new(config, writer, clock, keys, client);
+    let accounts = planted::accounts(institution, dir, writer.now());
+    let mut node = Node::new(config, writer, clock, keys, client, accounts);
     crate::roles::start(&mut node);
     node.allow_writing();
     let registered = RegistrarEvent::MemberRegistered(entry);
@@ -106,7 +109,7 @@ async fn each_route_answers_only_whom_it_is_for() {
     let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
     let node = node(dir.path(), &[Role::Issuer, Role::Community, Role::Voucher]);
     let app = serve!(node);
-    let clerk = Some(("Operator", "li"));
+    let clerk = Some(planted::CLERK);
     let peer = Some(("Institution", "xuanwu"));
     let nobody = None::<(&str, &str)>;
     let voucher = "xuanwu.6f0b6a6e-5a0e-4f6c-9b7e-0c1d2e3f4a5b";
@@ -137,7 +140,8 @@ async fn each_route_answers_only_whom_it_is_for() {
         ("GET", "/v1/wallet", nobody, json!(null), 401, "unauthenticated"),
         ("GET", "/v1/wallet", clerk, json!(null), 401, "unauthenticated"),
         ("POST", "/v1/wallet/checks", peer, about.clone(), 401, "unauthenticated"),
-        ("POST", "/v1/voucher/holders", clerk, json!({}), 400, "malformed"),
+        ("POST", "/v1/voucher/holders", clerk, json!({}), 403, "forbidden"),
+        ("POST", "/v1/voucher/holders", peer, json!({}), 400, "malformed"),
         (
             "POST",
             "/v1/voucher/results",
@@ -182,7 +186,7 @@ async fn a_phone_announces_itself_and_opens_no_wallet_that_is_not_its_own() {
         "sex": "F", "phone": null, "class": "elderly", "voucher_module": null, "qr": phone.register(now),
     });
     let complete = format!("{path}/{thumbprint}/completion");
-    let clerk = Some(("Operator", "li"));
+    let clerk = Some(planted::CLERK);
     let (status, answer) = ask!(app, Method::POST, &complete, clerk, serde_json::to_vec(&form).unwrap());
     assert_eq!((status, &answer["code"]), (409, &json!("not-entitled")), "no programme is published: {answer}");
     let unknown = format!("{path}/{}/completion", "00".repeat(32));
@@ -200,7 +204,7 @@ async fn a_node_without_the_role_says_so() {
     let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
     let node = node(dir.path(), &[Role::Issuer]);
     let app = serve!(node);
-    let clerk = Some(("Operator", "li"));
+    let clerk = Some(planted::CLERK);
     for path in ["/v1/community/stock", "/v1/community/cards/490314286148", "/v1/wallet", "/v1/wallet/notices"] {
         let (status, answer) = ask!(app, Method::GET, path, clerk, Vec::new());
         assert_eq!((status, &answer["code"]), (404, &json!("not-my-role")), "{path}");

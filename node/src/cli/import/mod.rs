@@ -16,6 +16,7 @@ use sha2::Digest as _;
 use voucher_node::import::MAX_FILE_BYTES;
 
 use self::plan::{Plan, Request};
+use super::account::read_password;
 use super::node::{CallError, DEFAULT_URL, Node};
 use super::output::{progress, say, say_json};
 use super::{BAD, GOOD};
@@ -23,9 +24,11 @@ use super::{BAD, GOOD};
 const AFTER_HELP: &str = "\
 Examples:
   voucher-node import programmes programmes.csv --url http://127.0.0.1:7101
-  voucher-node import programmes programmes.csv --url http://127.0.0.1:7101 --operator 'Wang Fang' --yes
-  voucher-node import schedule  hours.csv      --url http://127.0.0.1:7104 --operator 'Li Na' --yes
-  voucher-node import residents residents.csv  --url http://127.0.0.1:7102 --operator 'Zhou Min' --yes
+  voucher-node import programmes programmes.csv --url http://127.0.0.1:7101 --token-file wang.token --yes
+  voucher-node import schedule  hours.csv      --url http://127.0.0.1:7104 --token-file li.token --yes
+  voucher-node import residents residents.csv  --url http://127.0.0.1:7102 --token-file - --yes
+
+The token is of an account that may do it: manage-programmes, manage-schedules, manage-residents (POST /v1/tokens).
 
 Without --yes it reads the table, lists its faults by line and column, says what it would send, and sends nothing.
 Rows with a fault are never sent; the others are. Of a table for several institutions, only the rows of the one whose
@@ -69,9 +72,9 @@ pub(super) struct ImportArgs {
     /// Base URL of the node that it is for
     #[arg(long, value_name = "URL", default_value = DEFAULT_URL, env = "VOUCHER_NODE_URL")]
     pub url: String,
-    /// Who imports; records carry a pseudonym of the name, never the name
-    #[arg(long, value_name = "NAME", required_if_eq("yes", "true"))]
-    pub operator: Option<String>,
+    /// A file with the token of the account that imports, or - for standard input
+    #[arg(long, value_name = "FILE", required_if_eq("yes", "true"))]
+    pub token_file: Option<PathBuf>,
     /// Send what is good; without it, nothing is sent
     #[arg(long)]
     pub yes: bool,
@@ -103,7 +106,8 @@ struct Outcome {
 
 pub(super) fn import(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     let file = read(&args.file)?;
-    let node = Node::at(&args.url, args.operator.as_deref())?;
+    let token = args.token_file.as_deref().map(read_password).transpose()?;
+    let node = Node::at(&args.url, token)?;
     let plan = Plan::make(args, &file, &node)?;
     if !args.json {
         say(&page(args, &plan));
@@ -217,7 +221,7 @@ fn page(args: &ImportArgs, plan: &Plan) -> String {
     let _ = match (args.yes, plan.requests.len()) {
         (_, 0) => writeln!(text, "there is nothing to send to {}", plan.institution),
         (true, _) => writeln!(text, "sending {to_send}"),
-        (false, _) => writeln!(text, "nothing was sent; with --yes --operator NAME it sends {to_send}"),
+        (false, _) => writeln!(text, "nothing was sent; with --yes --token-file FILE it sends {to_send}"),
     };
     text
 }

@@ -28,6 +28,7 @@ type Answer = dyn Fn(usize, &Came) -> (u16, Value) + Send + Sync;
 struct Played {
     url: String,
     posts: Arc<Mutex<Vec<Came>>>,
+    token: tempfile::NamedTempFile,
 }
 
 impl Played {
@@ -51,13 +52,15 @@ impl Played {
                 serve(stream, &status, &kept, &*answer);
             }
         });
-        Self { url, posts }
+        let token = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(token.path(), "vnt_wang\n").unwrap();
+        Self { url, posts, token }
     }
 
     fn args(&self, table: Table, file: impl Into<PathBuf>, yes: bool) -> ImportArgs {
-        let operator = Some("Wang Fang".to_owned());
+        let token_file = Some(self.token.path().to_owned());
         let file = file.into();
-        ImportArgs { table, file, url: self.url.clone(), operator, yes, utc_offset_minutes: 480, json: false }
+        ImportArgs { table, file, url: self.url.clone(), token_file, yes, utc_offset_minutes: 480, json: false }
     }
 
     fn posts(&self) -> Vec<Came> {
@@ -156,7 +159,7 @@ fn residents_go_to_their_community_in_chunks_under_keys_of_the_file() {
     );
     for (number, post) in (1..).zip(&posts) {
         assert_eq!(post.path, "/v1/community/residents");
-        assert_eq!(post.headers["operator"], "Wang Fang");
+        assert_eq!(post.headers["authorization"], "Bearer vnt_wang");
         let key = &post.headers["idempotency-key"];
         assert!(key.starts_with("import-residents-") && key.ends_with(&format!("-{number}")), "{key}");
         assert!(post.body["residents"].as_array().unwrap().len() <= plan::RESIDENTS_AT_ONCE);
@@ -241,7 +244,7 @@ fn rows_that_the_node_refuses_are_told_by_their_lines() {
     let args = node.args(Table::Residents, &file, true);
     assert_eq!(code(import(&args)), BAD);
     let file = read(&file).unwrap();
-    let asked = Node::at(&node.url, Some("Wang Fang")).unwrap();
+    let asked = Node::at(&node.url, Some("vnt_wang".to_owned().into())).unwrap();
     let plan = Plan::make(&args, &file, &asked).unwrap();
     let answers = send(&args, &plan, &run_of(Table::Residents, &file), &asked).unwrap();
     assert_eq!(taken(&answers[0]), "taken, added 1, refused 1");

@@ -22,7 +22,7 @@ fn the_words_are_sound_and_every_command_teaches() {
 #[test]
 fn what_is_typed_wrong_is_said_before_anything_is_done() {
     for (line, said) in [
-        ("import residents r.csv --yes", "--operator <NAME>"),
+        ("import residents r.csv --yes", "--token-file <FILE>"),
         ("import people r.csv", "possible values: residents, schedule, programmes"),
         ("verify", "--config <FILE>"),
         ("verify-proof 1.proof --id 00", "invalid value '00'"),

@@ -93,7 +93,7 @@ pub(in crate::demo) async fn complete(world: &mut World) -> anyhow::Result<()> {
         "examination": visit::examination(world, &voucher.doctor),
     });
     let path = format!("/v1/hospital/visits/{}/completion", voucher.id);
-    let completed = world.desk(&voucher.hospital).post(&path, body).await?.good()?;
+    let completed = world.doctor(&voucher.hospital).post(&path, body).await?.good()?;
     let stage = world.until_stage(&world.places.issuer, &voucher.id, "redeemed").await;
     world.story.wrote("The examination of the holder with the card is complete", &completed.records());
     world.story.check("card-redeemed", stage == "redeemed", format!("expected redeemed, the voucher is {stage}"));

@@ -72,7 +72,7 @@ pub(in crate::demo) async fn void(world: &mut World) -> anyhow::Result<()> {
     let holder = world.part(Part::Departed)?.clone();
     let voucher = holder.voucher()?.clone();
     let body = json!({ "voucher": voucher.id, "reason": "entitlement-ended" });
-    let wish = world.issuer().post("/v1/issuer/voids", body).await?.good()?;
+    let wish = world.issuer().post_with(&world.second(), "/v1/issuer/voids", body).await?.good()?;
     let stage = world.until_stage(&world.places.issuer, &voucher.id, "voided").await;
     let history = world.history(&voucher.id).await?;
     let ways = [history.step("Returned"), history.step("Voided")];

@@ -29,8 +29,8 @@ pub(in crate::demo) async fn rejected(world: &mut World) -> anyhow::Result<()> {
     world.story.check("disputed-claim-rejected", stage == "rejected" && why == "disputed", detail);
 
     world.until_stage(&voucher.hospital, &voucher.id, "rejected").await;
-    let desk = world.desk(&voucher.hospital);
-    let answered = desk.post(&format!("/v1/hospital/claims/{}/answer", voucher.id), json!({})).await?;
+    let office = world.office(&voucher.hospital);
+    let answered = office.post(&format!("/v1/hospital/claims/{}/answer", voucher.id), json!({})).await?;
     let stage = world.until_stage(&issuer, &voucher.id, "claimed").await;
     world.story.wrote(
         format!("{} claims once more; now a person at the issuer decides.", voucher.hospital),
@@ -63,16 +63,11 @@ pub(in crate::demo) async fn reversed(world: &mut World) -> anyhow::Result<()> {
     let holder = world.crowd[1].clone();
     let voucher = holder.voucher()?.clone();
     let issuer = world.issuer();
-    let mut body = json!({
-        "voucher": voucher.id,
-        "reason": "mistake",
-        "approver": "officer-wang",
-        "void": false,
-    });
-    let alone = issuer.post("/v1/issuer/reversals", body.clone()).await?;
+    let body = json!({ "voucher": voucher.id, "reason": "mistake", "void": false });
+    let asked = issuer.post("/v1/issuer/reversals", body).await?.good()?;
+    let alone = issuer.consent(&asked).await?;
     refused(world, "reversal-needs-two", "one officer alone reverses a redemption", &alone, "approver-needed");
-    body["approver"] = json!("officer-zhao");
-    let reversed = issuer.post("/v1/issuer/reversals", body).await?;
+    let reversed = world.second().consent(&asked).await?;
     let stage = world.until_stage(&world.places.module, &voucher.id, "issued").await;
     let said = format!("Two officers reverse the redemption of {}'s voucher: it was a mistake.", holder.person.name);
     world.story.wrote(said, &reversed.records());

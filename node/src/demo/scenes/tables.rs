@@ -39,7 +39,7 @@ pub(in crate::demo) async fn live(world: &mut World) -> anyhow::Result<()> {
             })
             .collect();
         let count = rows.len();
-        world.desk(hospital).post("/v1/hospital/schedules", json!({ "hours": rows })).await?.good()?;
+        world.office(hospital).post("/v1/hospital/schedules", json!({ "hours": rows })).await?.good()?;
         world.story.tell(format!("{hospital} opens {count} weekly consulting hours for booking."));
     }
 

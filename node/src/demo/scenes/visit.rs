@@ -64,7 +64,7 @@ pub(in crate::demo) async fn without_the_holder(world: &mut World) -> anyhow::Re
     world.step_to(world.days.morning + EXAMINATION, "the examinations take their time").await?;
     let holder = world.crowd[0].clone();
     let voucher = holder.voucher()?.clone();
-    let desk = world.desk(&voucher.hospital);
+    let desk = world.doctor(&voucher.hospital);
     let path = format!("/v1/hospital/visits/{}/completion", voucher.id);
     let good = examination(world, &voucher.doctor);
 
@@ -120,7 +120,7 @@ pub(in crate::demo) async fn sign_off(world: &World, holder: &Holder) -> anyhow:
     let voucher = holder.voucher()?;
     let body = json!({ "personal_qr": holder.complete_qr()?, "examination": examination(world, &voucher.doctor) });
     let path = format!("/v1/hospital/visits/{}/completion", voucher.id);
-    Ok(world.desk(&voucher.hospital).post(&path, body).await?)
+    Ok(world.doctor(&voucher.hospital).post(&path, body).await?)
 }
 
 /// What a doctor did in the last twenty minutes.
@@ -175,16 +175,17 @@ pub(in crate::demo) async fn retired(world: &mut World) -> anyhow::Result<()> {
 pub(in crate::demo) async fn second_time(world: &mut World) -> anyhow::Result<()> {
     let holder = world.crowd[0].clone();
     let voucher = holder.voucher()?.clone();
-    let desk = world.desk(&voucher.hospital);
     world.until_stage(&voucher.hospital, &voucher.id, "redeemed").await;
     let again = enter(world, &holder, true).await?;
     super::refused(world, "no-second-use", "the holder comes again with the same voucher", &again, "already-redeemed");
 
     let body = json!({ "personal_qr": holder.complete_qr()?, "examination": examination(world, &voucher.doctor) });
-    let answer = desk.post(&format!("/v1/hospital/visits/{}/completion", voucher.id), body).await?;
+    let doctor = world.doctor(&voucher.hospital);
+    let answer = doctor.post(&format!("/v1/hospital/visits/{}/completion", voucher.id), body).await?;
     super::refused(world, "no-second-completion", "the hospital completes again", &answer, "already-redeemed");
 
-    let claim = desk.post(&format!("/v1/hospital/claims/{}/answer", voucher.id), json!({})).await?;
+    let office = world.office(&voucher.hospital);
+    let claim = office.post(&format!("/v1/hospital/claims/{}/answer", voucher.id), json!({})).await?;
     super::refused(world, "no-second-claim", "the hospital claims again", &claim, "already-redeemed");
 
     let path = format!("/v1/issuer/claims/{}/settlement", voucher.id);

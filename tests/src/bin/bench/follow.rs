@@ -8,6 +8,7 @@ use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use domain::ids::InstitutionId;
 use domain::member::Role;
+use node::accounts::Accounts;
 use node::clock::NodeClock;
 use node::config::Config;
 use node::keys::NodeKeys;
@@ -116,7 +117,9 @@ fn node_of(
     keys: NodeKeys,
 ) -> anyhow::Result<Node> {
     let client = PeerClient::new(config.institution)?;
-    Ok(Node::new(config, writer, clock, keys, client))
+    let (rules, file) = (&config.accounts, config.accounts_file());
+    let accounts = Accounts::open(config.institution, &file, rules.cost(), rules.limits())?;
+    Ok(Node::new(config, writer, clock, keys, client, accounts))
 }
 
 fn wake_on_commit(node: &Data<Node>) {

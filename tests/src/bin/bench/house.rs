@@ -23,7 +23,7 @@ use domain::time::Millis;
 use ledger::key::NoteVerifier;
 use ledger::merkle::leaf_hash;
 use node::clock::NodeClock;
-use node::config::{Config, Http, Peers, Registrar, Store};
+use node::config::{AccountRules, Config, Http, Peers, Registrar, Store};
 use node::keys::NodeKeys;
 use parking_lot::Mutex;
 use uuid::Uuid;
@@ -87,6 +87,7 @@ pub(crate) fn config(dir: &Path, id: &str, roles: &[Role], trust: Option<&Config
         },
         registrar,
         peers: Peers { poll_wait_secs: 5, ..Peers::default() },
+        accounts: AccountRules::default(),
     })
 }
 

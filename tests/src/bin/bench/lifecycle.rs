@@ -10,7 +10,10 @@ use actors::token::{HolderKey, VoucherName, vp1};
 use anyhow::{Context as _, bail, ensure};
 use domain::ids::VoucherId;
 use domain::time::{Millis, Timestamp};
+use node::accounts::Accounts;
+use node::accounts::permission::{AccountRole, Permission};
 use node::clock::NodeClock;
+use node::config::Config;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -37,6 +40,7 @@ struct Town {
     child: Child,
     http: reqwest::Client,
     url: String,
+    token: String,
 }
 
 impl Drop for Town {
@@ -57,7 +61,7 @@ struct Holder {
 
 /// Who asks.
 enum As<'a> {
-    Desk,
+    Desk(&'a str),
     Phone(&'a HolderKey),
 }
 
@@ -97,11 +101,12 @@ impl Town {
         );
         let (file, log) = (dir.join("node.toml"), std::fs::File::create(dir.join("node.log"))?);
         std::fs::write(&file, config)?;
+        let token = desk_token(&Config::load(&file)?)?;
         let mut command = Command::new(&program);
         command.arg("run").arg("--config").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command.spawn().with_context(|| program.display().to_string())?;
         let http = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build()?;
-        let town = Self { child, http, url };
+        let town = Self { child, http, url, token };
         until("the node is ready", async || {
             let asked = town.http.get(format!("{}/readyz", town.url)).send().await;
             Ok(asked.is_ok_and(|answer| answer.status().is_success()).then_some(()))
@@ -154,7 +159,7 @@ impl Town {
     async fn lives(&self, holder: &Holder, each: usize) -> anyhow::Result<Times> {
         let (doctor, from) = (doctor(holder.nth), now() + NOTICE);
         let path = format!("/v1/hospital/slots?department=cardiology&limit=1&doctor={doctor}&from={from}");
-        let slots = self.get(&As::Desk, &path).await?;
+        let slots = self.get(&As::Desk(&self.token), &path).await?;
         let start = slots.pointer("/items/0/start").cloned().context("an appointment is free")?;
         let mut times = Times::default();
         for _ in 0..each {
@@ -170,7 +175,7 @@ impl Town {
         let receive = || vp1::Step::Receive { community: audience(), programme: PROGRAMME.into() };
         let issued = until("a voucher is on the shelf", async || {
             let qr = holder.shows(receive())?;
-            match self.post(&As::Desk, "/v1/community/desk/issue", &json!({ "qr": qr })).await {
+            match self.post(&As::Desk(&self.token), "/v1/community/desk/issue", &json!({ "qr": qr })).await {
                 Err(error) if error.to_string().contains("no-stock") => Ok(None),
                 other => other.map(Some),
             }
@@ -208,14 +213,14 @@ impl Town {
         let path = format!("/v1/vouchers/{id}");
         let what = format!("{id} is {stage}");
         until(&what, async || {
-            let seen = self.get(&As::Desk, &path).await?;
+            let seen = self.get(&As::Desk(&self.token), &path).await?;
             Ok((seen.pointer("/inside/stage") == Some(&json!(stage))).then_some(()))
         })
         .await
     }
 
     async fn desk(&self, path: &str, body: Value) -> anyhow::Result<Value> {
-        self.post(&As::Desk, path, &body).await
+        self.post(&As::Desk(&self.token), path, &body).await
     }
 
     async fn post(&self, who: &As<'_>, path: &str, body: &Value) -> anyhow::Result<Value> {
@@ -242,6 +247,15 @@ impl Town {
     }
 }
 
+/// A token of an account that may do everything.
+fn desk_token(config: &Config) -> anyhow::Result<String> {
+    let (rules, now) = (&config.accounts, NodeClock::real().now());
+    let accounts = Accounts::open(config.institution, &config.accounts_file(), rules.cost(), rules.limits())?;
+    let account = accounts.create("bench", AccountRole::ALL, "correct horse battery", false, now)?;
+    let scope: Vec<_> = account.permissions().iter().filter(|p| *p != Permission::ManageAccounts).collect();
+    Ok(accounts.issue_token(account.id, "bench", &scope, now + Millis::days(1), now)?.0)
+}
+
 impl As<'_> {
     fn sign(
         &self,
@@ -251,7 +265,7 @@ impl As<'_> {
         body: &[u8],
     ) -> anyhow::Result<reqwest::RequestBuilder> {
         Ok(match self {
-            Self::Desk => request.header("Operator", "bench"),
+            Self::Desk(token) => request.bearer_auth(token),
             Self::Phone(key) => {
                 let digest = vp1::request_digest(method, path, body);
                 let step = vp1::Step::Wallet { audience: NODE.into(), request: digest };

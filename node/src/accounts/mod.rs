@@ -1,0 +1,467 @@
+//! Accounts: who may act for this institution at its node, and how they prove it (docs/decisions/0018-accounts.md).
+//!
+//! A password opens a session, a session or a token says which account acts, an account's roles say what it may do. Nothing
+//! of it enters the ledger but a pseudonym. The clock comes in by argument.
+
+pub mod password;
+pub mod permission;
+pub mod session;
+pub mod store;
+pub mod throttle;
+
+#[cfg(test)]
+pub(crate) mod planted;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use domain::ids::{InstitutionId, Operator};
+use domain::reasons::Reason;
+use domain::time::{Millis, Timestamp};
+use parking_lot::{Mutex, RwLock};
+use sha2::Digest as _;
+use uuid::Uuid;
+
+use password::Cost;
+use permission::{AccountRole, Permission, Permissions};
+use session::{Limits, SecretDigest, Session, Sessions, TOKEN_PREFIX};
+use store::{Account, Shelf, Token};
+use throttle::Throttle;
+
+/// Longest name of an account, in bytes.
+pub const MAX_NAME_BYTES: usize = 64;
+
+/// Longest label of a token, in bytes.
+pub const MAX_LABEL_BYTES: usize = 100;
+
+/// Longest life of a token.
+pub const MAX_TOKEN_LIFE: Millis = Millis::days(366);
+
+/// Most accounts of a node.
+pub const MAX_ACCOUNTS: usize = 10_000;
+
+/// Most tokens of one account.
+pub const MAX_TOKENS_OF_AN_ACCOUNT: usize = 32;
+
+/// Why something about accounts is not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// Name or password is wrong, or the account is disabled; which of them is told to nobody.
+    #[error("name or password is wrong, or the account is disabled")]
+    SignInFailed,
+    /// Too many tries.
+    #[error("too many tries; the next one is possible in {} s", secs(*.0))]
+    Throttled(Millis),
+    /// The password is too short, too simple or the account's name.
+    #[error(
+        "a password has at least {} characters, is not the account's name, and not one character repeated",
+        password::MIN_PASSWORD_CHARS
+    )]
+    PasswordUnfit,
+    /// The name is taken.
+    #[error("an account of that name exists")]
+    Exists,
+    /// There is no such account or token.
+    #[error("there is no such account or token")]
+    Unknown,
+    /// Somebody must be able to keep the accounts.
+    #[error("it is the last account that can keep accounts")]
+    LastAdministrator,
+    /// More than the account itself may do, or longer than a token lives.
+    #[error("{0}")]
+    Unfit(&'static str),
+    /// Another process has the file.
+    #[error("{} is in use: stop the node first, or ask it (/v1/accounts)", .0.display())]
+    InUse(PathBuf),
+    /// The file cannot be read or written.
+    #[error("{path}: {why}")]
+    File {
+        /// Which file.
+        path: String,
+        /// Why.
+        why: String,
+    },
+    /// No hash can be made.
+    #[error("argon2: {0}")]
+    Hashing(String),
+}
+
+/// Whole seconds, rounded up: whoever waits so long does not come too early.
+const fn secs(left: Millis) -> i64 {
+    (left.0 + 999) / 1_000
+}
+
+impl Fault {
+    fn file(path: &Path, why: impl std::fmt::Display) -> Self {
+        Self::File { path: path.display().to_string(), why: why.to_string() }
+    }
+
+    fn hashing(why: impl std::fmt::Display) -> Self {
+        Self::Hashing(why.to_string())
+    }
+
+    /// The reason code of it.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        match self {
+            Self::SignInFailed => Reason::SignInFailed,
+            Self::Throttled(_) => Reason::SignInThrottled,
+            Self::PasswordUnfit => Reason::PasswordUnfit,
+            Self::Exists => Reason::AccountExists,
+            Self::Unknown => Reason::NotFound,
+            Self::LastAdministrator => Reason::LastAdministrator,
+            Self::Unfit(_) => Reason::Malformed,
+            Self::InUse(_) | Self::File { .. } | Self::Hashing(_) => Reason::Internal,
+        }
+    }
+
+    /// Seconds after which asking again may help.
+    #[must_use]
+    pub fn retry_after_secs(&self) -> Option<u32> {
+        match self {
+            Self::Throttled(left) => u32::try_from(secs(*left)).ok(),
+            _ => None,
+        }
+    }
+}
+
+/// By what somebody proved who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credential {
+    /// A person signed in.
+    Session(Uuid),
+    /// A machine's token.
+    Token(Uuid),
+}
+
+/// An account that acts, by this request.
+#[derive(Debug, Clone)]
+pub struct Acting {
+    /// Which account.
+    pub account: Uuid,
+    /// Its pseudonym, as records carry it.
+    pub operator: Operator,
+    /// What it may do by this request.
+    pub permissions: Permissions,
+    /// How it proved itself.
+    pub by: Credential,
+    /// Nothing but another password is possible.
+    pub one_time: bool,
+    /// What a page must send back, where the session came as a cookie.
+    pub csrf: Option<String>,
+}
+
+/// The pseudonym of an account: the same in all its records, and telling nothing to who has not this node's file.
+#[must_use]
+pub fn pseudonym(institution: InstitutionId, account: Uuid) -> Operator {
+    let mut hash = sha2::Sha256::new();
+    hash.update(b"voucher-node/v1/account\0");
+    hash.update(institution.as_str());
+    hash.update(b"\0");
+    hash.update(account.as_bytes());
+    let digest: [u8; 32] = hash.finalize().into();
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest[..16]);
+    Operator(Uuid::from_bytes(id))
+}
+
+/// The accounts of a node.
+#[derive(Debug)]
+pub struct Accounts {
+    institution: InstitutionId,
+    cost: Cost,
+    limits: Limits,
+    /// What is verified when there is no such account, so that both take as long.
+    nobody: String,
+    shelf: RwLock<Shelf>,
+    sessions: Mutex<Sessions>,
+    throttle: Mutex<Throttle>,
+}
+
+impl Accounts {
+    /// Opens the file of a node.
+    ///
+    /// # Errors
+    ///
+    /// Another process has it, or it cannot be read.
+    pub fn open(institution: InstitutionId, file: &Path, cost: Cost, limits: Limits) -> Result<Self, Fault> {
+        let nobody = cost.hash(&password::made_up())?;
+        let shelf = RwLock::new(Shelf::open(file)?);
+        Ok(Self { institution, cost, limits, nobody, shelf, sessions: Mutex::default(), throttle: Mutex::default() })
+    }
+
+    /// The pseudonym of one of these accounts.
+    #[must_use]
+    pub fn pseudonym(&self, account: Uuid) -> Operator {
+        pseudonym(self.institution, account)
+    }
+
+    /// How long sessions last.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Every account, by time of creation.
+    #[must_use]
+    pub fn all(&self) -> Vec<Account> {
+        self.shelf.read().book().accounts.clone()
+    }
+
+    /// An account by its name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<Account> {
+        self.shelf.read().book().named(name).cloned()
+    }
+
+    /// Makes an account. Slow: it hashes.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Exists`], [`Fault::PasswordUnfit`], [`Fault::Unfit`] for a name that cannot be.
+    pub fn create(
+        &self,
+        name: &str,
+        roles: &[AccountRole],
+        password: &str,
+        one_time: bool,
+        now: Timestamp,
+    ) -> Result<Account, Fault> {
+        let is_plain = |c: char| c.is_alphanumeric() || "-._@".contains(c);
+        if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.chars().all(is_plain) {
+            return Err(Fault::Unfit("a name has 1 to 64 bytes: letters, digits, - . _ @"));
+        }
+        password::check(password, name)?;
+        let hash = self.cost.hash(password)?;
+        let roles = in_order(roles);
+        let (id, name) = (Uuid::new_v4(), name.to_owned());
+        let account = Account { id, name, roles, hash, one_time, disabled: false, created_at: now };
+        self.shelf.write().change(|book| {
+            if book.named(&account.name).is_some() {
+                return Err(Fault::Exists);
+            }
+            if book.accounts.len() >= MAX_ACCOUNTS {
+                return Err(Fault::Unfit("there are too many accounts"));
+            }
+            book.accounts.push(account.clone());
+            Ok(account)
+        })
+    }
+
+    /// Gives an account other roles. They act from the next request on.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Unknown`], [`Fault::LastAdministrator`].
+    pub fn set_roles(&self, id: Uuid, roles: &[AccountRole]) -> Result<Account, Fault> {
+        self.alter(id, |account| account.roles = in_order(roles))
+    }
+
+    /// Disables an account, or lets it in again. Its sessions end.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn set_disabled(&self, id: Uuid, disabled: bool) -> Result<Account, Fault> {
+        let account = self.alter(id, |account| account.disabled = disabled)?;
+        self.sessions.lock().end_all(id, None);
+        Ok(account)
+    }
+
+    fn alter(&self, id: Uuid, change: impl FnOnce(&mut Account)) -> Result<Account, Fault> {
+        self.shelf.write().change(|book| {
+            let account = book.account_mut(id)?;
+            change(account);
+            let account = account.clone();
+            if book.has_administrator() { Ok(account) } else { Err(Fault::LastAdministrator) }
+        })
+    }
+
+    /// Sets somebody else's password, for one sign-in. Sessions end and tokens are gone: it may have been stolen. Slow.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Unknown`], [`Fault::PasswordUnfit`].
+    pub fn reset_password(&self, id: Uuid, password: &str) -> Result<Account, Fault> {
+        let account = self.put_password(id, password, true)?;
+        self.shelf.write().change(|book| {
+            book.tokens.retain(|token| token.account != id);
+            Ok(())
+        })?;
+        self.sessions.lock().end_all(id, None);
+        Ok(account)
+    }
+
+    /// Sets the own password. Other sessions end. Slow: it hashes twice.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::SignInFailed`] for a wrong current one, [`Fault::Throttled`], [`Fault::PasswordUnfit`].
+    pub fn change_password(&self, acting: &Acting, current: &str, new: &str, now: Timestamp) -> Result<(), Fault> {
+        let account = self.shelf.read().book().account(acting.account).cloned().ok_or(Fault::Unknown)?;
+        self.throttle.lock().attempt(&account.name, None, now).map_err(Fault::Throttled)?;
+        if !password::is_right(current, &account.hash) {
+            return Err(Fault::SignInFailed);
+        }
+        self.throttle.lock().succeeded(&account.name, None);
+        if current == new {
+            return Err(Fault::PasswordUnfit);
+        }
+        self.put_password(account.id, new, false)?;
+        let this = match acting.by {
+            Credential::Session(id) => Some(id),
+            Credential::Token(_) => None,
+        };
+        self.sessions.lock().end_all(account.id, this);
+        Ok(())
+    }
+
+    fn put_password(&self, id: Uuid, password: &str, one_time: bool) -> Result<Account, Fault> {
+        let name = self.shelf.read().book().account(id).ok_or(Fault::Unknown)?.name.clone();
+        password::check(password, &name)?;
+        let hash = self.cost.hash(password)?;
+        self.shelf.write().change(|book| {
+            let account = book.account_mut(id)?;
+            (account.hash, account.one_time) = (hash, one_time);
+            Ok(account.clone())
+        })
+    }
+
+    /// Opens a session by name and password. Slow: it hashes, as long for a name that nobody has.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::SignInFailed`], [`Fault::Throttled`].
+    pub fn sign_in(
+        &self,
+        name: &str,
+        password: &str,
+        address: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<(String, Session, Account), Fault> {
+        if name.len() > MAX_NAME_BYTES || password.len() > password::MAX_PASSWORD_BYTES {
+            return Err(Fault::SignInFailed);
+        }
+        self.throttle.lock().attempt(name, address, now).map_err(Fault::Throttled)?;
+        let known = self.named(name);
+        let is_right = password::is_right(password, known.as_ref().map_or(&self.nobody, |account| &account.hash));
+        let account = known.filter(|account| is_right && !account.disabled).ok_or(Fault::SignInFailed)?;
+        self.throttle.lock().succeeded(name, address);
+        let (text, session) = self.sessions.lock().begin(account.id, now, self.limits);
+        // Between looking and opening it may have been disabled or changed.
+        let still = self.named(name).is_some_and(|now| !now.disabled && now.hash == account.hash);
+        if !still {
+            self.sessions.lock().end(session.id);
+            return Err(Fault::SignInFailed);
+        }
+        Ok((text, session, account))
+    }
+
+    /// Ends a session.
+    pub fn sign_out(&self, session: Uuid) {
+        self.sessions.lock().end(session);
+    }
+
+    /// Ends all sessions of an account.
+    pub fn sign_out_everywhere(&self, account: Uuid) {
+        self.sessions.lock().end_all(account, None);
+    }
+
+    /// Who a secret stands for now. None if it is unknown, over, revoked, or its account is disabled.
+    #[must_use]
+    pub fn who(&self, secret: &str, now: Timestamp) -> Option<Acting> {
+        let digest = SecretDigest::of(secret);
+        let (account, by, scope, csrf) = if secret.starts_with(TOKEN_PREFIX) {
+            let (shelf, digest) = (self.shelf.read(), hex::encode(digest.0));
+            let token = shelf.book().tokens.iter().find(|token| token.digest == digest && now < token.expires_at)?;
+            (token.account, Credential::Token(token.id), Some(token.scope.iter().copied().collect()), None)
+        } else {
+            let session = self.sessions.lock().find(digest, now, self.limits)?;
+            (session.account, Credential::Session(session.id), None, Some(session.csrf))
+        };
+        let shelf = self.shelf.read();
+        let account = shelf.book().account(account).filter(|account| !account.disabled)?;
+        let all = account.permissions();
+        Some(Acting {
+            account: account.id,
+            operator: self.pseudonym(account.id),
+            permissions: scope.map_or(all, |scope: Permissions| all.and(scope)),
+            by,
+            one_time: account.one_time,
+            csrf,
+        })
+    }
+
+    /// Makes a token of an account; its text is known to nobody but the caller.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Unfit`] for a scope beyond the account's, a life that is too long, or too many tokens.
+    pub fn issue_token(
+        &self,
+        account: Uuid,
+        label: &str,
+        scope: &[Permission],
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(String, Token), Fault> {
+        if label.is_empty() || label.len() > MAX_LABEL_BYTES || label.chars().any(char::is_control) {
+            return Err(Fault::Unfit("a label has 1 to 100 bytes and no control characters"));
+        }
+        if expires_at <= now || expires_at > now + MAX_TOKEN_LIFE {
+            return Err(Fault::Unfit("a token expires in the future, within 366 days"));
+        }
+        let text = session::secret(TOKEN_PREFIX);
+        let token = Token {
+            id: Uuid::new_v4(),
+            account,
+            label: label.to_owned(),
+            digest: hex::encode(SecretDigest::of(&text).0),
+            scope: scope.iter().copied().collect::<Permissions>().iter().collect(),
+            created_at: now,
+            expires_at,
+        };
+        self.shelf.write().change(|book| {
+            let held = book.account(account).ok_or(Fault::Unknown)?.permissions();
+            let wanted: Permissions = scope.iter().copied().collect();
+            // A token is for a machine: whoever keeps accounts is a person.
+            if wanted == Permissions::default() || !wanted.is_within(held) || wanted.has(Permission::ManageAccounts) {
+                return Err(Fault::Unfit("a scope names permissions that the account has, and not manage-accounts"));
+            }
+            book.tokens.retain(|token| now < token.expires_at);
+            if book.tokens.iter().filter(|token| token.account == account).count() >= MAX_TOKENS_OF_AN_ACCOUNT {
+                return Err(Fault::Unfit("an account has at most 32 tokens; revoke one"));
+            }
+            book.tokens.push(token.clone());
+            Ok((text, token))
+        })
+    }
+
+    /// The tokens of an account.
+    #[must_use]
+    pub fn tokens(&self, account: Uuid) -> Vec<Token> {
+        self.shelf.read().book().tokens.iter().filter(|token| token.account == account).cloned().collect()
+    }
+
+    /// Revokes a token, of an account or, for whoever keeps accounts, of anybody. It opens nothing from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Unknown`].
+    pub fn revoke_token(&self, of: Option<Uuid>, id: Uuid) -> Result<(), Fault> {
+        self.shelf.write().change(|book| {
+            let before = book.tokens.len();
+            book.tokens.retain(|token| token.id != id || of.is_some_and(|account| account != token.account));
+            if book.tokens.len() < before { Ok(()) } else { Err(Fault::Unknown) }
+        })
+    }
+}
+
+fn in_order(roles: &[AccountRole]) -> Vec<AccountRole> {
+    let mut roles = roles.to_vec();
+    roles.sort_unstable();
+    roles.dedup();
+    roles
+}

@@ -1,0 +1,60 @@
+//! The access log: who asked for what, and what came of it. It names pseudonyms and routes, never a person, an id in a path or
+//! a secret. Target `access`, so that it can be kept apart: `RUST_LOG=info,access=info`.
+
+use actix_web::http::Method;
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
+
+use super::caller::Caller;
+use super::problem::Problem;
+use crate::accounts::Credential;
+
+/// Who called, as the access log says it.
+#[derive(Debug, Clone)]
+struct Who {
+    kind: &'static str,
+    /// An operator's pseudonym, or an institution.
+    id: String,
+    /// The session or token.
+    by: String,
+}
+
+/// Keeps who calls until the answer is known.
+pub fn remember(request: &HttpRequest, caller: &Caller) {
+    let who = match caller {
+        Caller::Anonymous => return,
+        Caller::Operator(acting) => {
+            let by = match acting.by {
+                Credential::Session(id) => format!("session {id}"),
+                Credential::Token(id) => format!("token {id}"),
+            };
+            Who { kind: "operator", id: acting.operator.0.to_string(), by }
+        }
+        Caller::Peer(institution) => Who { kind: "peer", id: institution.to_string(), by: String::new() },
+        // A holder's key would let requests of one person be put together.
+        Caller::Holder(_) => Who { kind: "holder", id: String::new(), by: String::new() },
+    };
+    request.extensions_mut().insert(who);
+}
+
+/// The pseudonym of a second person, or of somebody who has just signed in.
+pub fn also(request: &HttpRequest, kind: &'static str, operator: domain::ids::Operator, by: String) {
+    request.extensions_mut().insert(Who { kind, id: operator.0.to_string(), by });
+}
+
+/// Writes what came of a request. What operators do and what is refused for want of proof is told always, the rest at
+/// level debug: nodes and phones ask all day.
+pub fn tell(request: &HttpRequest, response: &HttpResponse) {
+    let who = request.extensions().get::<Who>().cloned();
+    let route = request.match_pattern().unwrap_or_else(|| "unknown".to_owned());
+    let (method, status) = (request.method().as_str(), response.status().as_u16());
+    let outcome = response.error().and_then(|e| e.as_error::<Problem>()).map_or("done", |p| p.reason.code());
+    let is_told = matches!(status, 401 | 403 | 429)
+        || who.as_ref().is_some_and(|who| who.kind != "peer" && who.kind != "holder")
+        || (route == "/v1/sessions" && request.method() == Method::POST);
+    let Who { kind, id, by } = who.unwrap_or_else(|| Who { kind: "nobody", id: String::new(), by: String::new() });
+    if is_told {
+        tracing::info!(target: "access", who = kind, id, by, method, route, status, outcome);
+    } else {
+        tracing::debug!(target: "access", who = kind, id, by, method, route, status, outcome);
+    }
+}

@@ -1,0 +1,195 @@
+//! `/v1/sessions`: signing in and out, and the own password.
+
+use actix_web::http::header;
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse, delete, get, post};
+use domain::reasons::Reason;
+use domain::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_actix_web::service_config::ServiceConfig;
+use uuid::Uuid;
+
+use super::access_log;
+use super::answer::{Get, Plain};
+use super::caller::SESSION_COOKIE;
+use super::problem::{Problem, ProblemBody};
+use crate::accounts::password::Secret;
+use crate::accounts::permission::{AccountRole, Permission};
+use crate::accounts::{Accounts, Acting, Credential, Fault};
+use crate::node::Node;
+
+/// Most passwords that are hashed at one time: each takes memory and a processor.
+static HASHING: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
+
+/// How long a password waits for its turn.
+const HASH_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Registers the routes.
+pub fn configure(config: &mut ServiceConfig<'_>) {
+    config.service(sign_in).service(show).service(sign_out).service(change_password);
+}
+
+/// Does what hashes, beside the threads that answer requests.
+///
+/// # Errors
+///
+/// What it says itself; [`Reason::Busy`] while others are hashed.
+pub(super) async fn slowly<T: Send + 'static>(
+    node: &Node,
+    work: impl FnOnce(&Accounts) -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Problem> {
+    let turn = tokio::time::timeout(HASH_WAIT, HASHING.acquire()).await;
+    let Ok(Ok(turn)) = turn else { return Err(Reason::Busy.into()) };
+    let accounts = node.accounts.clone();
+    let done = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        work(&accounts)
+    });
+    Ok(done.await.map_err(|_| Problem::new(Reason::Internal))??)
+}
+
+/// Name and password.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SignIn {
+    /// The account's name.
+    name: String,
+    /// Its password.
+    #[schema(value_type = String, format = Password)]
+    password: Secret,
+}
+
+/// Who is signed in.
+#[derive(Debug, Serialize, ToSchema)]
+struct SignedIn {
+    /// Random id of the session, no secret.
+    #[schema(value_type = Option<String>)]
+    session: Option<Uuid>,
+    /// The account's name.
+    name: String,
+    /// Its pseudonym in records.
+    #[schema(value_type = String)]
+    operator: Uuid,
+    /// Its roles.
+    #[schema(value_type = Vec<String>)]
+    roles: Vec<AccountRole>,
+    /// What it may do, by this session or token.
+    #[schema(value_type = Vec<String>)]
+    permissions: Vec<Permission>,
+    /// Nothing but another password is possible (`POST /v1/sessions/password`).
+    password_change_needed: bool,
+    /// Seconds without a request after which the session ends.
+    idle_secs: i64,
+    /// When it ends whatever happens; none when it is not a session that says this.
+    #[schema(value_type = Option<String>)]
+    ends_at: Option<Timestamp>,
+    /// For pages: send it back as `X-CSRF-Token` with each request that changes something.
+    csrf_token: Option<String>,
+    /// For programs: `Authorization: Bearer …`. It is said this once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bearer: Option<String>,
+}
+
+fn said(node: &Node, acting: &Acting) -> Result<SignedIn, Problem> {
+    let all = node.accounts.all();
+    let account = all.into_iter().find(|account| account.id == acting.account).ok_or(Reason::SessionOver)?;
+    Ok(SignedIn {
+        session: match acting.by {
+            Credential::Session(id) => Some(id),
+            Credential::Token(_) => None,
+        },
+        name: account.name,
+        operator: acting.operator.0,
+        roles: account.roles,
+        permissions: acting.permissions.iter().collect(),
+        password_change_needed: acting.one_time,
+        idle_secs: node.accounts.limits().idle.0 / 1_000,
+        ends_at: None,
+        csrf_token: acting.csrf.clone(),
+        bearer: None,
+    })
+}
+
+/// `Secure`, so over TLS or to this machine alone; not readable for scripts; sent by our own pages alone.
+fn cookie(value: &str, max_age_secs: i64) -> String {
+    format!("{SESSION_COOKIE}={value}; Path=/; Max-Age={max_age_secs}; Secure; HttpOnly; SameSite=Strict")
+}
+
+/// Sign in: a session as a cookie for pages, and the same as a bearer text for programs.
+///
+/// `201`; `401` `sign-in-failed`, which does not say whether name or password is wrong; `429` `sign-in-throttled` with
+/// `Retry-After` after too many failures for a name or from an address.
+#[utoipa::path(tag = "accounts", request_body = SignIn, responses(
+    (status = 201, body = SignedIn), (status = 401, body = ProblemBody), (status = 429, body = ProblemBody),
+))]
+#[post("/v1/sessions")]
+async fn sign_in(node: Data<Node>, request: HttpRequest, plain: Plain<SignIn>) -> Result<HttpResponse, Problem> {
+    let Plain { body: SignIn { name, password }, language, .. } = plain;
+    let (now, address) = (node.writer.now(), request.peer_addr().map(|address| address.ip()));
+    let tried = slowly(&node, move |accounts| accounts.sign_in(&name, &password, address, now)).await;
+    let (text, session, account) = tried.map_err(|problem| problem.language(language))?;
+    access_log::also(&request, "operator", node.accounts.pseudonym(account.id), format!("session {}", session.id));
+    let acting = node.accounts.who(&text, now).ok_or(Problem::new(Reason::SessionOver).language(language))?;
+    let limits = node.accounts.limits();
+    let cookie = cookie(&text, limits.absolute.0 / 1_000);
+    let ends_at = Some(session.began + limits.absolute);
+    let said = SignedIn { ends_at, bearer: Some(text), ..said(&node, &acting)? };
+    let mut answer = HttpResponse::Created();
+    answer.insert_header((header::SET_COOKIE, cookie)).insert_header((header::CACHE_CONTROL, "no-store"));
+    Ok(answer.json(said))
+}
+
+/// Who is signed in, and what they may do.
+#[utoipa::path(tag = "accounts", responses((status = 200, body = SignedIn)))]
+#[get("/v1/sessions/current")]
+async fn show(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
+    let said = get.caller.acting().and_then(|acting| said(&node, acting));
+    let said = said.map_err(|problem| problem.language(get.language))?;
+    Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(said))
+}
+
+/// Sign out. The session opens nothing any more.
+#[utoipa::path(tag = "accounts", responses((status = 204, description = "It is over")))]
+#[delete("/v1/sessions/current")]
+async fn sign_out(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
+    let acting = get.caller.acting().map_err(|problem| problem.language(get.language))?;
+    match acting.by {
+        Credential::Session(id) => node.accounts.sign_out(id),
+        Credential::Token(_) => return Err(Problem::new(Reason::PersonNeeded).language(get.language)),
+    }
+    Ok(HttpResponse::NoContent().insert_header((header::SET_COOKIE, cookie("", 0))).finish())
+}
+
+/// The own password.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PasswordChange {
+    /// The one until now.
+    #[schema(value_type = String, format = Password)]
+    current: Secret,
+    /// The one from now on: at least 12 characters, not the account's name.
+    #[schema(value_type = String, format = Password)]
+    new: Secret,
+}
+
+/// Set the own password. All other sessions of the account end.
+///
+/// `204`; `401` `sign-in-failed` for a wrong current one; `422` `password-unfit`; `429` `sign-in-throttled`.
+#[utoipa::path(tag = "accounts", request_body = PasswordChange, responses(
+    (status = 204, description = "It is set"), (status = 422, body = ProblemBody), (status = 429, body = ProblemBody),
+))]
+#[post("/v1/sessions/password")]
+async fn change_password(node: Data<Node>, plain: Plain<PasswordChange>) -> Result<HttpResponse, Problem> {
+    let Plain { caller, body: PasswordChange { current, new }, language } = plain;
+    let changed = async {
+        let acting = caller.acting()?.clone();
+        if matches!(acting.by, Credential::Token(_)) {
+            return Err(Reason::PersonNeeded.into());
+        }
+        let now = node.writer.now();
+        slowly(&node, move |accounts| accounts.change_password(&acting, &current, &new, now)).await?;
+        Ok(HttpResponse::NoContent().finish())
+    };
+    changed.await.map_err(|problem: Problem| problem.language(language))
+}
