@@ -104,7 +104,7 @@ async fn post<T: DeserializeOwned>(request: HttpRequest, mut payload: Payload) -
         let node = node(&request)?;
         let body = read_body(&request, &mut payload, MAX_JSON_BYTES).await?;
         let now = node.writer.now();
-        let caller = caller::decide(&request, &body, node.config.institution, now, &node.seen)?;
+        let caller = caller::decide(&request, &body, node.config.institution, now)?;
         let key = idempotency_key(&request)?;
         let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
@@ -141,7 +141,7 @@ impl FromRequest for Get {
         let language = caller::language(request);
         let get = node(request).and_then(|node| {
             let now = node.writer.now();
-            let caller = caller::decide(request, &[], node.config.institution, now, &node.seen)?;
+            let caller = caller::decide(request, &[], node.config.institution, now)?;
             Ok(Self { caller, language })
         });
         std::future::ready(get.map_err(|problem| problem.language(language)))
