@@ -77,8 +77,10 @@ pub struct Node {
     pub accounts: Arc<Accounts>,
     /// What waits for a second person.
     pub approvals: Approvals,
-    /// Signatures over requests that were seen.
+    /// Signatures of holders over requests that were seen.
     pub seen: Seen,
+    /// The same of phones that announce themselves: anybody can make such a key, and none takes a holder's place.
+    pub announced: Seen,
     /// Registrations and cards that are being made.
     pub registering: UnderWay,
     /// Which roles run here, by the type of their rules.
@@ -115,6 +117,7 @@ impl Node {
             client,
             metrics: Metrics::default(),
             seen: Seen::default(),
+            announced: Seen::default(),
             registering: UnderWay::default(),
             roles: HashMap::new(),
             wakers: Vec::new(),

@@ -15,14 +15,15 @@ use actors::writer::{Act, Logs, Writer};
 use anyhow::Context as _;
 use domain::holder::RegistrarEvent;
 use domain::member::{Parameters, Role};
-use domain::reasons::Reason;
 use domain::record::Body;
 use ledger::log::{Ledger, Options};
 use tokio::signal::unix::{SignalKind, signal};
 use utoipa::{Modify as _, OpenApi as _};
 use utoipa_actix_web::AppExt as _;
+use utoipa_swagger_ui::SwaggerUi;
 
 use crate::accounts::Accounts;
+use crate::api::methods::{self, Allowed};
 use crate::api::problem::Problem;
 use crate::clock::NodeClock;
 use crate::config::Config;
@@ -146,13 +147,18 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
         app.configure(api::extractors)
             .service(actix_web::web::redirect("/", "/docs/"))
             .service(actix_web::web::redirect("/docs", "/docs/"))
-            .service(utoipa_swagger_ui::SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", openapi))
-            .default_service(actix_web::web::to(nothing_here))
-            .wrap_fn(move |request, service| {
+            .app_data(Data::new(Allowed::by(&openapi)))
+            .service(docs(openapi))
+            .default_service(actix_web::web::to(methods::nothing_here))
+            .wrap_fn(move |mut request, service| {
                 let node = answering.clone();
                 let began = std::time::Instant::now();
                 let language = api::caller::language(request.request());
-                let method = request.method().to_string();
+                let method = methods::label(request.method());
+                if request.method() == Method::HEAD {
+                    // Answered as a GET would be; the server leaves the body away.
+                    request.head_mut().method = Method::GET;
+                }
                 let route = request.match_pattern().unwrap_or_else(|| "unknown".to_owned());
                 let is_recorded = request.method() == Method::POST && api::access::is_recorded(&route);
                 let answer = service.call(request);
@@ -232,8 +238,10 @@ fn tell_the_time(node: &Node, headers: &mut HeaderMap) {
     }
 }
 
-async fn nothing_here(request: actix_web::HttpRequest) -> Result<actix_web::HttpResponse, Problem> {
-    Err(Problem::new(Reason::NotFound).language(api::caller::language(&request)))
+/// The description of the interface as a page. It asks no other host, such as a validator, for anything.
+fn docs(openapi: utoipa::openapi::OpenApi) -> SwaggerUi {
+    let config = utoipa_swagger_ui::Config::default().validator_url("none");
+    SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", openapi).config(config)
 }
 
 /// Satisfies the start rule, then writes what the registrar writes first.
@@ -275,4 +283,23 @@ pub fn stop_at_eof() {
             ledger::fail::stop(&format!("this node cannot stop by itself: {error}"));
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::body::to_bytes;
+    use actix_web::test::{TestRequest, call_service, init_service};
+
+    use super::*;
+
+    #[actix_web::test]
+    async fn the_page_of_the_interface_names_no_other_host() {
+        let app = init_service(App::new().service(docs(api::ApiDoc::openapi()))).await;
+        let request = TestRequest::get().uri("/docs/swagger-initializer.js").to_request();
+        let body = to_bytes(call_service(&app, request).await.into_body()).await.unwrap();
+        let text = std::str::from_utf8(&body).unwrap();
+        assert!(text.contains("\"url\": \"/openapi.json\""), "{text}");
+        assert!(text.contains("\"validatorUrl\": \"none\""), "{text}");
+        assert!(!text.contains("//"), "{text}");
+    }
 }

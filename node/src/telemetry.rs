@@ -14,8 +14,8 @@ use prometheus_client::registry::{Registry, Unit};
 /// Labels of an answered request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
-    /// HTTP method.
-    pub method: String,
+    /// HTTP method, one of few.
+    pub method: &'static str,
     /// The route's pattern, never a path with ids in it.
     pub route: String,
     /// HTTP status.

@@ -656,6 +656,12 @@ const fn all(reason: Reason) -> [&'static str; 4] {
             "You are not on the community's list yet. Please let the staff take down your details.",
             "This person is not on the list of residents. Fill in the whole form from the document, or import the list.",
         ],
+        Reason::TooSlow => [
+            "网络太慢，没有传完。请换个信号好的地方再试。",
+            "请求未在规定时间内传完。请检查网络后重新发送，图片可先缩小。",
+            "The connection is too slow. Please try again where the signal is better.",
+            "The request did not arrive in time. Check the network and send it again; make pictures smaller.",
+        ],
     }
 }
 

@@ -15,6 +15,8 @@ pub enum Kind {
     NotFound,
     /// No such method here (405).
     MethodNotAllowed,
+    /// The request did not come in time (408).
+    TimedOut,
     /// A rule says no; asking again changes nothing (409).
     Rule,
     /// Too much (413).
@@ -41,6 +43,7 @@ impl Kind {
             Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
+            Self::TimedOut => 408,
             Self::Rule => 409,
             Self::TooLarge => 413,
             Self::UnsupportedMedia => 415,
@@ -287,6 +290,8 @@ reasons! {
     LastAdministrator = "last-administrator", Rule;
     /// A person must do this, and a token called.
     PersonNeeded = "person-needed", Forbidden;
+    /// The request did not come in time.
+    TooSlow = "too-slow", TimedOut;
 }
 
 impl std::fmt::Display for Reason {

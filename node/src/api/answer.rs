@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use actix_web::http::header;
 use actix_web::web::{BytesMut, Data};
@@ -27,6 +28,9 @@ use crate::node::Node;
 
 /// Longest JSON body, in bytes.
 pub const MAX_JSON_BYTES: usize = 256 * 1024;
+
+/// How long a body may take to come.
+pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longest `Idempotency-Key`, in characters.
 pub const MAX_IDEMPOTENCY_KEY: usize = 128;
@@ -67,7 +71,12 @@ pub struct Get {
     pub language: Language,
 }
 
-async fn read_body(request: &HttpRequest, payload: &mut Payload, limit: usize) -> Result<BytesMut, Problem> {
+async fn read_body(
+    request: &HttpRequest,
+    payload: &mut Payload,
+    limit: usize,
+    within: Duration,
+) -> Result<BytesMut, Problem> {
     // Nothing is unpacked here: a limit in bytes says nothing of what comes out.
     let encodings = request.headers().get_all(header::CONTENT_ENCODING);
     if !encodings.into_iter().all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
@@ -77,24 +86,30 @@ async fn read_body(request: &HttpRequest, payload: &mut Payload, limit: usize) -
     if declared.and_then(|n| n.parse::<usize>().ok()).is_some_and(|n| n > limit) {
         return Err(Problem::new(Reason::TooLarge).detail(format!("at most {limit} bytes")));
     }
-    let mut body = BytesMut::new();
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|error| Problem::malformed(format!("the body broke off: {error}")))?;
-        if body.len() + chunk.len() > limit {
-            return Err(Problem::new(Reason::TooLarge).detail(format!("at most {limit} bytes")));
+    let read = async {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|error| Problem::malformed(format!("the body broke off: {error}")))?;
+            if body.len() + chunk.len() > limit {
+                return Err(Problem::new(Reason::TooLarge).detail(format!("at most {limit} bytes")));
+            }
+            body.extend_from_slice(&chunk);
         }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
+        Ok(body)
+    };
+    // Who sends a byte now and then would hold a connection for ever: the whole body has one time.
+    let too_slow = |_| Problem::new(Reason::TooSlow).detail(format!("a body comes within {} s", within.as_secs()));
+    tokio::time::timeout(within, read).await.map_err(too_slow)?
 }
 
 /// Reads a body of any kind, up to a limit.
 ///
 /// # Errors
 ///
-/// [`Reason::TooLarge`], [`Reason::UnsupportedMedia`] if it is encoded, or [`Reason::Malformed`] if it broke off.
+/// [`Reason::TooLarge`], [`Reason::TooSlow`], [`Reason::UnsupportedMedia`] if it is encoded, or [`Reason::Malformed`] if it
+/// broke off.
 pub async fn bytes(request: &HttpRequest, payload: &mut Payload, limit: usize) -> Result<Vec<u8>, Problem> {
-    read_body(request, payload, limit).await.map(|b| b.to_vec())
+    read_body(request, payload, limit, BODY_TIMEOUT).await.map(|b| b.to_vec())
 }
 
 fn node(request: &HttpRequest) -> Result<&Data<Node>, Problem> {
@@ -119,7 +134,7 @@ fn admitted(node: &Node, request: &HttpRequest, body: &[u8]) -> Result<Caller, P
         return Ok(Caller::Anonymous);
     }
     let now = node.writer.now();
-    let caller = caller::decide(request, body, node.config.institution, now, &node.seen, &node.accounts)?;
+    let caller = caller::decide(request, body, node.config.institution, now, &node.accounts)?;
     access_log::remember(request, &caller);
     access.admit(&caller)?;
     Ok(caller)
@@ -136,7 +151,7 @@ fn must_be_json(request: &HttpRequest) -> Result<(), Problem> {
 async fn plain<T: DeserializeOwned>(request: HttpRequest, mut payload: Payload) -> Result<Plain<T>, Problem> {
     let language = caller::language(&request);
     let read = async {
-        let body = read_body(&request, &mut payload, MAX_JSON_BYTES).await?;
+        let body = read_body(&request, &mut payload, MAX_JSON_BYTES, BODY_TIMEOUT).await?;
         let caller = admitted(node(&request)?, &request, &body)?;
         must_be_json(&request)?;
         Ok(Plain { caller, body: json::read(&body).map_err(Problem::malformed)?, language })
@@ -157,7 +172,7 @@ async fn post<T: DeserializeOwned>(request: HttpRequest, mut payload: Payload) -
     let language = caller::language(&request);
     let read = async {
         let node = node(&request)?;
-        let body = read_body(&request, &mut payload, MAX_JSON_BYTES).await?;
+        let body = read_body(&request, &mut payload, MAX_JSON_BYTES, BODY_TIMEOUT).await?;
         let caller = admitted(node, &request, &body)?;
         let key = idempotency_key(&request)?;
         must_be_json(&request)?;
@@ -423,5 +438,28 @@ impl<T> Listed<T> {
         items.truncate(limit);
         let next = if more { items.last().map(cursor) } else { None };
         Self { items, next }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+    use actix_web::web::Bytes;
+    use futures_util::stream;
+
+    use super::*;
+
+    #[actix_web::test]
+    async fn a_body_that_does_not_come_is_not_waited_for() {
+        let request = TestRequest::post().to_http_request();
+        let drips = stream::unfold((), async |()| {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Some((Ok(Bytes::from_static(b" ")), ()))
+        });
+        for slow in [stream::pending().boxed_local(), drips.boxed_local()] {
+            let mut payload = Payload::Stream { payload: slow };
+            let read = read_body(&request, &mut payload, MAX_JSON_BYTES, Duration::from_millis(50)).await;
+            assert_eq!(read.map_err(|problem| problem.reason), Err(Reason::TooSlow));
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! An operator proves it by a session or a token (node/src/accounts), a holder by the phone's key. In this version the node
 //! listens on loopback only, so a peer is believed when it says who it is.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use actix_web::HttpRequest;
 use actix_web::http::header;
@@ -32,6 +32,9 @@ pub const REQUEST_WINDOW: Millis = Millis::secs(60);
 /// Most signatures over requests that are remembered; each is kept no longer than it could be repeated.
 pub const MAX_SEEN: usize = 100_000;
 
+/// Most of them by one key, so that nobody who may call takes the place of all others.
+pub const MAX_SEEN_OF_ONE: usize = 1_000;
+
 /// Who calls.
 #[derive(Debug, Clone)]
 pub enum Caller {
@@ -41,7 +44,7 @@ pub enum Caller {
     Operator(Box<Acting>),
     /// The node of another institution.
     Peer(InstitutionId),
-    /// A holder: signed, fresh, for this very request; whose key it is, is for the wallet to say.
+    /// A holder: fresh, for this very request; whose signature it is, and that it comes once, is for the wallet to say.
     Holder(Box<vp1::Unverified>),
 }
 
@@ -135,25 +138,57 @@ impl Acting {
 
 /// Remembers signatures over requests as long as they could be repeated.
 #[derive(Debug, Default)]
-pub struct Seen(Mutex<HashMap<Signed, i64>>);
+pub struct Seen(Mutex<Remembered>);
 
-/// Which signature: kid and cti.
-type Signed = ([u8; 8], [u8; 8]);
+#[derive(Debug, Default)]
+struct Remembered {
+    /// Their ctis, by kid.
+    by_key: HashMap<[u8; 8], HashSet<[u8; 8]>>,
+    /// Which were made in a second, kid and cti: the oldest are forgotten first, and only those are looked at.
+    by_second: BTreeMap<i64, Vec<([u8; 8], [u8; 8])>>,
+    /// How many.
+    count: usize,
+}
 
-impl Seen {
-    fn first(&self, claims: &vp1::Claims, now: Timestamp) -> Result<(), Problem> {
-        let mut seen = self.0.lock();
-        if seen.len() >= MAX_SEEN {
-            let oldest = now.secs() - 2 * REQUEST_WINDOW.0 / 1_000;
-            seen.retain(|_, iat| *iat > oldest);
-            if seen.len() >= MAX_SEEN {
-                return Err(Reason::Busy.into());
+impl Remembered {
+    /// Forgets what is refused as stale by now.
+    fn forget(&mut self, now: Timestamp) {
+        let fresh = now.secs() - REQUEST_WINDOW.0 / 1_000;
+        while let Some(oldest) = self.by_second.first_entry().filter(|second| *second.key() < fresh) {
+            for (kid, cti) in oldest.remove() {
+                self.count -= 1;
+                if let Some(ctis) = self.by_key.get_mut(&kid) {
+                    ctis.remove(&cti);
+                    if ctis.is_empty() {
+                        self.by_key.remove(&kid);
+                    }
+                }
             }
         }
-        match seen.insert((claims.kid, claims.cti), claims.iat) {
-            None => Ok(()),
-            Some(_) => Err(Reason::PresentationReplayed.into()),
+    }
+}
+
+impl Seen {
+    /// Takes a signature once. Only for one that was verified: what nobody signed would crowd out what holders sign.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::PresentationReplayed`]; [`Reason::Busy`] if too many came within a minute.
+    pub fn first(&self, claims: &vp1::Claims, now: Timestamp) -> Result<(), Problem> {
+        let mut seen = self.0.lock();
+        seen.forget(now);
+        let is_full = seen.count >= MAX_SEEN;
+        let of_one = seen.by_key.get(&claims.kid);
+        if of_one.is_some_and(|ctis| ctis.contains(&claims.cti)) {
+            return Err(Reason::PresentationReplayed.into());
         }
+        if is_full || of_one.is_some_and(|ctis| ctis.len() >= MAX_SEEN_OF_ONE) {
+            return Err(Reason::Busy.into());
+        }
+        seen.by_key.entry(claims.kid).or_default().insert(claims.cti);
+        seen.by_second.entry(claims.iat).or_default().push((claims.kid, claims.cti));
+        seen.count += 1;
+        Ok(())
     }
 }
 
@@ -178,13 +213,12 @@ pub fn language(request: &HttpRequest) -> Language {
 /// # Errors
 ///
 /// A header that cannot be read; a session or token that is over; a page's request without the session's token; or a
-/// holder's signature that is old, replayed or for something else.
+/// holder's signature that is old or for something else.
 pub fn decide(
     request: &HttpRequest,
     body: &[u8],
     me: InstitutionId,
     now: Timestamp,
-    seen: &Seen,
     accounts: &Accounts,
 ) -> Result<Caller, Problem> {
     let text = |name: &str| -> Result<Option<&str>, Problem> {
@@ -205,7 +239,7 @@ pub fn decide(
     }
     let token = authorization.strip_prefix("VP1 ").ok_or(Reason::Unauthenticated)?;
     let proof = vp1::parse(token).map_err(|error| Problem::new(Reason::PresentationMalformed).detail(error))?;
-    holder(request, body, me, now, seen, proof)
+    holder(request, body, me, now, proof)
 }
 
 /// A page, by its cookie. Any site can make a browser send the cookie; none but ours can read the session's token, so a
@@ -237,7 +271,6 @@ fn holder(
     body: &[u8],
     me: InstitutionId,
     now: Timestamp,
-    seen: &Seen,
     proof: vp1::Unverified,
 ) -> Result<Caller, Problem> {
     let claims = &proof.claims;
@@ -256,7 +289,6 @@ fn holder(
         let off = (claims.iat - now.secs()).clamp(-86_400 * 365, 86_400 * 365);
         return Err(Problem::new(Reason::PresentationStale).detail(format!("the phone's clock is off by {off} s")));
     }
-    seen.first(claims, now)?;
     Ok(Caller::Holder(Box::new(proof)))
 }
 
@@ -283,4 +315,50 @@ pub fn idempotency_digest(caller: &Caller, key: &str) -> Digest {
     hash.update(b"\0");
     hash.update(key);
     Digest(hash.finalize().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use actors::token::HolderKey;
+
+    use super::*;
+
+    fn claims(kid: u64, cti: u64, iat: i64) -> vp1::Claims {
+        let step = vp1::Step::Register { key: HolderKey::ed25519(&[1; 32]).public() };
+        vp1::Claims { kid: kid.to_be_bytes(), iat, cti: cti.to_be_bytes(), step }
+    }
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_millis(secs * 1_000)
+    }
+
+    #[test]
+    fn a_signature_counts_once_as_long_as_it_could_be_repeated() {
+        let seen = Seen::default();
+        let first = |kid, cti, iat, now| seen.first(&claims(kid, cti, iat), at(now)).map_err(|p| p.reason);
+        assert_eq!(first(1, 1, 1_000, 1_000), Ok(()));
+        assert_eq!(first(1, 1, 1_000, 1_060), Err(Reason::PresentationReplayed));
+        assert_eq!(first(1, 2, 1_000, 1_060), Ok(()));
+        assert_eq!(first(2, 1, 1_060, 1_000), Ok(()), "another's, by a clock that is ahead");
+        assert_eq!(first(2, 1, 1_060, 1_120), Err(Reason::PresentationReplayed));
+        assert_eq!(seen.0.lock().count, 1, "what is stale is forgotten");
+    }
+
+    #[test]
+    fn one_key_crowds_out_nobody_and_what_is_full_is_free_again_after_the_window() {
+        let seen = Seen::default();
+        let first = |kid, cti, now| seen.first(&claims(kid, cti, now), at(now)).map_err(|p| p.reason);
+        let (one, all) = (MAX_SEEN_OF_ONE as u64, MAX_SEEN as u64);
+        for cti in 0..one {
+            assert_eq!(first(0, cti, 1_000), Ok(()));
+        }
+        assert_eq!(first(0, one, 1_000), Err(Reason::Busy));
+        for kid in one..all {
+            assert_eq!(first(kid, 0, 1_000), Ok(()));
+        }
+        assert_eq!(first(all, 0, 1_000), Err(Reason::Busy));
+        assert_eq!(first(0, 0, 1_000), Err(Reason::PresentationReplayed), "also while full");
+        assert_eq!(first(all, 0, 1_061), Ok(()));
+        assert_eq!((seen.0.lock().count, seen.0.lock().by_key.len()), (1, 1));
+    }
 }

@@ -34,7 +34,8 @@ const COOKIE: &str = "session";
 const OF_ALL: [Kind; 4] = [Kind::Malformed, Kind::Unauthenticated, Kind::Forbidden, Kind::Unavailable];
 
 /// Kinds of problem that any request with a body may meet beside those.
-const OF_BODIES: [Kind; 5] = [Kind::Rule, Kind::TooLarge, Kind::UnsupportedMedia, Kind::Unprocessable, Kind::TooOften];
+const OF_BODIES: [Kind; 6] =
+    [Kind::TimedOut, Kind::Rule, Kind::TooLarge, Kind::UnsupportedMedia, Kind::Unprocessable, Kind::TooOften];
 
 /// Adds what is common once the routes are known.
 #[derive(Debug)]

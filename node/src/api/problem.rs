@@ -140,6 +140,10 @@ impl ResponseError for Problem {
         if matches!(self.reason.kind(), Kind::Unauthenticated) {
             answer.insert_header((header::WWW_AUTHENTICATE, "Bearer, VP1"));
         }
+        if matches!(self.reason.kind(), Kind::TimedOut) {
+            // The rest of the body is not waited for.
+            answer.force_close();
+        }
         let body = ProblemBody {
             kind: format!("/problems#{}", self.reason.code()),
             title: texts.desk,

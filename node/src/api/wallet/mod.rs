@@ -30,14 +30,16 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
     letters::configure(config);
 }
 
-/// Whose wallet the caller may open: the holder of the main key that signed the request.
+/// Whose wallet the caller may open: the holder of the main key that signed the request. A signature opens it once.
 async fn holder(node: &Node, caller: &Caller) -> Result<HolderId, Problem> {
     node.role::<VoucherModule>()?;
     let Caller::Holder(proof) = caller else {
         let what = "a holder signs the request: Authorization: VP1 …";
         return Err(Problem::new(Reason::Unauthenticated).detail(what));
     };
-    Ok(answer::read(node, |work| holders::whose(work, proof)).await?)
+    let holder = answer::read(node, |work| holders::whose(work, proof)).await?;
+    node.seen.first(&proof.claims, node.writer.now())?;
+    Ok(holder)
 }
 
 /// The same for a request that changes nothing.

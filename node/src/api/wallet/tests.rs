@@ -199,6 +199,36 @@ async fn a_phone_announces_itself_and_opens_no_wallet_that_is_not_its_own() {
 }
 
 #[actix_web::test]
+async fn what_nobody_signed_is_not_remembered_and_an_announcement_comes_once() {
+    // The ledger's threads outlive the test by a moment: their directory must too.
+    let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
+    let node = node(dir.path(), &[Role::Issuer, Role::Community, Role::Voucher]);
+    let app = serve!(node);
+    let now = node.writer.now().secs();
+    let phone = Phone(HolderKey::ed25519(&[1; 32]));
+
+    // One who has no key of a holder, again and again: refused as often as it comes, on every route, and never as a
+    // repetition, which would be what filled the memory.
+    for (path, status) in [("/v1/wallet", 401), ("/v1/status", 200)] {
+        let signed = phone.wallet("GET", path, b"", now);
+        for _ in 0..3 {
+            let (got, answer) = ask!(app, Method::GET, path, Some(("Authorization", signed.clone())), Vec::new());
+            assert_eq!(got, status, "{path}: {answer}");
+        }
+    }
+
+    let path = "/v1/community/registrations";
+    let keys = json!({ "ecg": HolderKey::ed25519(&[3; 32]).public().to_string() });
+    let body = serde_json::to_vec(&json!({ "main_key": phone.register(now), "enrolment_keys": keys })).unwrap();
+    let signed = phone.wallet("POST", path, &body, now);
+    for code in [json!(null), json!("presentation-replayed")] {
+        let who = Some(("Authorization", signed.clone()));
+        let (_, answer) = ask!(app, Method::POST, path, who, body.clone());
+        assert_eq!(answer["code"], code, "{answer}");
+    }
+}
+
+#[actix_web::test]
 async fn a_node_without_the_role_says_so() {
     // The ledger's threads outlive the test by a moment: their directory must too.
     let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
