@@ -108,12 +108,15 @@ pub fn pseudonym(institution: InstitutionId, name: &str) -> Operator {
 #[derive(Debug, Default)]
 pub struct Seen(Mutex<Remembered>);
 
+/// Which signature: kid and cti.
+type Signed = ([u8; 8], [u8; 8]);
+
 #[derive(Debug, Default)]
 struct Remembered {
     /// Their ctis, by kid.
     by_key: HashMap<[u8; 8], HashSet<[u8; 8]>>,
-    /// Which were made in a second, kid and cti: the oldest are forgotten first, and only those are looked at.
-    by_second: BTreeMap<i64, Vec<([u8; 8], [u8; 8])>>,
+    /// Which were made in a second: the oldest are forgotten first, and only those are looked at.
+    by_second: BTreeMap<i64, Vec<Signed>>,
     /// How many.
     count: usize,
 }
