@@ -259,7 +259,7 @@ fn of_programme(programme: &Programme) -> anyhow::Result<Policy> {
         departments: departments?,
         card_allowed: programme.card == CardPresentation::Allowed,
     };
-    if let Err(error) = policy.check() {
+    if let Err(error) = policy.check_new() {
         bail!("{error}");
     }
     Ok(policy)
