@@ -7,7 +7,7 @@ mod slots;
 mod view;
 
 #[cfg(test)]
-mod tests;
+pub(in crate::api) mod tests;
 
 pub use slots::{Wanted, slot_of};
 

@@ -23,6 +23,11 @@ use crate::peers::client::PeerClient;
 
 /// A node of an institution that is alone; nobody serves its registrar's URL.
 fn node(dir: &std::path::Path, roles: &[Role]) -> Data<Node> {
+    Data::new(node_alone(dir, roles))
+}
+
+/// A node of an institution that is alone; nobody serves its registrar's URL.
+pub(in crate::api) fn node_alone(dir: &std::path::Path, roles: &[Role]) -> Node {
     let institution = "xuanwu".parse().unwrap();
     let nobody = "http://127.0.0.1:1".to_owned();
     let config = Config {
@@ -51,7 +56,7 @@ fn node(dir: &std::path::Path, roles: &[Role]) -> Data<Node> {
     node.allow_writing();
     let registered = RegistrarEvent::MemberRegistered(entry);
     node.writer.decide(Act::default(), |desk| desk.write(Role::Issuer, Body::Registrar(registered))).unwrap();
-    Data::new(node)
+    node
 }
 
 /// A phone with one key.
