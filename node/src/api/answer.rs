@@ -51,6 +51,9 @@ pub struct Post<T> {
     pub language: Language,
 }
 
+/// The same with a body that has a length limit of its own.
+pub struct LongPost<T, const MAX_BYTES: usize>(pub Post<T>);
+
 /// A request that changes nothing.
 pub struct Get {
     /// Who calls.
@@ -113,11 +116,15 @@ fn idempotency_key(request: &HttpRequest) -> Result<&str, Problem> {
     Ok(key)
 }
 
-async fn post<T: DeserializeOwned>(request: HttpRequest, mut payload: Payload) -> Result<Post<T>, Problem> {
+async fn post<T: DeserializeOwned>(
+    request: HttpRequest,
+    mut payload: Payload,
+    limit: usize,
+) -> Result<Post<T>, Problem> {
     let language = caller::language(&request);
     let read = async {
         let node = node(&request)?;
-        let body = read_body(&request, &mut payload, MAX_JSON_BYTES, BODY_TIMEOUT).await?;
+        let body = read_body(&request, &mut payload, limit, BODY_TIMEOUT).await?;
         let now = node.writer.now();
         let caller = caller::decide(&request, &body, node.config.institution, now)?;
         let key = idempotency_key(&request)?;
@@ -144,7 +151,17 @@ impl<T: DeserializeOwned + 'static> FromRequest for Post<T> {
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        Box::pin(post(request.clone(), payload.take()))
+        Box::pin(post(request.clone(), payload.take(), MAX_JSON_BYTES))
+    }
+}
+
+impl<T: DeserializeOwned + 'static, const MAX_BYTES: usize> FromRequest for LongPost<T, MAX_BYTES> {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let read = post(request.clone(), payload.take(), MAX_BYTES);
+        Box::pin(async { read.await.map(Self) })
     }
 }
 

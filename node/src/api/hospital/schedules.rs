@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{Said, by_operator, plays};
-use crate::api::answer::{self, Get, Listed, Page, Post, Receipt};
+use crate::api::answer::{self, Get, Listed, LongPost, Page, Receipt};
 use crate::api::problem::{Problem, ProblemBody};
 use crate::node::Node;
 
@@ -88,7 +88,7 @@ impl From<WeeklyHours> for Hours {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Schedule {
-    /// Every row; at most 5,000.
+    /// Every row; at most 5,000, in 2 MiB.
     hours: Vec<Hours>,
 }
 
@@ -99,7 +99,10 @@ struct Schedule {
     (status = 201, body = Receipt<Said>), (status = 400, body = ProblemBody),
 ))]
 #[post("/v1/hospital/schedules")]
-async fn replace(node: Data<Node>, post: Post<Schedule>) -> Result<HttpResponse, Problem> {
+async fn replace(
+    node: Data<Node>,
+    LongPost(post): LongPost<Schedule, MAX_SCHEDULE_BYTES>,
+) -> Result<HttpResponse, Problem> {
     by_operator(&node, post, |Schedule { hours }| {
         let hours: Vec<WeeklyHours> = hours.into_iter().map(Into::into).collect();
         schedule::check(&hours).map_err(Problem::malformed)?;
