@@ -108,8 +108,7 @@ fn node(request: &HttpRequest) -> Result<&Data<Node>, Problem> {
 }
 
 fn idempotency_key(request: &HttpRequest) -> Result<&str, Problem> {
-    let value = request.headers().get("Idempotency-Key").ok_or(Reason::IdempotencyKeyMissing)?;
-    let key = value.to_str().unwrap_or_default();
+    let key = caller::header(request, "Idempotency-Key")?.ok_or(Reason::IdempotencyKeyMissing)?;
     if key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY || !key.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(Problem::malformed(format!("Idempotency-Key has 1 to {MAX_IDEMPOTENCY_KEY} visible characters")));
     }
@@ -128,7 +127,7 @@ async fn post<T: DeserializeOwned>(
         let now = node.writer.now();
         let caller = caller::decide(&request, &body, node.config.institution, now)?;
         let key = idempotency_key(&request)?;
-        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let kind = caller::header(&request, "Content-Type")?.unwrap_or_default();
         if !kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
             return Err(Problem::new(Reason::UnsupportedMedia).detail("application/json"));
         }

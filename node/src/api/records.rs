@@ -1,6 +1,5 @@
 //! Records, proofs, vouchers and QR pictures: what every node can say of what it holds.
 
-use actix_web::http::header;
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse, get, post};
 use actors::replica::{Broken, VoucherDoc};
@@ -389,7 +388,8 @@ const DECODE_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 #[post("/v1/qr/decode")]
 async fn decode(request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
     let language = super::caller::language(&request);
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let kind = super::caller::header(&request, "Content-Type").map_err(|problem| problem.language(language))?;
+    let kind = kind.unwrap_or_default();
     if !kind.starts_with("image/") {
         return Err(Problem::new(Reason::UnsupportedMedia)
             .detail("image/png, image/jpeg or image/webp")
