@@ -311,6 +311,7 @@ pub async fn read<T>(node: &Node, reading: impl FnOnce(&actors::replica::Work<'_
 
 /// Which page of a list.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 pub struct Page {
     /// Most items, 1 to 1,000.
     pub limit: Option<usize>,

@@ -29,7 +29,7 @@ use problem::Problem;
     info(
         title = "Voucher node",
         description = "The REST interface of one institution's node. Times are RFC 3339 UTC. Problems are RFC 9457 with a \
-                       `code` from a closed list. Every POST carries an `Idempotency-Key`. A desk says who acts in the \
+                       `code` from a closed list. Every POST and PUT carries an `Idempotency-Key`, but for the reading of a photo. A desk says who acts in the \
                        header `Operator`, a node in `Institution`; a holder signs each request (`Authorization: VP1 …`).",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),

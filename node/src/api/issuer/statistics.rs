@@ -134,6 +134,9 @@ async fn figures(node: Data<Node>, period: Query<Period>, get: Get) -> Result<Ht
         return Err(problem(Reason::Unauthenticated));
     }
     let (from, until) = (day_number(period.from), day_number(period.until));
+    if until < from {
+        return Err(Problem::malformed("until is before from").language(get.language));
+    }
     let figures = answer::read(&node, |work| {
         let mut counters = counters(work);
         if misbehaves("issuer-miscounts") {
@@ -207,6 +210,10 @@ async fn publish(node: Data<Node>, post: Post<Period>) -> Result<HttpResponse, P
             return Ok(before);
         }
         let Period { from, until } = post.body;
+        // Of a day that has not begun there are no figures, and their publication would stand for ever.
+        if until > node.writer.now().day_at(node.writer.settings().offset) {
+            return Err(Problem::malformed("until is a day that has not begun"));
+        }
         let done = publish_now(&node, post.act(), day_number(from), day_number(until))?;
         node.writer.durable(done.ticket).await;
         Ok(answer::created(&node, &done.records, Some(done.answer)))

@@ -21,7 +21,6 @@ use crate::config::{Config, Http, Peers, Registrar, Store};
 use crate::node::Node;
 use crate::peers::client::PeerClient;
 
-/// A node of an institution that is alone; nobody serves its registrar's URL.
 fn node(dir: &std::path::Path, roles: &[Role]) -> Data<Node> {
     Data::new(node_alone(dir, roles))
 }
@@ -123,6 +122,19 @@ async fn each_route_answers_only_whom_it_is_for() {
         ("GET", "/v1/community/stock", peer, json!(null), 403, "forbidden"),
         ("GET", "/v1/community/stock/vouchers?limit=0", clerk, json!(null), 400, "malformed"),
         ("GET", "/v1/community/stock/vouchers?cursor=x", clerk, json!(null), 400, "cursor-invalid"),
+        ("GET", "/v1/community/stock/vouchers?more=1", clerk, json!(null), 400, "malformed"),
+        ("GET", "/v1/issuer/vouchers?more=1", clerk, json!(null), 400, "malformed"),
+        ("GET", "/v1/issuer/claims?more=1", clerk, json!(null), 400, "malformed"),
+        ("GET", "/v1/wallet/notices?more=1", clerk, json!(null), 400, "malformed"),
+        ("GET", "/v1/issuer/statistics?from=2026-01-02&until=2026-01-01", clerk, json!(null), 400, "malformed"),
+        (
+            "POST",
+            "/v1/issuer/statistics/publications",
+            clerk,
+            json!({ "from": "2026-01-01", "until": "2999-01-01" }),
+            400,
+            "malformed",
+        ),
         ("GET", "/v1/community/cards/490314286148", clerk, json!(null), 404, "not-found"),
         ("POST", "/v1/community/desk/identify", clerk, qr.clone(), 409, "presentation-malformed"),
         ("POST", "/v1/community/desk/identify", nobody, qr.clone(), 401, "unauthenticated"),
