@@ -15,6 +15,27 @@ use crate::accounts::session::Limits;
 /// Longest time that an answer may wait for peers, in milliseconds.
 pub const MAX_ACKNOWLEDGE_WAIT_MILLIS: u64 = 60_000;
 
+/// Most free disk space that can be asked for, in MiB: a PiB.
+pub const MAX_FREE_DISK_MIB: u64 = 1 << 30;
+
+/// Most threads that serve requests.
+pub const MAX_WORKERS: usize = 256;
+
+/// Longest base URL of a node, in bytes: the registrar refuses a longer one.
+pub const MAX_URL_BYTES: usize = 200;
+
+/// Longest wait of a poll, in seconds.
+pub const MAX_POLL_WAIT_SECS: u64 = 300;
+
+/// Longest rest after failures, in milliseconds.
+pub const MAX_BACKOFF_MILLIS: u64 = 600_000;
+
+/// Longest time between two comparisons of heads, in seconds: a day.
+pub const MAX_COMPARE_SECS: u64 = 86_400;
+
+/// Lists that the environment may set, their entries parted by commas.
+const LISTS: [&str; 2] = ["roles", "peers.witnesses"];
+
 /// Everything that an operator decides.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -188,6 +209,28 @@ pub enum ConfigError {
     },
 }
 
+/// Checks the base URL of a node: paths are put behind it.
+///
+/// # Errors
+///
+/// What it must be, in words for an operator.
+pub fn check_url(text: &str) -> Result<(), &'static str> {
+    let http = |url: &reqwest::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    let Some(url) = reqwest::Url::parse(text).ok().filter(http) else {
+        return Err("a base URL begins with http:// or https:// and a host");
+    };
+    if !url.username().is_empty() || url.password().is_some() || text.contains(['@', '?', '#']) {
+        return Err("a base URL has no user, no ? and no #");
+    }
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err("a base URL has no spaces");
+    }
+    if text.ends_with('/') {
+        return Err("without the / at its end");
+    }
+    if text.len() > MAX_URL_BYTES { Err("a base URL has at most 200 bytes") } else { Ok(()) }
+}
+
 impl Config {
     /// Reads a file, and what the environment changes about it.
     ///
@@ -195,9 +238,14 @@ impl Config {
     ///
     /// [`ConfigError`] names the field.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::read(path, config::Environment::with_prefix("VOUCHER"))
+    }
+
+    fn read(path: &Path, environment: config::Environment) -> Result<Self, ConfigError> {
+        let environment = environment.separator("__").try_parsing(true).list_separator(",");
         let source = config::Config::builder()
             .add_source(config::File::from(path).format(config::FileFormat::Toml))
-            .add_source(config::Environment::with_prefix("VOUCHER").separator("__").try_parsing(true))
+            .add_source(LISTS.into_iter().fold(environment, |source, list| source.with_list_parse_key(list)))
             .build()?;
         let config: Self = source.try_deserialize()?;
         config.check()?;
@@ -212,7 +260,7 @@ impl Config {
         if self.roles.is_empty() {
             return bad("roles", "an institution has at least one role");
         }
-        let host_like = |c: char| c.is_ascii_alphanumeric() || ".-/".contains(c);
+        let host_like = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-/".contains(c);
         if self.federation.is_empty() || self.federation.len() > 200 || !self.federation.chars().all(host_like) {
             return bad("federation", "1 to 200 characters of a-z, 0-9, '.', '-', '/'");
         }
@@ -221,6 +269,26 @@ impl Config {
         }
         if !self.http.bind.ip().is_loopback() {
             return bad("http.bind", "only a loopback address: this version has no transport security");
+        }
+        for (field, url) in [("http.url", &self.http.url), ("registrar.url", &self.registrar.url)] {
+            if let Err(why) = check_url(url) {
+                return bad(field, why);
+            }
+        }
+        if !(1..=MAX_WORKERS).contains(&self.http.workers) {
+            return bad("http.workers", &format!("1 to {MAX_WORKERS} threads"));
+        }
+        if self.store.min_free_disk_mib > MAX_FREE_DISK_MIB {
+            return bad("store.min_free_disk_mib", &format!("at most {MAX_FREE_DISK_MIB} MiB"));
+        }
+        if self.peers.poll_wait_secs > MAX_POLL_WAIT_SECS {
+            return bad("peers.poll_wait_secs", &format!("at most {MAX_POLL_WAIT_SECS} seconds"));
+        }
+        if self.peers.max_backoff_millis > MAX_BACKOFF_MILLIS {
+            return bad("peers.max_backoff_millis", &format!("at most {MAX_BACKOFF_MILLIS} milliseconds"));
+        }
+        if self.peers.compare_secs > MAX_COMPARE_SECS {
+            return bad("peers.compare_secs", &format!("at most {MAX_COMPARE_SECS} seconds, a day; 0 for never"));
         }
         if self.peers.acknowledge_wait_millis > MAX_ACKNOWLEDGE_WAIT_MILLIS {
             return bad("peers.acknowledge_wait_millis", "at most a minute: somebody waits");
@@ -239,8 +307,8 @@ impl Config {
 
     /// The time zone of opening hours and statistics.
     #[must_use]
-    pub const fn offset(&self) -> Option<FixedOffset> {
-        FixedOffset::east_opt(self.utc_offset_minutes * 60)
+    pub fn offset(&self) -> Option<FixedOffset> {
+        self.utc_offset_minutes.checked_mul(60).and_then(FixedOffset::east_opt)
     }
 
     /// The file of accounts and tokens: beside the store, which may be copied and looked at without it.
@@ -259,5 +327,62 @@ impl Config {
     #[must_use]
     pub fn is_registrar(&self) -> bool {
         self.institution == self.registrar.institution
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    const FILE: &str = "version = 1\ninstitution = 'health'\nroles = ['issuer']\nfederation = 'town'\n\
+        [http]\nbind = '127.0.0.1:7101'\nurl = 'http://127.0.0.1:7101'\n[store]\ndir = 'd'\nkeys = 'k'\n\
+        [registrar]\ninstitution = 'health'\nurl = 'http://127.0.0.1:7101'\n";
+
+    fn with(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.toml");
+        std::fs::write(&path, FILE).unwrap();
+        let set: HashMap<_, _> = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Config::read(&path, config::Environment::with_prefix("VOUCHER").source(Some(set)))
+    }
+
+    #[test]
+    fn the_environment_sets_lists_too() {
+        let set = [("VOUCHER__ROLES", "issuer,hospital"), ("VOUCHER__PEERS__WITNESSES", "audit,gulou")];
+        let config = with(&set).unwrap();
+        assert_eq!(config.roles, [Role::Issuer, Role::Hospital]);
+        assert_eq!(config.peers.witnesses.len(), 2);
+        assert_eq!(with(&[("VOUCHER__ROLES", "auditor")]).unwrap().roles, [Role::Auditor]);
+        assert_eq!(with(&[("VOUCHER__HTTP__BIND", "127.0.0.1:7200")]).unwrap().http.bind.port(), 7200);
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_is_named() {
+        let table = [
+            ("VOUCHER__UTC_OFFSET_MINUTES", "99999999", "utc_offset_minutes"),
+            ("VOUCHER__UTC_OFFSET_MINUTES", "1440", "utc_offset_minutes"),
+            ("VOUCHER__STORE__MIN_FREE_DISK_MIB", "17592186044416", "store.min_free_disk_mib"),
+            ("VOUCHER__HTTP__WORKERS", "100000", "http.workers"),
+            ("VOUCHER__HTTP__WORKERS", "0", "http.workers"),
+            ("VOUCHER__PEERS__POLL_WAIT_SECS", "301", "peers.poll_wait_secs"),
+            ("VOUCHER__PEERS__MAX_BACKOFF_MILLIS", "600001", "peers.max_backoff_millis"),
+            ("VOUCHER__PEERS__COMPARE_SECS", "86401", "peers.compare_secs"),
+            ("VOUCHER__FEDERATION", "Town", "federation"),
+            ("VOUCHER__FEDERATION", "to wn", "federation"),
+            ("VOUCHER__HTTP__URL", "foo", "http.url"),
+            ("VOUCHER__HTTP__URL", "ftp://host", "http.url"),
+            ("VOUCHER__HTTP__URL", "http://u:p@host", "http.url"),
+            ("VOUCHER__HTTP__URL", "http://host?x", "http.url"),
+            ("VOUCHER__HTTP__URL", "http://host#x", "http.url"),
+            ("VOUCHER__HTTP__URL", "http://host/", "http.url"),
+            ("VOUCHER__REGISTRAR__URL", "http://", "registrar.url"),
+        ];
+        for (variable, value, field) in table {
+            let error = with(&[(variable, value)]).expect_err(variable).to_string();
+            assert!(error.starts_with(&format!("{field}: ")), "{variable}={value}: {error}");
+        }
+        assert!(with(&[("VOUCHER__HTTP__URL", "https://host/node-1")]).is_ok());
     }
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use actix::Addr;
+use actors::clock::Clock as _;
 use actors::replica::Fork;
 use actors::role::{Hint, LookAround, RoleActor, Rules};
-use actors::writer::{Act, Writer};
+use actors::writer::{Act, CLOCK_BEHIND, Writer};
 use domain::ids::InstitutionId;
 use domain::reasons::Reason;
 use domain::time::Timestamp;
@@ -57,6 +58,12 @@ impl std::fmt::Display for Writing {
             Self::Allowed => f.write_str("it may write"),
         }
     }
+}
+
+/// Free space of the disk under a directory, in MiB; none where the system does not say.
+fn free_mib(dir: &std::path::Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(dir).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize) / (1024 * 1024))
 }
 
 /// A running node.
@@ -247,11 +254,31 @@ impl Node {
         *self.clock_verdict.read()
     }
 
+    /// What keeps this node from writing, if anything does: whoever waits for it to be ready waits for this.
+    #[must_use]
+    pub fn hindrance(&self) -> Option<Problem> {
+        if !self.may_write() {
+            return Some(Problem::new(Reason::NotReady).detail(self.writing()));
+        }
+        let clock = self.clock_verdict();
+        if clock.is_off {
+            return Some(Problem::new(Reason::ClockOff).detail(clock));
+        }
+        let (last, now) =
+            (self.writer.read(|work| work.cursor(self.config.institution).last_at).answer, self.clock.now());
+        if now + CLOCK_BEHIND < last {
+            let behind = format!("the clock here says {now}, and the own log's last record is of {last}");
+            return Some(Problem::new(Reason::ClockOff).detail(behind));
+        }
+        let floor = self.config.store.min_free_disk_mib;
+        let free = free_mib(&self.config.store.dir).filter(|free| *free < floor)?;
+        Some(Problem::new(Reason::DiskLow).detail(format!("{free} MiB of disk are free, and the floor is {floor} MiB")))
+    }
+
     /// Why nothing is written, or that it may be.
     #[must_use]
     pub fn why(&self) -> String {
-        let clock = self.clock_verdict();
-        if clock.is_off { clock.to_string() } else { self.writing().to_string() }
+        self.hindrance().and_then(|problem| problem.detail).unwrap_or_else(|| self.writing().to_string())
     }
 
     /// Keeps how this node's clock stands to the others', and writes nothing while it is off.

@@ -56,6 +56,7 @@ pub fn open(config: &Config, clock: Arc<NodeClock>) -> anyhow::Result<(Arc<Write
     options.min_free_disk_bytes = config.store.min_free_disk_mib * 1024 * 1024;
     options.marker_dir.clone_from(&config.store.marker_dir);
     let (ledger, report) = Ledger::open(options).context("the ledger")?;
+    refuse_other_own_log(&ledger, &keys, &config.origin())?;
     if let Some(why) = &report.rebuilt {
         tracing::warn!(why, "the store was set aside and rebuilt from the journal");
     } else if report.stored.is_empty() && report.replayed_frames > 0 {
@@ -73,6 +74,23 @@ pub fn open(config: &Config, clock: Arc<NodeClock>) -> anyhow::Result<(Arc<Write
     };
     let logs = Logs { ledger, federation: config.federation.clone() };
     Ok((Writer::open(logs, settings, clock), keys, report.plain_restart))
+}
+
+/// Refuses a store in which this institution's key has signed a log of another name: one directory, one node.
+///
+/// Under a mistyped name a second log would begin, which nobody knows, and the one that everybody follows would not go on.
+fn refuse_other_own_log(ledger: &Ledger, keys: &NodeKeys, origin: &str) -> anyhow::Result<()> {
+    for other in ledger.origins().iter().filter(|other| *other != origin) {
+        let (Some(head), Ok(signer)) = (ledger.head(other), keys.log_signer(other)) else { continue };
+        let note = ledger::note::Note::parse(&*head.note);
+        let is_own = note.is_ok_and(|note| note.verify(std::slice::from_ref(signer.verifier())).is_ok());
+        anyhow::ensure!(
+            !is_own,
+            "store.dir holds this institution's log {other}, and the configuration names it {origin}: institution or \
+             federation is another one than before"
+        );
+    }
+    Ok(())
 }
 
 /// Entry 0 of the registrar's log is its own registration; the federation's numbers follow it.
@@ -287,6 +305,8 @@ pub fn stop_at_eof() {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use actix_web::body::to_bytes;
     use actix_web::test::{TestRequest, call_service, init_service};
 
@@ -301,5 +321,41 @@ mod tests {
         assert!(text.contains("\"url\": \"/openapi.json\""), "{text}");
         assert!(text.contains("\"validatorUrl\": \"none\""), "{text}");
         assert!(!text.contains("//"), "{text}");
+    }
+
+    fn config(dir: &Path, institution: &str, federation: &str) -> Config {
+        let text = format!(
+            "version = 1\ninstitution = '{institution}'\nroles = ['issuer']\nfederation = '{federation}'\n\
+             [http]\nbind = '127.0.0.1:7101'\nurl = 'http://127.0.0.1:7101'\n\
+             [store]\ndir = '{dir}/data'\nkeys = '{dir}/keys'\nmarker_dir = '{dir}'\nmin_free_disk_mib = 1\n\
+             [registrar]\ninstitution = '{institution}'\nurl = 'http://127.0.0.1:7101'\n",
+            dir = dir.display()
+        );
+        std::fs::write(dir.join("node.toml"), text).unwrap();
+        Config::load(&dir.join("node.toml")).unwrap()
+    }
+
+    #[actix_web::test]
+    async fn a_log_goes_on_under_its_own_name_alone() {
+        // The ledger's threads outlive the test by a moment: their directory must too.
+        let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
+        let clock = || Arc::new(NodeClock::real());
+        let config = |institution, federation| config(dir.path(), institution, federation);
+        {
+            let first = config("health", "town");
+            let (writer, keys, _) = open(&first, clock()).unwrap();
+            writer.ledger().allow_writing();
+            let entry = keys.entry(first.institution, &first.roles, &first.http.url, &first.origin());
+            let write = |desk: &mut actors::writer::Desk<'_>| {
+                desk.write(Role::Issuer, Body::Registrar(RegistrarEvent::MemberRegistered(entry)))
+            };
+            let ticket = writer.decide(Act::default(), write).unwrap().ticket;
+            writer.durable(ticket).await;
+        }
+        for (institution, federation) in [("health", "city"), ("other", "town")] {
+            let error = open(&config(institution, federation), clock()).err().unwrap().to_string();
+            assert!(error.contains("town/health") && error.contains(federation), "{error}");
+        }
+        assert!(open(&config("health", "town"), clock()).is_ok());
     }
 }

@@ -213,6 +213,12 @@ async fn the_interface_is_described_and_browsable_offline() {
     for (name, response) in spec["components"]["responses"].as_object().unwrap() {
         assert!(response["content"]["application/problem+json"]["schema"]["$ref"].is_string(), "{name}: {response}");
     }
+    let client = reqwest::Client::new();
+    let head = client.head(format!("{}/v1/members", node.url)).send().await.unwrap();
+    assert_eq!((head.status().as_u16(), &head.headers()["content-type"]), (200, &"application/json".parse().unwrap()));
+    assert!(head.bytes().await.unwrap().is_empty());
+    let delete = client.delete(format!("{}/v1/members", node.url)).send().await.unwrap();
+    assert_eq!((delete.status().as_u16(), &delete.headers()["allow"]), (405, &"GET, HEAD".parse().unwrap()));
     let page = reqwest::get(format!("{}/docs/", node.url)).await.unwrap();
     assert_eq!(page.status(), 200);
     let page = page.text().await.unwrap();

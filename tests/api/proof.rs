@@ -40,12 +40,13 @@ async fn a_proof_is_verified_offline_by_the_key_alone() {
     write("2.json", &other.to_string());
     write("moved.proof", &proof.replacen("index 1\n", "index 0\n", 1));
     write("no.proof", "nothing");
+    write("long.proof", &format!("{proof}\n"));
     let id = record["name"]["id"].as_str().unwrap();
     let strange =
         ledger::key::NoteSigner::new(&node.origin(), PrivateKey::from_seed(&[9; 32])).unwrap().verifier().to_string();
     let elsewhere =
         ledger::key::NoteSigner::new("another/log", PrivateKey::from_seed(&[9; 32])).unwrap().verifier().to_string();
-    let table: [(&str, &[&str], i32, &str); 11] = [
+    let table: [(&str, &[&str], i32, &str); 12] = [
         ("by its id", &["1.proof", "--key", &key, "--id", id], 0, "as entry 1 of"),
         ("whole", &["1.proof", "--key", &key, "--record", "1.json"], 0, "under a good signature"),
         ("from a pipe", &["-", "--key", &key, "--id", id], 0, "as entry 1 of"),
@@ -54,6 +55,7 @@ async fn a_proof_is_verified_offline_by_the_key_alone() {
         ("another place", &["moved.proof", "--key", &key, "--id", id], 1, "NOT PROVED"),
         ("another key", &["1.proof", "--key", &strange, "--id", id], 1, "NOT PROVED"),
         ("another log", &["1.proof", "--key", &elsewhere, "--id", id], 1, "NOT PROVED"),
+        ("a line too many", &["long.proof", "--key", &key, "--id", id], 2, "cannot be judged"),
         ("no proof", &["no.proof", "--key", &key, "--id", id], 2, "not an offline proof"),
         ("no file", &["gone.proof", "--key", &key, "--id", id], 2, "cannot be read"),
         ("about nothing", &["1.proof", "--key", &key], 2, "--id <ID>"),

@@ -74,6 +74,9 @@ pub enum BadPolicy {
     /// Titles and issuing department have 1 to 200 bytes.
     #[error("titles and issuing department have 1 to {MAX_TITLE_BYTES} bytes")]
     Title,
+    /// Titles and issuing department show nothing else than they are.
+    #[error("titles and issuing department have no control characters, and none that hide or turn others")]
+    Hidden,
     /// At least one class, each once.
     #[error("at least one class, each once")]
     Classes,
@@ -88,8 +91,29 @@ pub enum BadPolicy {
     Departments,
 }
 
+/// Whether a character shows nothing, or changes the order in which others are shown: with it, two texts can look alike and
+/// differ, and a picture cannot carry it.
+#[must_use]
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
 impl Policy {
-    /// Checks what no type can.
+    /// Checks what no type can, of a policy that is to be written: [`Self::check`], and texts that show all that they are.
+    ///
+    /// # Errors
+    ///
+    /// [`BadPolicy`] names the first field that cannot be.
+    pub fn check_new(&self) -> Result<(), BadPolicy> {
+        let titles = [&self.title_zh, &self.title_en, &self.issuing_department];
+        if titles.iter().any(|title| title.chars().any(is_hidden)) {
+            return Err(BadPolicy::Hidden);
+        }
+        self.check()
+    }
+
+    /// Checks what no type can. Every node checks so what others have written, and always has: it stays as it is.
     ///
     /// # Errors
     ///
@@ -159,5 +183,33 @@ impl Programme {
     #[must_use]
     pub fn newest(&self) -> Option<&Policy> {
         self.history.last().map(|(_, policy)| policy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_from_now_on_shows_all_that_it_is() {
+        let policy = |title: &str| Policy {
+            programme: "heart".parse().unwrap(),
+            title_zh: title.into(),
+            title_en: "Heart".into(),
+            service: "check".parse().unwrap(),
+            issuing_department: "处".into(),
+            classes: vec![Class::Elderly],
+            validity_days: 90,
+            vouchers_per_holder: 1,
+            departments: vec!["heart".parse().unwrap()],
+            card_allowed: true,
+        };
+        assert_eq!(policy("心电图检查").check_new(), Ok(()));
+        for bad in ["心\n电", "心\u{7}", "心\u{202e}电", "心\u{200b}电", "\u{feff}心"] {
+            assert_eq!(policy(bad).check_new(), Err(BadPolicy::Hidden), "{bad:?}");
+            assert_eq!(policy(bad).check(), Ok(()), "a record that is written stays good: {bad:?}");
+            let other = Policy { issuing_department: bad.into(), ..policy("心") };
+            assert_eq!(other.check_new(), Err(BadPolicy::Hidden), "{bad:?}");
+        }
     }
 }

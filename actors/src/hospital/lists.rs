@@ -13,6 +13,9 @@ use crate::replica::{VoucherDoc, Work};
 /// Most rows of one list: a page, and one more to know whether another follows.
 pub const MAX_LIST: usize = 1_001;
 
+/// Most slots that are looked at in one reading.
+pub const MAX_LOOKED_AT: usize = 1_001;
+
 /// Most bookings of one day that are looked at.
 const MAX_DAY: usize = 20_000;
 
@@ -37,31 +40,53 @@ pub struct SlotQuery {
     pub from: Timestamp,
     /// Before this time.
     pub until: Timestamp,
-    /// After this one: begin, department, doctor.
-    pub after: Option<(Timestamp, ShortName, ShortName)>,
+    /// After this one.
+    pub after: Option<Place>,
     /// At most so many, and [`MAX_LIST`].
     pub limit: usize,
 }
 
-/// The free slots, in order of time, department and doctor.
+/// Free slots, and where looking for more goes on.
+#[derive(Debug, Clone, Default)]
+pub struct FreeSlots {
+    /// In order of time, department and doctor.
+    pub found: Vec<FreeSlot>,
+    /// The last slot that was looked at, if there may be more after it.
+    pub goes_on: Option<Place>,
+}
+
+/// A slot's place in the order: begin, department, doctor.
+pub type Place = (Timestamp, ShortName, ShortName);
+
+/// The free slots, in order of time, department and doctor. At most [`MAX_LOOKED_AT`] slots are looked at, free or not: while
+/// this reads, nobody else does.
 #[must_use]
-pub fn free_slots(work: &Work<'_>, query: &SlotQuery, now: Timestamp) -> Vec<FreeSlot> {
+pub fn free_slots(work: &Work<'_>, query: &SlotQuery, now: Timestamp) -> FreeSlots {
     let hours = rows::hours(&work.tx, query.department.as_ref(), query.doctor.as_ref());
-    let from = query.from.max(now + Millis(1));
+    // A page begins where the one before ended: what lies before is not made again.
+    let from = query.after.as_ref().map_or(query.from, |(start, ..)| query.from.max(*start)).max(now + Millis(1));
     let is_after = |slot: &Slot| {
         let Some((start, department, doctor)) = &query.after else { return true };
         (slot.start, &slot.department, &slot.doctor) > (*start, department, doctor)
     };
+    let mut slots = FreeSlots::default();
     let all = schedule::slots(&hours, work.settings.me, from, query.until, work.settings.offset);
-    all.into_iter()
-        .filter(|(slot, _)| is_after(slot))
-        .filter_map(|(slot, capacity)| {
-            let taken = u16::try_from(rows::taken(work, &slot, None, now)).unwrap_or(u16::MAX);
-            let free = if misbehaves("full-slots-offered") { capacity } else { capacity.saturating_sub(taken) };
-            (free > 0).then_some(FreeSlot { slot, free })
-        })
-        .take(query.limit.min(MAX_LIST))
-        .collect()
+    let mut all = all.filter(|(slot, _)| is_after(slot)).peekable();
+    let mut looked_at = 0;
+    while let Some((slot, capacity)) = all.next() {
+        looked_at += 1;
+        let taken = u16::try_from(rows::taken(work, &slot, None, now)).unwrap_or(u16::MAX);
+        let free = if misbehaves("full-slots-offered") { capacity } else { capacity.saturating_sub(taken) };
+        let place = (slot.start, slot.department.clone(), slot.doctor.clone());
+        if free > 0 {
+            slots.found.push(FreeSlot { slot, free });
+        }
+        if slots.found.len() >= query.limit.min(MAX_LIST) || looked_at >= MAX_LOOKED_AT {
+            slots.goes_on = all.peek().map(|_| place);
+            break;
+        }
+    }
+    slots
 }
 
 /// A booking as the hospital's desk sees it.

@@ -35,7 +35,7 @@ fn free(scene: &Scene) -> Vec<(String, u16)> {
         limit: 100,
     };
     let slots = scene.town.read(gulou(), |work| lists::free_slots(work, &query, scene.town.now));
-    slots.into_iter().map(|s| (s.slot.start.to_string()[11..16].to_owned(), s.free)).collect()
+    slots.found.into_iter().map(|s| (s.slot.start.to_string()[11..16].to_owned(), s.free)).collect()
 }
 
 #[test]

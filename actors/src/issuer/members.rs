@@ -135,6 +135,10 @@ pub(super) fn freeze(
     if matches!(standing, Some(Stands::Frozen | Stands::Revoked)) {
         return Err(Reason::WrongState.into());
     }
+    // Nobody could say that the head at such a size is the log's: it is not here.
+    if size > desk.work.cursor(institution).next {
+        return Err(Reason::BadName.into());
+    }
     write(desk, RegistrarEvent::LogFrozen { institution, size, root, approver })
 }
 

@@ -29,13 +29,13 @@ const LOOK_BACK: u64 = 64;
 const RECLAIM_AGAIN: Millis = Millis::hours(1);
 
 pub(super) fn publish_programme(desk: &mut Desk<'_>, policy: Policy) -> Result<Answer, Refused> {
-    policy.check().map_err(|_| Reason::Malformed)?;
+    policy.check_new().map_err(|_| Reason::Malformed)?;
     desk.write(Role::Issuer, Body::Programme(ProgrammeEvent::Published(policy))).map(|_| Answer::Written)
 }
 
 pub(super) fn change_programme(desk: &mut Desk<'_>, short: &ShortName, policy: Policy) -> Result<Answer, Refused> {
     let programme = own_programme(desk, short)?.name;
-    if policy.check().is_err() || policy.programme != *short {
+    if policy.check_new().is_err() || policy.programme != *short {
         return Err(Reason::Malformed.into());
     }
     let event = ProgrammeEvent::Changed { programme, policy };

@@ -53,6 +53,9 @@ pub struct Post<T> {
     pub language: Language,
 }
 
+/// The same with a body that has a length limit of its own.
+pub struct LongPost<T, const MAX_BYTES: usize>(pub Post<T>);
+
 /// A request that changes accounts and not the ledger: a body without a key, since nothing that is written is repeated.
 pub struct Plain<T> {
     /// Who calls.
@@ -117,8 +120,7 @@ fn node(request: &HttpRequest) -> Result<&Data<Node>, Problem> {
 }
 
 fn idempotency_key(request: &HttpRequest) -> Result<&str, Problem> {
-    let value = request.headers().get("Idempotency-Key").ok_or(Reason::IdempotencyKeyMissing)?;
-    let key = value.to_str().unwrap_or_default();
+    let key = caller::header(request, "Idempotency-Key")?.ok_or(Reason::IdempotencyKeyMissing)?;
     if key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY || !key.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(Problem::malformed(format!("Idempotency-Key has 1 to {MAX_IDEMPOTENCY_KEY} visible characters")));
     }
@@ -141,7 +143,7 @@ fn admitted(node: &Node, request: &HttpRequest, body: &[u8]) -> Result<Caller, P
 }
 
 fn must_be_json(request: &HttpRequest) -> Result<(), Problem> {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let kind = caller::header(request, "Content-Type")?.unwrap_or_default();
     if kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
         return Ok(());
     }
@@ -168,11 +170,15 @@ impl<T: DeserializeOwned + 'static> FromRequest for Plain<T> {
     }
 }
 
-async fn post<T: DeserializeOwned>(request: HttpRequest, mut payload: Payload) -> Result<Post<T>, Problem> {
+async fn post<T: DeserializeOwned>(
+    request: HttpRequest,
+    mut payload: Payload,
+    limit: usize,
+) -> Result<Post<T>, Problem> {
     let language = caller::language(&request);
     let read = async {
         let node = node(&request)?;
-        let body = read_body(&request, &mut payload, MAX_JSON_BYTES, BODY_TIMEOUT).await?;
+        let body = read_body(&request, &mut payload, limit, BODY_TIMEOUT).await?;
         let caller = admitted(node, &request, &body)?;
         let key = idempotency_key(&request)?;
         must_be_json(&request)?;
@@ -195,7 +201,17 @@ impl<T: DeserializeOwned + 'static> FromRequest for Post<T> {
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        Box::pin(post(request.clone(), payload.take()))
+        Box::pin(post(request.clone(), payload.take(), MAX_JSON_BYTES))
+    }
+}
+
+impl<T: DeserializeOwned + 'static, const MAX_BYTES: usize> FromRequest for LongPost<T, MAX_BYTES> {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let read = post(request.clone(), payload.take(), MAX_BYTES);
+        Box::pin(async { read.await.map(Self) })
     }
 }
 
@@ -391,6 +407,7 @@ pub async fn read<T>(node: &Node, reading: impl FnOnce(&actors::replica::Work<'_
 
 /// Which page of a list.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 pub struct Page {
     /// Most items, 1 to 1,000.
     pub limit: Option<usize>,

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use actix_web::HttpRequest;
-use actix_web::http::header;
+use actix_web::http::header::ACCEPT_LANGUAGE;
 use actors::token::vp1;
 use domain::custody::PRESENTATION_WINDOW;
 use domain::ids::{Digest, InstitutionId, Operator};
@@ -140,12 +140,15 @@ impl Acting {
 #[derive(Debug, Default)]
 pub struct Seen(Mutex<Remembered>);
 
+/// Which signature: kid and cti.
+type Signed = ([u8; 8], [u8; 8]);
+
 #[derive(Debug, Default)]
 struct Remembered {
     /// Their ctis, by kid.
     by_key: HashMap<[u8; 8], HashSet<[u8; 8]>>,
-    /// Which were made in a second, kid and cti: the oldest are forgotten first, and only those are looked at.
-    by_second: BTreeMap<i64, Vec<([u8; 8], [u8; 8])>>,
+    /// Which were made in a second: the oldest are forgotten first, and only those are looked at.
+    by_second: BTreeMap<i64, Vec<Signed>>,
     /// How many.
     count: usize,
 }
@@ -192,28 +195,47 @@ impl Seen {
     }
 }
 
-/// The language that the caller asks for.
+/// The language that the caller asks for: of those that there are, the one with the greatest weight (RFC 9110).
 #[must_use]
 pub fn language(request: &HttpRequest) -> Language {
-    let wanted = request.headers().get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let first = wanted.split(',').map(|part| part.split(';').next().unwrap_or_default().trim());
-    for tag in first {
-        if tag.to_ascii_lowercase().starts_with("zh") {
-            return Language::Zh;
-        }
-        if tag.to_ascii_lowercase().starts_with("en") {
-            return Language::En;
+    let wanted = request.headers().get_all(ACCEPT_LANGUAGE).filter_map(|v| v.to_str().ok());
+    let mut best = (0.0, Language::En);
+    for part in wanted.flat_map(|value| value.split(',')) {
+        let mut words = part.split(';').map(|word| word.trim().to_ascii_lowercase());
+        let language = match words.next().unwrap_or_default() {
+            tag if tag.starts_with("zh") => Language::Zh,
+            tag if tag.starts_with("en") => Language::En,
+            _ => continue,
+        };
+        let weight = words.find_map(|word| word.strip_prefix("q=").map(|q| q.parse::<f32>().unwrap_or(0.0)));
+        // Of equals the first.
+        if weight.unwrap_or(1.0) > best.0 {
+            best = (weight.unwrap_or(1.0), language);
         }
     }
-    Language::En
+    best.1
+}
+
+/// A header's text, if it is there.
+///
+/// # Errors
+///
+/// [`Reason::Malformed`] if it is not ASCII or stands twice: who looked at the request on its way may have seen the other.
+pub fn header<'a>(request: &'a HttpRequest, name: &str) -> Result<Option<&'a str>, Problem> {
+    let mut values = request.headers().get_all(name);
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Problem::malformed(format!("the header {name} stands twice")));
+    }
+    value.to_str().map(Some).map_err(|_| Problem::malformed(format!("the header {name} is not ASCII")))
 }
 
 /// Decides who calls.
 ///
 /// # Errors
 ///
-/// A header that cannot be read; a session or token that is over; a page's request without the session's token; or a
-/// holder's signature that is old or for something else.
+/// A header that cannot be read or stands twice; a session or token that is over; a page's request without the session's
+/// token; or a holder's signature that is old or for something else.
 pub fn decide(
     request: &HttpRequest,
     body: &[u8],
@@ -221,11 +243,7 @@ pub fn decide(
     now: Timestamp,
     accounts: &Accounts,
 ) -> Result<Caller, Problem> {
-    let text = |name: &str| -> Result<Option<&str>, Problem> {
-        let Some(value) = request.headers().get(name) else { return Ok(None) };
-        value.to_str().map(Some).map_err(|_| Problem::malformed(format!("the header {name} is not ASCII")))
-    };
-    let (authorization, institution) = (text("Authorization")?, text("Institution")?);
+    let (authorization, institution) = (header(request, "Authorization")?, header(request, "Institution")?);
     if authorization.is_some() && institution.is_some() {
         return Err(Problem::malformed("one of Authorization and Institution says who calls"));
     }
@@ -261,7 +279,7 @@ fn page(request: &HttpRequest, now: Timestamp, accounts: &Accounts) -> Result<Ca
 
 /// The session in the request's cookies.
 fn cookie(request: &HttpRequest) -> Option<&str> {
-    let headers = request.headers().get_all(header::COOKIE);
+    let headers = request.headers().get_all(actix_web::http::header::COOKIE);
     let mut pairs = headers.filter_map(|v| v.to_str().ok()).flat_map(|text| text.split(';'));
     pairs.find_map(|pair| pair.trim().strip_prefix(SESSION_COOKIE)?.strip_prefix('='))
 }
@@ -360,5 +378,38 @@ mod tests {
         assert_eq!(first(0, 0, 1_000), Err(Reason::PresentationReplayed), "also while full");
         assert_eq!(first(all, 0, 1_061), Ok(()));
         assert_eq!((seen.0.lock().count, seen.0.lock().by_key.len()), (1, 1));
+    }
+
+    #[test]
+    fn the_language_is_the_one_that_is_wanted_most() {
+        use actix_web::test::TestRequest;
+        let (zh, en) = (Language::Zh, Language::En);
+        let table = [
+            ("", en),
+            ("zh-CN", zh),
+            ("en;q=0.1, zh;q=0.9", zh),
+            ("zh;q=0.1, en", en),
+            ("fr, zh-TW;q=0.2", zh),
+            ("zh, en", zh),
+            ("en-GB,zh", en),
+            ("zh;q=0", en),
+            ("zh;q=x, en;q=0.1", en),
+            ("ZH; Q=0.5", zh),
+            ("*", en),
+        ];
+        for (wanted, expected) in table {
+            let request = TestRequest::get().insert_header((ACCEPT_LANGUAGE, wanted)).to_http_request();
+            assert_eq!(language(&request), expected, "{wanted}");
+        }
+    }
+
+    #[test]
+    fn a_header_stands_once() {
+        use actix_web::test::TestRequest;
+        let request = TestRequest::get().append_header(("Operator", "li")).append_header(("X", "1"));
+        let request = request.append_header(("X", "1")).to_http_request();
+        assert_eq!(header(&request, "Operator").unwrap(), Some("li"));
+        assert_eq!(header(&request, "Institution").unwrap(), None);
+        assert_eq!(header(&request, "X").unwrap_err().reason, Reason::Malformed);
     }
 }

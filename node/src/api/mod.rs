@@ -38,9 +38,10 @@ use problem::Problem;
     info(
         title = "Voucher node",
         description = "The REST interface of one institution's node. Times are RFC 3339 UTC. Problems are RFC 9457 with a \
-                       `code` from a closed list. Every POST carries an `Idempotency-Key`. An operator signs in \
-                       (`/v1/sessions`) or sends a token (`Authorization: Bearer …`), a node says `Institution`, a \
-                       holder signs each request (`Authorization: VP1 …`).",
+                       `code` from a closed list. Every POST and PUT carries an `Idempotency-Key`, but for sessions, accounts \
+                       and the reading of a photo. An operator signs in (`/v1/sessions`) or sends a token \
+                       (`Authorization: Bearer …`), a node says `Institution`, a holder signs each request \
+                       (`Authorization: VP1 …`).",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     components(schemas(problem::ProblemBody))

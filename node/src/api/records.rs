@@ -1,11 +1,11 @@
 //! Records, proofs, vouchers and QR pictures: what every node can say of what it holds.
 
-use actix_web::http::header;
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse, get, post};
 use actors::replica::{Broken, VoucherDoc};
 use domain::ids::{InstitutionId, RecordName, VoucherId};
 use domain::lifecycle::{Stage, Step};
+use domain::policy::is_hidden;
 use domain::reasons::Reason;
 use domain::record::Record;
 use domain::time::Timestamp;
@@ -303,6 +303,9 @@ async fn history(node: Data<Node>, id: Path<String>, get: Get) -> Result<HttpRes
     Ok(HttpResponse::Ok().json(found))
 }
 
+/// Most characters of a title under a picture: the day until which the voucher is valid stands behind it.
+const MAX_TITLE_CHARS: usize = qr::MAX_CAPTION_CHARS - 16;
+
 /// The token and a caption of a voucher's QR.
 async fn token_of(node: &Node, id: VoucherId) -> Option<(String, String)> {
     answer::read(node, |work| {
@@ -312,9 +315,18 @@ async fn token_of(node: &Node, id: VoucherId) -> Option<(String, String)> {
         let state = doc.state()?;
         let until = state.valid_until.day_at(work.settings.offset);
         let programme = work.programme(&state.programme)?;
-        Some((token.clone(), format!("{} · {until}", programme.newest()?.title_zh)))
+        // Of what another institution has written anything may come: the picture is made all the same.
+        let shown = programme.newest()?.title_zh.chars().filter(|c| !is_hidden(*c));
+        let title: String = shown.take(MAX_TITLE_CHARS).collect();
+        Some((token.clone(), format!("{title} · {until}")))
     })
     .await
+}
+
+/// A picture fails only by a defect of this node, whose operator is told which.
+fn no_picture(id: VoucherId, error: &qr::QrError) -> Problem {
+    tracing::error!(voucher = %id, %error, "the picture of a voucher's QR cannot be made");
+    Reason::Internal.into()
 }
 
 /// The voucher's QR as SVG, for printing and screens.
@@ -327,7 +339,7 @@ async fn qr_svg(node: Data<Node>, id: Path<String>, get: Get) -> Result<HttpResp
     let id = voucher_id(&id)?;
     let not_found = || Problem::new(Reason::NotFound).language(get.language);
     let (token, caption) = token_of(&node, id).await.ok_or_else(not_found)?;
-    let picture = qr::svg(&token, &caption).map_err(|_| Problem::new(Reason::Internal))?;
+    let picture = qr::svg(&token, &caption).map_err(|error| no_picture(id, &error).language(get.language))?;
     Ok(HttpResponse::Ok().content_type("image/svg+xml").body(picture))
 }
 
@@ -342,7 +354,7 @@ async fn qr_png(node: Data<Node>, id: Path<String>, get: Get) -> Result<HttpResp
     let not_found = || Problem::new(Reason::NotFound).language(get.language);
     let (token, _) = token_of(&node, id).await.ok_or_else(not_found)?;
     let shown = if misbehaves("pictures-cut") { &token[..token.len() - 1] } else { &token };
-    let picture = qr::png(shown, 8).map_err(|_| Problem::new(Reason::Internal))?;
+    let picture = qr::png(shown, 8).map_err(|error| no_picture(id, &error).language(get.language))?;
     Ok(HttpResponse::Ok().content_type("image/png").body(picture))
 }
 
@@ -370,7 +382,8 @@ const DECODE_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 #[post("/v1/qr/decode")]
 async fn decode(request: HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
     let language = super::caller::language(&request);
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let kind = super::caller::header(&request, "Content-Type").map_err(|problem| problem.language(language))?;
+    let kind = kind.unwrap_or_default();
     if !kind.starts_with("image/") {
         return Err(Problem::new(Reason::UnsupportedMedia)
             .detail("image/png, image/jpeg or image/webp")

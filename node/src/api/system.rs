@@ -46,14 +46,7 @@ async fn readyz(node: Data<Node>) -> Result<&'static str, Problem> {
     if folded == 0 {
         return Err(Problem::new(Reason::NotReady).detail("the registrar's log is not here yet"));
     }
-    if !node.may_write() {
-        return Err(Problem::new(Reason::NotReady).detail(node.writing()));
-    }
-    let clock = node.clock_verdict();
-    if clock.is_off {
-        return Err(Problem::new(Reason::ClockOff).detail(clock));
-    }
-    Ok("ready\n")
+    node.hindrance().map_or(Ok("ready\n"), Err)
 }
 
 /// Numbers for Prometheus, OpenMetrics text.
@@ -72,7 +65,7 @@ async fn metrics(node: Data<Node>) -> HttpResponse {
         node.metrics.log_size.get_or_create(&labels).set(i64::try_from(size).unwrap_or(i64::MAX));
     }
     node.metrics.commits.set(i64::try_from(node.writer.ledger().durable()).unwrap_or(i64::MAX));
-    node.metrics.may_write.set(i64::from(node.may_write()));
+    node.metrics.may_write.set(i64::from(node.hindrance().is_none()));
     node.metrics.scrub_passed.set(node.scrubbed().map_or(0, domain::time::Timestamp::secs));
     let held_by = node.holders.holding(holders::own_size(&node));
     node.metrics.held_by.set(i64::try_from(held_by).unwrap_or(i64::MAX));
@@ -175,7 +168,7 @@ async fn status(node: Data<Node>, _get: Get) -> Result<HttpResponse, Problem> {
         clock_ahead_secs: node.clock.ahead().0 / 1_000,
         clock_verdict: node.clock_verdict(),
         member,
-        ready: node.may_write() && !node.clock_verdict().is_off,
+        ready: node.hindrance().is_none(),
         writing: node.why(),
         scrubbed_at: node.scrubbed(),
         held_by: node.holders.holding(holders::own_size(&node)),
@@ -280,4 +273,49 @@ async fn step_clock(node: Data<Node>, post: answer::Post<ClockStep>) -> Result<H
     }
     node.wake();
     Ok(HttpResponse::Ok().json(ClockStep { ahead_millis: node.clock.ahead().0 }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use actix_web::App;
+    use actix_web::body::to_bytes;
+    use actix_web::test::{TestRequest, call_service, init_service};
+    use domain::time::Millis;
+    use utoipa_actix_web::AppExt as _;
+
+    use super::*;
+    use crate::api::wallet::tests::node_alone;
+    use crate::clock::NodeClock;
+
+    #[actix_web::test]
+    async fn a_node_that_cannot_write_is_not_ready_and_says_why() {
+        type Change = fn(&mut Node);
+        let table: [(&str, Change); 3] = [
+            ("", |_| {}),
+            ("disk-low", |node| node.config.store.min_free_disk_mib = u64::MAX),
+            // The own log's record was written by a clock that stood a day later.
+            ("clock-off", |node| node.clock = Arc::new(NodeClock::federation(Millis::days(-1)))),
+        ];
+        for (code, change) in table {
+            // The ledger's threads outlive the test by a moment: their directory must too.
+            let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
+            let mut node = node_alone(dir.path(), &[Role::Issuer]);
+            change(&mut node);
+            let (app, _) =
+                App::new().app_data(Data::new(node)).into_utoipa_app().configure(configure).split_for_parts();
+            let app = init_service(app).await;
+            let mut answers = Vec::new();
+            for path in ["/readyz", "/v1/status"] {
+                let response = call_service(&app, TestRequest::get().uri(path).to_request()).await;
+                let body = to_bytes(response.into_body()).await.unwrap();
+                answers.push(serde_json::from_slice::<serde_json::Value>(&body).unwrap_or_default());
+            }
+            assert_eq!(answers[0]["code"].as_str().unwrap_or_default(), code);
+            assert_eq!(answers[1]["ready"], code.is_empty());
+            let why = answers[0]["detail"].as_str().unwrap_or("it may write");
+            assert_eq!(answers[1]["writing"], why, "{code}");
+        }
+    }
 }

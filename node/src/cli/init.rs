@@ -16,14 +16,11 @@ use ledger::note::to_base64;
 use serde::Serialize;
 use voucher_node::accounts::permission::AccountRole;
 use voucher_node::clock::NodeClock;
-use voucher_node::config::Config;
+use voucher_node::config::{Config, check_url};
 use voucher_node::keys::NodeKeys;
 
 use super::output::{say, say_json};
 use super::{GOOD, account};
-
-/// Longest base URL of a member, in bytes: the registrar refuses a longer one.
-const MAX_URL_BYTES: usize = 200;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -197,10 +194,7 @@ fn check(args: &InitArgs) -> anyhow::Result<()> {
     for (option, url) in
         std::iter::once(("--url", &args.url)).chain(args.registrar_url.iter().map(|u| ("--registrar-url", u)))
     {
-        let good = reqwest::Url::parse(url).is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
-        ensure!(good, "{option} {url}: a base URL begins with http:// or https:// and a host");
-        ensure!(!url.ends_with('/'), "{option} {url}: without the / at its end");
-        ensure!(url.len() <= MAX_URL_BYTES, "{option}: at most {MAX_URL_BYTES} bytes");
+        check_url(url).map_err(|why| anyhow::anyhow!("{option} {url}: {why}"))?;
     }
     match (args.registrar, &args.registrar_vkey) {
         (None, _) if !args.roles.contains(&Role::Issuer) => {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use voucher_node::accounts::password::Secret;
+use voucher_node::config::check_url;
 
 /// Longest answer that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
@@ -123,13 +124,15 @@ pub(super) struct Node {
 impl Node {
     /// A node at a base URL; `token` says who writes to it.
     pub(super) fn at(url: &str, token: Option<Secret>) -> anyhow::Result<Self> {
+        let url = url.trim_end_matches('/');
+        check_url(url).map_err(|why| anyhow::anyhow!("--url {url}: {why}"))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let http = reqwest::Client::builder()
             .timeout(CALL_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
-        Ok(Self { runtime, http, url: url.trim_end_matches('/').to_owned(), token })
+        Ok(Self { runtime, http, url: url.to_owned(), token })
     }
 
     /// How it stands.
@@ -221,4 +224,18 @@ fn refused(status: StatusCode, body: &[u8]) -> CallError {
         (false, Some(detail)) => format!("{} ({detail})", problem.desk),
     };
     CallError::Refused { status: status.as_u16(), code: problem.code, text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_that_is_none_is_told_at_once() {
+        for bad in ["foo", "ftp://host", "http://u:p@host", "http://host?x"] {
+            let error = Node::at(bad, None).err().unwrap().to_string();
+            assert!(error.starts_with(&format!("--url {bad}: a base URL")), "{error}");
+        }
+        assert!(Node::at("http://127.0.0.1:7101/", None).is_ok());
+    }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use domain::ids::Digest;
 use ledger::key::NoteVerifier;
 use ledger::merkle::{Hash, leaf_hash};
-use ledger::note::from_base64;
+use ledger::note::{Note, from_base64};
 use ledger::policy::Policy;
 use ledger::proof::{MAX_PROOF_BYTES, TlogProof};
 use serde::Deserialize;
@@ -66,6 +66,8 @@ pub(super) fn verify_proof(args: &ProofArgs) -> anyhow::Result<ExitCode> {
     };
     let proof = TlogProof::parse(read(&args.proof, MAX_PROOF_BYTES)?)
         .with_context(|| format!("{} cannot be judged", args.proof.display()))?;
+    // A file whose head is no signed note, such as one with a line too many, is no proof; it proves nothing false either.
+    Note::parse(&proof.checkpoint).with_context(|| format!("{} cannot be judged", args.proof.display()))?;
     let (said, code) = match proof.verify(&leaf, origin, &args.key, &Policy::default()) {
         Ok(head) => {
             (format!("it stands in {origin} as entry {} of {}, under a good signature", proof.index, head.size), GOOD)

@@ -99,6 +99,12 @@ impl Federation {
     pub(super) fn prepare(dir: &Path, kept: bool) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
         let dir = dir.canonicalize()?;
+        let is_foreign = kept && !dir.join("federation.json").exists() && fs::read_dir(&dir)?.next().is_some();
+        anyhow::ensure!(
+            !is_foreign,
+            "{} is not empty, and no demo has been there: take an empty directory, or one that is not there yet",
+            dir.display()
+        );
         let configs = CONFIGS.map(toml::from_str::<Config>).into_iter().collect::<Result<Vec<_>, _>>()?;
         let offset = configs[0].offset().context("utc_offset_minutes")?;
         let (ports, binds) = addresses(&dir, &configs)?;
@@ -436,5 +442,14 @@ mod tests {
         let [a, b] = dirs.each_ref().map(|d| Federation::prepare(d.path(), false).unwrap());
         let all: std::collections::BTreeSet<String> = a.urls().into_values().chain(b.urls().into_values()).collect();
         assert_eq!(all.len(), 12);
+    }
+
+    #[test]
+    fn a_directory_of_something_else_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("thesis.txt"), "x").unwrap();
+        let refused = Federation::prepare(dir.path(), true).err().unwrap().to_string();
+        assert!(refused.contains("is not empty"), "{refused}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was made there");
     }
 }

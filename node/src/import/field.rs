@@ -2,6 +2,7 @@
 
 use chrono::NaiveDate;
 use domain::policy::Class;
+pub(super) use domain::policy::is_hidden;
 
 use super::report::{Code, Flaw, Note};
 
@@ -16,13 +17,6 @@ pub const MAX_LIST_ENTRIES: usize = 20;
 
 pub(super) fn class(text: &str) -> Result<Class, Flaw> {
     Class::ALL.into_iter().find(|class| class.as_str() == text).ok_or_else(|| Code::UnknownClass.into())
-}
-
-/// Whether a character shows nothing, or changes the order in which others are shown: with it, two
-/// texts can look alike and differ.
-pub(super) fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// A text that people read: filled in, no formula, nothing hidden, [`MAX_TEXT_CHARS`] at most.

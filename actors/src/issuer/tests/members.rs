@@ -125,7 +125,9 @@ fn a_key_is_rotated_by_old_and_new() {
 #[test]
 fn a_forked_log_is_frozen_once() {
     let mut town = Town::default();
-    let freeze = |of: &str| Command::Freeze { institution: id(of), size: 0, root: Digest([5; 32]), approver: SECOND };
+    let at = |of: &str, size| Command::Freeze { institution: id(of), size, root: Digest([5; 32]), approver: SECOND };
+    let freeze = |of: &str| at(of, 0);
+    assert_eq!(why(ask(&mut town, at("gulou", 1))), Reason::BadName, "of which nothing is here");
     assert_eq!(why(ask(&mut town, freeze("health"))), Reason::Forbidden);
     ask(&mut town, freeze("gulou")).unwrap();
     assert_eq!(standing(&town, "gulou"), Some(Stands::Frozen));

@@ -62,6 +62,7 @@ async fn stock(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
 
 /// Which vouchers to list.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 struct Which {
     /// Of this programme alone.
     #[param(value_type = Option<String>)]

@@ -1,7 +1,7 @@
 //! `/v1/hospital`: what a hospital's desk, its office and other nodes ask, each handler a command of [`actors::hospital`].
 
 mod bookings;
-mod schedules;
+pub mod schedules;
 mod visits;
 
 #[cfg(test)]

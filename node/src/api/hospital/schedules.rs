@@ -2,7 +2,7 @@
 
 use actix_web::web::{Data, Query};
 use actix_web::{HttpResponse, get, post};
-use actors::hospital::lists::{SlotQuery, free_slots};
+use actors::hospital::lists::{FreeSlot, Place, SlotQuery, free_slots};
 use actors::hospital::schedule::{self, Minute, WeeklyHours};
 use actors::hospital::{Command, rows};
 use chrono::Weekday;
@@ -14,12 +14,18 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{Said, by_operator, plays};
-use crate::api::answer::{self, Get, Listed, Page, Post, Receipt};
+use crate::api::answer::{self, Get, Listed, LongPost, Page, Receipt};
 use crate::api::problem::{Problem, ProblemBody};
 use crate::node::Node;
 
 /// Slots are listed for so long unless the caller asks otherwise.
 const DEFAULT_SPAN: Millis = Millis::days(14);
+
+/// Most readings for one page of slots: what is full is passed over.
+const MAX_READINGS: usize = 20;
+
+/// Longest list of weekly hours, in bytes: as many rows as a hospital may have, with names in Chinese.
+pub const MAX_SCHEDULE_BYTES: usize = 2 * 1024 * 1024;
 
 pub(super) fn configure(config: &mut ServiceConfig<'_>) {
     config.service(replace).service(list).service(free);
@@ -82,7 +88,7 @@ impl From<WeeklyHours> for Hours {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Schedule {
-    /// Every row; at most 5,000.
+    /// Every row; at most 5,000, in 2 MiB.
     hours: Vec<Hours>,
 }
 
@@ -93,7 +99,10 @@ struct Schedule {
     (status = 201, body = Receipt<Said>), (status = 400, body = ProblemBody),
 ))]
 #[post("/v1/hospital/schedules")]
-async fn replace(node: Data<Node>, post: Post<Schedule>) -> Result<HttpResponse, Problem> {
+async fn replace(
+    node: Data<Node>,
+    LongPost(post): LongPost<Schedule, MAX_SCHEDULE_BYTES>,
+) -> Result<HttpResponse, Problem> {
     by_operator(&node, post, |Schedule { hours }| {
         let hours: Vec<WeeklyHours> = hours.into_iter().map(Into::into).collect();
         schedule::check(&hours).map_err(Problem::malformed)?;
@@ -159,15 +168,23 @@ struct Free {
     free: u16,
 }
 
+impl From<FreeSlot> for Free {
+    fn from(f: FreeSlot) -> Self {
+        let domain::booking::Slot { hospital, department, doctor, start, end } = f.slot;
+        Self { hospital, department, doctor, start, end, free: f.free }
+    }
+}
+
 /// A cursor names a slot: begin in milliseconds, department, doctor.
-fn read_cursor(text: &str) -> Option<(Timestamp, ShortName, ShortName)> {
+fn read_cursor(text: &str) -> Option<Place> {
     let mut parts = text.split('.');
     let start = Timestamp::from_millis(parts.next()?.parse().ok()?);
     let (department, doctor) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     parts.next().is_none().then_some((start, department, doctor))
 }
 
-/// Slots that are free, public, in order of time. What is full or past is not listed.
+/// Slots that are free, public, in order of time. What is full or past is not listed. Where most are full, a page may have
+/// fewer items than asked for, and there is a next one.
 ///
 /// `200`; `400` `cursor-invalid`.
 #[utoipa::path(tag = "hospital", params(Which), responses(
@@ -182,15 +199,21 @@ async fn free(node: Data<Node>, which: Query<Which>, get: Get) -> Result<HttpRes
     let invalid = || Problem::new(Reason::CursorInvalid).language(get.language);
     let after = page.cursor.as_deref().map(|text| read_cursor(text).ok_or_else(invalid)).transpose()?;
     let now = node.writer.now();
-    // A page begins where the one before ended: what lies before is not worked out again.
     let from = from.unwrap_or(now).max(after.as_ref().map_or(Timestamp::MIN, |(start, ..)| *start));
     let until = until.unwrap_or(from + DEFAULT_SPAN);
-    let query = SlotQuery { department, doctor, from, until, after, limit: limit + 1 };
-    let found = answer::read(&node, |work| free_slots(work, &query, now)).await;
-    let items = found.into_iter().map(|f| {
-        let domain::booking::Slot { hospital, department, doctor, start, end } = f.slot;
-        Free { hospital, department, doctor, start, end, free: f.free }
-    });
-    let cursor = |f: &Free| format!("{}.{}.{}", f.start.millis(), f.department, f.doctor);
-    Ok(HttpResponse::Ok().json(Listed::new(items.collect(), limit, cursor)))
+    let mut query = SlotQuery { department, doctor, from, until, after, limit };
+    let mut items: Vec<Free> = Vec::new();
+    for _ in 0..MAX_READINGS {
+        query.limit = limit - items.len();
+        let slots = answer::read(&node, |work| free_slots(work, &query, now)).await;
+        items.extend(slots.found.into_iter().map(Free::from));
+        query.after = slots.goes_on;
+        if query.after.is_none() || items.len() >= limit {
+            break;
+        }
+        // Others have their turn in between.
+        tokio::task::yield_now().await;
+    }
+    let next = query.after.map(|(start, department, doctor)| format!("{}.{department}.{doctor}", start.millis()));
+    Ok(HttpResponse::Ok().json(Listed { items, next }))
 }

@@ -73,6 +73,7 @@ async fn receive(node: Data<Node>, post: Post<Letter>) -> Result<HttpResponse, P
 
 /// Which claims to list.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 struct Which {
     /// `claimed` (the default) or `rejected`.
     #[param(value_type = Option<String>)]

@@ -16,7 +16,7 @@ pub(super) fn configure(config: &mut ServiceConfig<'_>) {
 }
 
 fn checked(policy: Policy) -> Result<Box<Policy>, Problem> {
-    policy.check().map_err(Problem::malformed)?;
+    policy.check_new().map_err(Problem::malformed)?;
     Ok(Box::new(policy))
 }
 

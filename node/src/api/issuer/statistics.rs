@@ -130,6 +130,9 @@ struct Figures {
 async fn figures(node: Data<Node>, period: Query<Period>, get: Get) -> Result<HttpResponse, Problem> {
     node.role::<Issuer>().map_err(|p| p.language(get.language))?;
     let (from, until) = (day_number(period.from), day_number(period.until));
+    if until < from {
+        return Err(Problem::malformed("until is before from").language(get.language));
+    }
     let figures = answer::read(&node, |work| {
         let mut counters = counters(work);
         if misbehaves("issuer-miscounts") {
@@ -203,6 +206,10 @@ async fn publish(node: Data<Node>, post: Post<Period>) -> Result<HttpResponse, P
             return Ok(before);
         }
         let Period { from, until } = post.body;
+        // Of a day that has not begun there are no figures, and their publication would stand for ever.
+        if until > node.writer.now().day_at(node.writer.settings().offset) {
+            return Err(Problem::malformed("until is a day that has not begun"));
+        }
         let done = publish_now(&node, post.act(), day_number(from), day_number(until))?;
         node.writer.durable(done.ticket).await;
         Ok(answer::created(&node, &done.records, Some(done.answer)))

@@ -194,6 +194,7 @@ async fn dispatch(node: Data<Node>, post: Post<Dispatch>) -> Result<HttpResponse
 
 /// Which vouchers to list.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 struct Which {
     /// The stage; `generated` if it is absent.
     #[param(value_type = Option<String>)]

@@ -123,6 +123,7 @@ async fn check(node: Data<Node>, post: Post<Which>) -> Result<HttpResponse, Prob
 
 /// Which appointments.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 struct Wish {
     /// For this voucher: its programme's departments, within its validity.
     #[param(value_type = String)]

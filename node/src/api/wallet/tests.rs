@@ -24,6 +24,11 @@ use crate::peers::client::PeerClient;
 
 /// A node of an institution that is alone; nobody serves its registrar's URL.
 pub(crate) fn node(dir: &std::path::Path, roles: &[Role]) -> Data<Node> {
+    Data::new(node_alone(dir, roles))
+}
+
+/// The same, not shared yet.
+pub(crate) fn node_alone(dir: &std::path::Path, roles: &[Role]) -> Node {
     let institution = "xuanwu".parse().unwrap();
     let nobody = "http://127.0.0.1:1".to_owned();
     let config = Config {
@@ -54,7 +59,7 @@ pub(crate) fn node(dir: &std::path::Path, roles: &[Role]) -> Data<Node> {
     node.allow_writing();
     let registered = RegistrarEvent::MemberRegistered(entry);
     node.writer.decide(Act::default(), |desk| desk.write(Role::Issuer, Body::Registrar(registered))).unwrap();
-    Data::new(node)
+    node
 }
 
 /// A phone with one key.
@@ -121,6 +126,19 @@ async fn each_route_answers_only_whom_it_is_for() {
         ("GET", "/v1/community/stock", peer, json!(null), 403, "forbidden"),
         ("GET", "/v1/community/stock/vouchers?limit=0", clerk, json!(null), 400, "malformed"),
         ("GET", "/v1/community/stock/vouchers?cursor=x", clerk, json!(null), 400, "cursor-invalid"),
+        ("GET", "/v1/community/stock/vouchers?more=1", clerk, json!(null), 400, "malformed"),
+        ("GET", "/v1/issuer/vouchers?more=1", clerk, json!(null), 400, "malformed"),
+        ("GET", "/v1/issuer/claims?more=1", clerk, json!(null), 400, "malformed"),
+        ("GET", "/v1/wallet/notices?more=1", clerk, json!(null), 400, "malformed"),
+        ("GET", "/v1/issuer/statistics?from=2026-01-02&until=2026-01-01", clerk, json!(null), 400, "malformed"),
+        (
+            "POST",
+            "/v1/issuer/statistics/publications",
+            clerk,
+            json!({ "from": "2026-01-01", "until": "2999-01-01" }),
+            400,
+            "malformed",
+        ),
         ("GET", "/v1/community/cards/490314286148", clerk, json!(null), 404, "not-found"),
         ("POST", "/v1/community/desk/identify", clerk, qr.clone(), 409, "presentation-malformed"),
         ("POST", "/v1/community/desk/identify", nobody, qr.clone(), 401, "unauthenticated"),

@@ -32,6 +32,7 @@ async fn show(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
 
 /// How many.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 struct HowMany {
     /// Most items, 1 to 1,000.
     limit: Option<usize>,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use actors::hospital::schedule::MAX_HOURS;
 use anyhow::{Context as _, bail, ensure};
 use chrono::{FixedOffset, NaiveDate};
 use domain::ids::{InstitutionId, ShortName};
@@ -10,6 +11,7 @@ use domain::policy::Policy;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use voucher_node::api::document::RESIDENT_ID;
+use voucher_node::api::hospital::schedules::MAX_SCHEDULE_BYTES;
 use voucher_node::import::{self as tables, CardPresentation, Programme, Report, Resident, WeeklyHours};
 
 use super::super::node::{Node, Status};
@@ -186,6 +188,16 @@ fn schedule(status: &Status, file: &[u8]) -> anyhow::Result<Plan> {
         return Ok(plan);
     }
     let rows: Vec<Value> = mine.iter().map(|hours| of_hours(hours)).collect();
+    let bytes = serde_json::to_vec(&json!({ "hours": rows }))?.len();
+    if rows.len() > MAX_HOURS || bytes > MAX_SCHEDULE_BYTES {
+        // They cannot go in parts: each would replace the one before.
+        plan.left.push(format!(
+            "{} weekly hours, {bytes} bytes as they are sent: a hospital has at most {MAX_HOURS}, in {MAX_SCHEDULE_BYTES} bytes",
+            rows.len()
+        ));
+        plan.unsettled = true;
+        return Ok(plan);
+    }
     plan.requests.push(Request {
         name: "1".to_owned(),
         what: format!("{} weekly hours", rows.len()),
@@ -259,7 +271,7 @@ fn of_programme(programme: &Programme) -> anyhow::Result<Policy> {
         departments: departments?,
         card_allowed: programme.card == CardPresentation::Allowed,
     };
-    if let Err(error) = policy.check() {
+    if let Err(error) = policy.check_new() {
         bail!("{error}");
     }
     Ok(policy)

@@ -188,6 +188,16 @@ fn hours_go_to_their_hospital_whole_or_not_at_all() {
         })
     );
 
+    // More than a hospital may have: told without being sent, as they cannot go in parts.
+    let home = tempfile::tempdir().unwrap();
+    let many = home.path().join("many.csv");
+    let row = |n: usize| format!("hospital-gulou,heart,心内科,gl-{n},王医生,Mon,08:00,12:00,15,1\n");
+    let head = file.lines().next().unwrap();
+    let rows: String = (0..=actors::hospital::schedule::MAX_HOURS).map(row).collect();
+    std::fs::write(&many, format!("{head}\n{rows}")).unwrap();
+    assert_eq!(code(import(&node.args(Table::Schedule, many, false))), BAD);
+    assert_eq!(node.posts().len(), 1);
+
     // One row with a fault: what is sent would close its hours, so nothing is.
     let home = tempfile::tempdir().unwrap();
     let faulty = home.path().join("hours.csv");
