@@ -1,4 +1,5 @@
-//! The institution's three keys, one file each, readable by their owner alone. Made once, never committed.
+//! The institution's three keys and the node's data key, one file each, readable by their owner alone. Made once, never
+//! committed.
 
 use std::fs;
 use std::io::Write as _;
@@ -9,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::ids::InstitutionId;
 use domain::member::{MemberEntry, Purpose, Role, Signature};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use ledger::key::{NoteSigner, PrivateKey};
 
 /// Why the keys cannot be used.
@@ -32,9 +34,13 @@ pub enum KeyFileError {
 
 const PURPOSES: [(Purpose, &str); 3] = [(Purpose::Log, "log"), (Purpose::Node, "node"), (Purpose::Witness, "witness")];
 
-/// The three private seeds, by purpose.
+/// What the file of the data key is called: it never leaves the node, and is registered nowhere.
+const DATA: &str = "data";
+
+/// The three private seeds, by purpose, and the data key.
 pub struct NodeKeys {
     seeds: [[u8; 32]; 3],
+    data: [u8; 32],
 }
 
 impl NodeKeys {
@@ -45,12 +51,35 @@ impl NodeKeys {
     /// [`KeyFileError`]; a key that is there is never overwritten.
     pub fn load_or_make(dir: &Path) -> Result<Self, KeyFileError> {
         fs::create_dir_all(dir).map_err(|error| KeyFileError::Io { path: dir.to_owned(), error })?;
+        let one = |word| {
+            let path = dir.join(format!("{word}.key"));
+            if path.exists() { read(&path, word) } else { make(&path, word) }
+        };
         let mut seeds = [[0; 32]; 3];
         for (seed, (_, word)) in seeds.iter_mut().zip(PURPOSES) {
-            let path = dir.join(format!("{word}.key"));
-            *seed = if path.exists() { read(&path, word)? } else { make(&path, word)? };
+            *seed = one(word)?;
         }
-        Ok(Self { seeds })
+        Ok(Self { seeds, data: one(DATA)? })
+    }
+
+    /// A key of this node's own for one purpose, made of the data key.
+    fn derived(&self, purpose: &str) -> [u8; 32] {
+        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&self.data).expect("any length is a key of an HMAC");
+        mac.update(b"voucher-node/v1/");
+        mac.update(purpose.as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+
+    /// Wraps the keys in the vault's slots.
+    #[must_use]
+    pub fn vault_key(&self) -> [u8; 32] {
+        self.derived("vault")
+    }
+
+    /// Keys the digests of requests: what stands in a record must not let anybody try what a request said of a person.
+    #[must_use]
+    pub fn request_key(&self) -> [u8; 32] {
+        self.derived("request")
     }
 
     fn private(&self, purpose: Purpose) -> PrivateKey {

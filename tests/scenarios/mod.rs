@@ -7,6 +7,7 @@ mod demo;
 mod demo_breaks;
 mod expiry;
 mod import;
+mod privacy;
 mod readme;
 mod registration;
 mod replication;

@@ -34,9 +34,6 @@ pub const MAX_OPENINGS_PER_SLOT: usize = 500;
 /// How long a slot is held for a booking that is moved there.
 pub const HOLD: Millis = Millis::minutes(10);
 
-/// How long openings and evidence are kept at least after their slot.
-pub const KEEP: Millis = Millis::days(30);
-
 /// How often the hospital tidies up.
 pub const TIDY_EVERY: Millis = Millis::hours(1);
 
@@ -164,7 +161,7 @@ pub fn next_tidy(tx: &Tx<'_>) -> Timestamp {
 pub(super) fn tidy(work: &mut Work<'_>, now: Timestamp) {
     let correction = work.registry.parameters_at(u64::MAX).correction_period;
     let from = work.tx.load_private::<Tidying>(&[TIDY]).map_or_else(|| vec![SEAT], |(_, from)| from);
-    let end = Key::new(SEAT).time(now - KEEP).done();
+    let end = Key::new(SEAT).time(now - work.settings.retention.openings).done();
     let rows = work.tx.range(Space::Private, &from, &end, TIDY_ROWS);
     let next: Tidying = match rows.last() {
         Some((last, _)) if rows.len() == TIDY_ROWS => (now, [last.as_slice(), &[0]].concat()),

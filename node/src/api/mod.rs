@@ -1,5 +1,6 @@
 //! REST: thin. Parse, make a command, ask a role, answer. Which route is whose stands in the file of that role.
 
+pub mod access;
 pub mod answer;
 pub mod audit;
 pub mod caller;

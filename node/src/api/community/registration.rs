@@ -26,6 +26,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
 
 use super::{clerk, clerk_reads, holder_id, in_language, key_of, registrar, send};
+use crate::api::access::{self, Shown};
 use crate::api::answer::{self, Get, Listed, Nothing, Post, Receipt};
 use crate::api::caller::Caller;
 use crate::api::problem::{Problem, ProblemBody};
@@ -422,6 +423,11 @@ async fn look_up(node: Data<Node>, lookup_number: Path<String>, get: Get) -> Res
         let Answer::Cards(found) = node.role::<Community>()?.send(ask).await??.answer else {
             return Err(Reason::Internal.into());
         };
+        if let Some(operator) = get.caller.operator() {
+            let whom = found.iter().map(|known| Some(known.holder));
+            let looks = whom.chain(found.is_empty().then_some(None));
+            looks.for_each(|whom| access::note(operator, "card", whom, Shown::Masked, whom.is_some()));
+        }
         if found.is_empty() {
             return Err(Problem::new(Reason::NotFound).detail("no card of this community has that number"));
         }
