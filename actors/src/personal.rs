@@ -4,7 +4,7 @@
 //! | rows | why they are not sealed |
 //! | --- | --- |
 //! | `z` scrub, `K` forks, `I` requests, `N` letters counted | digests, heads and numbers |
-//! | `A0` weekly hours, `A2` seats, `A4` tidying | the hospital's own; a seat names a voucher, a department, a doctor and no person |
+//! | `A0` weekly hours, `A2` seats, `A4` tidying | the hospital's own; a seat's department and doctor stand there as a tag ([`crate::hospital::rows`]) |
 //! | `B0`… auditor | what everybody's logs say |
 //! | `c` `e` `t` `c` `n` `o` `q` `w` | random ids and thumbprints that lead to a person's row; voucher QRs, which stand in the log; a count |
 //! | `i` `E` `K` `F` `T` | random ids and thumbprints; times; published figures |
