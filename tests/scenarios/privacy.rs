@@ -5,9 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use actors::clock::Clock as _;
 use actors::token::{HolderKey, vp1};
 use actors::vault::format::{ROW_MAGIC, SLOT_BYTES, SLOT_MAGIC, Sealed, SlotRef, unwrap};
 use domain::member::Role;
+use node::clock::NodeClock;
 use serde_json::{Value, json};
 
 use crate::support::{TestNode, desk, eventually};
@@ -111,9 +113,9 @@ struct Phone {
 
 impl Phone {
     fn sign(&self, step: vp1::Step) -> String {
-        let iat = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let iat = NodeClock::real().now().secs();
         let kid = self.main.public().key_id();
-        let claims = vp1::Claims { kid, iat: i64::try_from(iat).unwrap(), cti: rand::random(), step };
+        let claims = vp1::Claims { kid, iat, cti: rand::random(), step };
         vp1::sign(&claims, &self.main).unwrap()
     }
 
@@ -282,4 +284,81 @@ async fn an_erasure_survives_a_kill_and_is_asked_for_at_the_desk_too() {
         Burglar::breaks_into(&community).opens(TELEPHONE) == 0
     })
     .await;
+}
+
+/// Runs a command of the program with a node's configuration, and says whether it went well and what it said.
+fn command(node: &TestNode, words: &[&str], passphrase: Option<&Path>) -> (bool, String) {
+    let mut command = std::process::Command::new(crate::support::program());
+    command.args(words).arg("--config").arg(node.config_path());
+    if let Some(file) = passphrase {
+        command.env("VOUCHER_PASSPHRASE_FILE", file);
+    }
+    let output = command.output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+}
+
+fn mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// The drill: keys that others may read, a passphrase, a wrong one, a lost vault.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_sealed_and_lost_as_the_manual_says() {
+    let root = tempfile::tempdir().unwrap();
+    let (_issuer, mut community) = federation(root.path()).await;
+    let person = json!({
+        "document_type": "passport", "document_number": DOCUMENT, "born": "1949-12-31", "sex": "F", "name": NAME,
+        "phone": TELEPHONE, "class": "elderly",
+    });
+    let (status, done) = community.post("/v1/community/registrations/without-phone", &person).await;
+    assert_eq!(status, 201, "{done}");
+    let document = json!({ "document_type": "passport", "document_number": DOCUMENT });
+    let known = |community: &TestNode| {
+        let (url, document) = (community.url.clone(), document.clone());
+        async move {
+            let client = reqwest::Client::new().post(format!("{url}/v1/community/desk/person")).json(&document);
+            let key = uuid::Uuid::new_v4().to_string();
+            client.header("Operator", "test").header("Idempotency-Key", key).send().await.unwrap().status().as_u16()
+        }
+    };
+    assert_eq!(known(&community).await, 200);
+    community.terminate();
+
+    // Others may read a key, or the vault: no start.
+    for file in ["keys/data.key", "ledger/vault"] {
+        mode(&community.dir.join(file), 0o640);
+        let (good, said) = command(&community, &["run"], None);
+        assert!(!good && said.contains("can be read by others"), "{said}");
+        mode(&community.dir.join(file), 0o600);
+    }
+
+    // Sealed, it starts with the passphrase alone.
+    let (good, other) = (root.path().join("good"), root.path().join("other"));
+    for (path, text) in [(&good, "correct horse battery\n"), (&other, "incorrect horse battery\n")] {
+        fs::write(path, text).unwrap();
+        mode(path, 0o600);
+    }
+    let (sealed, said) = command(&community, &["keys", "seal"], Some(&good));
+    assert!(sealed && said.contains("4 keys sealed"), "{said}");
+    let (started, said) = command(&community, &["run"], None);
+    assert!(!started && said.contains("is sealed"), "{said}");
+    let (started, said) = command(&community, &["run"], Some(&other));
+    assert!(!started && said.contains("does not open with this passphrase"), "{said}");
+    community.env = vec![("VOUCHER_PASSPHRASE_FILE".into(), good.display().to_string())];
+    community.spawn();
+    community.ready().await;
+    assert_eq!(known(&community).await, 200);
+    community.terminate();
+
+    // The vault is lost: it says so, and goes on without those people when it is told to.
+    fs::remove_file(community.dir.join("ledger/vault")).unwrap();
+    let (started, said) = command(&community, &["run"], Some(&good));
+    assert!(!started && said.contains("have no key in the vault"), "{said}");
+    let (forgot, said) = command(&community, &["keys", "forget-lost"], Some(&good));
+    assert!(forgot && said.contains("rows without keys deleted"), "{said}");
+    community.spawn();
+    community.ready().await;
+    assert_eq!(known(&community).await, 404);
 }

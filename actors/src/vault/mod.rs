@@ -116,8 +116,7 @@ impl Vault {
     /// # Errors
     ///
     /// [`VaultError::Io`], [`VaultError::OtherDataKey`].
-    pub fn open(disk: impl SlotDisk + 'static, data_key: [u8; 32]) -> Result<Arc<Self>, VaultError> {
-        let data_key = Zeroizing::new(data_key);
+    pub fn open(disk: impl SlotDisk + 'static, data_key: Key) -> Result<Arc<Self>, VaultError> {
         let disk: Arc<dyn SlotDisk> = Arc::new(disk);
         let bytes = disk.load()?;
         let mut all = Vec::with_capacity(bytes.len() / SLOT_BYTES);
@@ -143,7 +142,7 @@ impl Vault {
     /// A vault that lives as long as the process, for tests.
     #[must_use]
     pub fn in_memory() -> Arc<Self> {
-        Self::open(MemorySlots::default(), [0; 32]).expect("memory can be read and written")
+        Self::open(MemorySlots::default(), Zeroizing::new([0; 32])).expect("memory can be read and written")
     }
 
     /// No vault: for who looks at logs and state, and at no person.

@@ -6,7 +6,9 @@ use super::disk::MemorySlots;
 use super::format::{ROW_MAGIC, SLOT_BYTES, Sealed, SlotRef};
 use super::*;
 
-const DATA_KEY: [u8; 32] = [7; 32];
+fn data_key(n: u8) -> Key {
+    Zeroizing::new([n; 32])
+}
 
 /// A key of a kind that is sealed.
 fn person(n: u8) -> Vec<u8> {
@@ -26,7 +28,7 @@ fn stored(n: u8, sealed: &[u8]) -> StoredRow {
 #[test]
 fn a_row_opens_in_its_place_and_under_its_key_alone() {
     let slots = MemorySlots::default();
-    let vault = Vault::open(slots.clone(), DATA_KEY).unwrap();
+    let vault = Vault::open(slots.clone(), data_key(7)).unwrap();
     let sealed = seal(&vault, 1, "王秀英".as_bytes());
     assert!(sealed.starts_with(&ROW_MAGIC));
     assert!(!sealed.windows(9).any(|w| w == "王秀英".as_bytes()));
@@ -43,7 +45,7 @@ fn a_row_opens_in_its_place_and_under_its_key_alone() {
     let other = seal(&vault, 2, b"x");
     assert_ne!(Sealed::read(&other).unwrap().key, read.key);
     // After a restart it opens again.
-    let again = Vault::open(slots, DATA_KEY).unwrap();
+    let again = Vault::open(slots, data_key(7)).unwrap();
     assert_eq!(&*again.open_row(&person(1), sealed.into()), "王秀英".as_bytes());
 }
 
@@ -60,12 +62,12 @@ fn what_is_not_personal_and_what_was_never_sealed_stays_as_it_is() {
 #[test]
 fn a_key_is_on_disk_before_its_row_and_a_start_erases_what_no_row_names() {
     let slots = MemorySlots::default();
-    let vault = Vault::open(slots.clone(), DATA_KEY).unwrap();
+    let vault = Vault::open(slots.clone(), data_key(7)).unwrap();
     let (kept, gone) = (seal(&vault, 1, b"kept"), seal(&vault, 2, b"gone"));
 
     // The process dies here; the journal has both rows, then the second was deleted and its key not yet erased.
     let crashed = slots.crashed();
-    let vault = Vault::open(crashed.clone(), DATA_KEY).unwrap();
+    let vault = Vault::open(crashed.clone(), data_key(7)).unwrap();
     assert!(vault.opened(&person(2), &Sealed::read(&gone).unwrap()).is_some());
     assert!(vault.settle(&[stored(1, &kept)], false).unwrap().is_empty());
     assert_eq!(&*vault.open_row(&person(1), kept.clone().into()), b"kept");
@@ -86,12 +88,12 @@ fn a_key_is_on_disk_before_its_row_and_a_start_erases_what_no_row_names() {
 #[test]
 fn rows_without_keys_stop_a_start_unless_they_are_let_go() {
     let slots = MemorySlots::default();
-    let vault = Vault::open(slots.clone(), DATA_KEY).unwrap();
+    let vault = Vault::open(slots.clone(), data_key(7)).unwrap();
     let sealed = seal(&vault, 1, b"x");
-    let lost = Vault::open(MemorySlots::default(), DATA_KEY).unwrap();
+    let lost = Vault::open(MemorySlots::default(), data_key(7)).unwrap();
     assert!(matches!(lost.settle(&[stored(1, &sealed)], false), Err(VaultError::KeysMissing(1))));
     assert_eq!(lost.settle(&[stored(1, &sealed)], true).unwrap(), [person(1)]);
-    assert!(matches!(Vault::open(slots, [8; 32]), Err(VaultError::OtherDataKey)));
+    assert!(matches!(Vault::open(slots, data_key(8)), Err(VaultError::OtherDataKey)));
 }
 
 #[test]

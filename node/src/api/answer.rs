@@ -111,7 +111,8 @@ async fn post<T: DeserializeOwned>(request: HttpRequest, mut payload: Payload) -
             return Err(Problem::new(Reason::UnsupportedMedia).detail("application/json"));
         }
         // Everybody reads this digest in the record: it is keyed, so that nobody tries names and numbers against it.
-        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&node.keys.request_key()).map_err(|_| Reason::Internal)?;
+        let mut mac =
+            Hmac::<sha2::Sha256>::new_from_slice(node.keys.request_key().as_slice()).map_err(|_| Reason::Internal)?;
         let about = [key, request.method().as_str(), request.uri().path(), request.uri().query().unwrap_or_default()];
         for part in about {
             mac.update(part.as_bytes());

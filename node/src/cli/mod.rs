@@ -5,6 +5,7 @@
 
 mod import;
 mod init;
+mod keys;
 mod node;
 mod output;
 mod proof;
@@ -72,6 +73,8 @@ enum Command {
     VerifyProof(proof::ProofArgs),
     /// Throw the folded state of a stopped node away and fold it again from the logs
     Rebuild(rebuild::RebuildArgs),
+    /// Seal a node's keys under a passphrase, or let go what lost keys hid
+    Keys(keys::KeysArgs),
     /// Bring the tables of an office into a node: residents, weekly hours, programmes
     Import(import::ImportArgs),
 }
@@ -86,6 +89,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Verify(args) => verify::verify(&args),
         Command::VerifyProof(args) => proof::verify_proof(&args),
         Command::Rebuild(args) => rebuild::rebuild(&args),
+        Command::Keys(args) => keys::keys(&args),
         Command::Import(args) => import::import(&args),
     };
     done.unwrap_or_else(|error| {
