@@ -19,10 +19,12 @@ pub mod kv;
 pub mod misbehave;
 pub mod openings;
 pub mod outbox;
+pub mod personal;
 pub mod presented;
 pub mod replica;
 pub mod role;
 pub mod token;
+pub mod vault;
 pub mod voucher;
 pub mod writer;
 

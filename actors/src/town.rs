@@ -119,7 +119,8 @@ impl Town {
         let houses = institutions
             .iter()
             .map(|(name, roles)| {
-                let settings = Settings { me: id(name), roles: roles.to_vec(), registrar, offset };
+                let retention = crate::personal::Retention::default();
+                let settings = Settings { me: id(name), roles: roles.to_vec(), registrar, offset, retention };
                 let registry = Arc::new(Registry::new(registrar));
                 (id(name), House { settings, memory: Memory::default(), registry, log: Vec::new() })
             })

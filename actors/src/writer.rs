@@ -25,12 +25,17 @@ use crate::keys;
 use crate::kv::{Base, Memo, Row, Space, StateRows, Tx, Writes};
 use crate::misbehave::misbehaves;
 use crate::replica::{self, Repeated, Settings, Work};
+use crate::vault::format::Sealed;
+use crate::vault::{StoredRow, Vault};
 
 /// How far the node's clock may be behind its own last record before it refuses to write.
 pub const CLOCK_BEHIND: Millis = Millis::secs(2);
 
 /// How long a request is remembered by its idempotency key.
 pub const REMEMBER_REQUESTS: Millis = Millis::hours(24);
+
+/// Private rows read at once when they are compared with the vault.
+const SETTLE_ROWS: usize = 4_096;
 
 /// Entries folded under one hold of the lock.
 pub const FOLD_CHUNK: usize = 256;
@@ -94,6 +99,8 @@ pub struct Logs {
     pub ledger: Ledger,
     /// What the names of the federation's logs begin with: an origin is `{federation}/{institution}`.
     pub federation: String,
+    /// The keys of private rows.
+    pub vault: Arc<Vault>,
 }
 
 impl Logs {
@@ -102,19 +109,71 @@ impl Logs {
     pub fn origin(&self, institution: InstitutionId) -> String {
         format!("{}/{institution}", self.federation)
     }
+
+    /// Hands a batch to the ledger, with private rows sealed on their way; the keys of those that it deletes or replaces
+    /// are erased once it is durable.
+    fn submit(&self, batch: Batch) -> Result<u64, SubmitError> {
+        let mut sealing = self.vault.seal_all(batch.private, |key| self.ledger.get_private(key));
+        let private = std::mem::take(&mut sealing.writes);
+        match self.ledger.submit(Batch { private, ..batch }) {
+            Ok(ticket) => {
+                self.vault.erase_after(ticket, sealing.released(), &self.ledger);
+                Ok(ticket)
+            }
+            Err(error) => {
+                self.vault.give_back(sealing);
+                Err(error)
+            }
+        }
+    }
+
+    /// Compares the vault with the private rows, once, before anything is read or written here.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::vault::VaultError`]; with `let_go` rows without keys are deleted instead.
+    pub fn settle_vault(&self, let_go: bool) -> Result<usize, crate::vault::VaultError> {
+        let (mut rows, mut from) = (Vec::new(), Vec::new());
+        loop {
+            let page = self.ledger.range_private(&from, &[u8::MAX; 64], SETTLE_ROWS);
+            for (row_key, value) in &page {
+                if let Some(sealed) = Sealed::read(value).filter(|_| crate::personal::is_sealed(row_key)) {
+                    rows.push(StoredRow { row_key: row_key.clone(), needs: sealed.key });
+                }
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == SETTLE_ROWS => from = [last.as_slice(), &[0]].concat(),
+                _ => break,
+            }
+        }
+        let lost = self.vault.settle(&rows, let_go)?;
+        for keys in lost.chunks(SETTLE_ROWS) {
+            let private = keys.iter().map(|key| (key.clone(), None)).collect();
+            let deleted = self.ledger.submit(Batch { private, ..Batch::default() });
+            if let Err(error) = deleted {
+                ledger::fail::stop(&format!("rows that cannot be opened cannot be deleted: {error}"));
+            }
+        }
+        Ok(lost.len())
+    }
 }
 
 impl Base for Logs {
     fn get(&self, space: Space, key: &[u8]) -> Option<Arc<[u8]>> {
         match space {
             Space::State => self.ledger.get(key),
-            Space::Private => self.ledger.get_private(key),
+            Space::Private => self.ledger.get_private(key).map(|value| self.vault.open_row(key, value)),
         }
     }
     fn range(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Vec<Row> {
         match space {
             Space::State => self.ledger.range(from, to, limit),
-            Space::Private => self.ledger.range_private(from, to, limit),
+            Space::Private => {
+                let rows = self.ledger.range_private(from, to, limit).into_iter();
+                rows.map(|(key, value)| (self.vault.open_row(&key, value), key))
+                    .map(|(value, key)| (key, value))
+                    .collect()
+            }
         }
     }
     fn entry(&self, institution: InstitutionId, index: u64) -> Option<Arc<[u8]>> {
@@ -298,7 +357,7 @@ impl Writer {
             return Ok(Done { answer, records, ticket: self.logs.ledger.last_ticket() });
         }
         let batch = Batch { expected_size: size, own: entries, mirrors: Vec::new(), state, private };
-        let ticket = self.logs.ledger.submit(batch).map_err(refused)?;
+        let ticket = self.logs.submit(batch).map_err(refused)?;
         *seen = changed;
         Ok(Done { answer, records, ticket })
     }
@@ -329,7 +388,7 @@ impl Writer {
             if forked {
                 return Err(Reason::NotInGoodStanding.into());
             }
-            self.logs.ledger.submit(batch).map_err(refused)?;
+            self.logs.submit(batch).map_err(refused)?;
         }
         while self.catch_up_chunk(institution) {}
         Ok(self.logs.ledger.last_ticket())
@@ -379,7 +438,7 @@ impl Writer {
         let (state, private, memo) = work.tx.end();
         let expected_size = self.logs.ledger.accepted_size(&self.origin);
         let batch = Batch { expected_size, own: Vec::new(), mirrors: Vec::new(), state, private };
-        if let Err(error) = self.logs.ledger.submit(batch) {
+        if let Err(error) = self.logs.submit(batch) {
             if matches!(error, SubmitError::Busy) {
                 drop(seen);
                 std::thread::sleep(std::time::Duration::from_millis(5));
@@ -391,20 +450,20 @@ impl Writer {
         true
     }
 
-    /// Waits until a commit is on disk.
+    /// Waits until a commit is on disk, and the keys of the rows that it deleted are overwritten there.
     pub async fn durable(&self, ticket: u64) {
-        if self.logs.ledger.durable() >= ticket {
-            return;
+        if self.logs.ledger.durable() < ticket {
+            let (done, wait) = tokio::sync::oneshot::channel();
+            self.logs.ledger.when_durable(
+                ticket,
+                Box::new(move || {
+                    let _ = done.send(());
+                }),
+            );
+            // The sender is dropped unsent only when the process stops.
+            let _ = wait.await;
         }
-        let (done, wait) = tokio::sync::oneshot::channel();
-        self.logs.ledger.when_durable(
-            ticket,
-            Box::new(move || {
-                let _ = done.send(());
-            }),
-        );
-        // The sender is dropped unsent only when the process stops.
-        let _ = wait.await;
+        self.logs.vault.erased(ticket).await;
     }
 
     /// What was answered to this request before, if it was.
@@ -624,8 +683,9 @@ mod tests {
         let (ledger, _) = Ledger::open_on(options, Box::new(disk.clone()), store.clone()).unwrap();
         ledger.allow_writing();
         let offset = FixedOffset::east_opt(0).unwrap();
-        let settings = Settings { me, roles: vec![Role::Issuer], registrar: me, offset };
-        Writer::open(Logs { ledger, federation: "test".into() }, settings, clock)
+        let settings = Settings { me, roles: vec![Role::Issuer], registrar: me, offset, retention: Default::default() };
+        let vault = Vault::in_memory();
+        Writer::open(Logs { ledger, federation: "test".into(), vault }, settings, clock)
     }
 
     fn cursor(writer: &Writer) -> replica::Cursor {

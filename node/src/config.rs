@@ -63,6 +63,9 @@ pub struct Config {
     /// Who may act here, and for how long.
     #[serde(default)]
     pub accounts: AccountRules,
+    /// How long it keeps personal data.
+    #[serde(default)]
+    pub retention: Retention,
 }
 
 /// Who may act here, and for how long.
@@ -101,6 +104,31 @@ impl AccountRules {
     }
 }
 
+/// How long personal data is kept that nobody has asked to erase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// A hospital's openings and evidence, in days after their slot. Longer where a settlement can still be corrected.
+    pub opening_days: u16,
+    /// An issuer's openings of claims, in days after they came.
+    pub claim_days: u16,
+    /// A voucher module's results, in days after they came.
+    pub result_days: u16,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { opening_days: 30, claim_days: 120, result_days: 30 }
+    }
+}
+
+impl From<Retention> for actors::personal::Retention {
+    fn from(days: Retention) -> Self {
+        let millis = |days: u16| Millis::days(i64::from(days));
+        Self { openings: millis(days.opening_days), claims: millis(days.claim_days), results: millis(days.result_days) }
+    }
+}
+
 /// Where the node listens.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -120,8 +148,12 @@ pub struct Http {
 pub struct Store {
     /// Directory of journal and store.
     pub dir: PathBuf,
-    /// Directory of the three keys.
+    /// Directory of the keys.
     pub keys: PathBuf,
+    /// File of the keys of personal data, each overwritten when its row is erased; `vault` in `dir` if it is not said. A
+    /// copy of it is a copy of what is erased later.
+    #[serde(default)]
+    pub vault: Option<PathBuf>,
     /// Free disk space below which nothing is accepted, in MiB.
     #[serde(default = "disk_floor")]
     pub min_free_disk_mib: u64,
@@ -299,10 +331,20 @@ impl Config {
         if !self.accounts.cost().is_possible() {
             return bad("accounts.password_memory_kib", "argon2id takes 8 KiB or more, and at least one pass");
         }
+        let Retention { opening_days, claim_days, result_days } = self.retention;
+        if [opening_days, claim_days, result_days].contains(&0) {
+            return bad("retention", "at least one day: what is erased at once cannot be shown, claimed or checked");
+        }
         if self.institution != self.registrar.institution && self.registrar.log_vkey.is_empty() {
             return bad("registrar.log_vkey", "the trust anchor's key is needed; the registrar's `init` prints it");
         }
         Ok(())
+    }
+
+    /// Where the keys of personal data are.
+    #[must_use]
+    pub fn vault(&self) -> PathBuf {
+        self.store.vault.clone().unwrap_or_else(|| self.store.dir.join("vault"))
     }
 
     /// The time zone of opening hours and statistics.

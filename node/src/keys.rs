@@ -1,56 +1,88 @@
-//! The institution's three keys, one file each, readable by their owner alone. Made once, never committed.
+//! The institution's three keys and the node's data key, one file each, readable by their owner alone. Made once, never
+//! committed.
 
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use actors::vault::format::Key;
 use domain::ids::InstitutionId;
 use domain::member::{MemberEntry, Purpose, Role, Signature};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use ledger::key::{NoteSigner, PrivateKey};
+use zeroize::Zeroizing;
 
-/// Why the keys cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyFileError {
-    /// The file cannot be read or written.
-    #[error("{path}: {error}")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// Others may read the file.
-    #[error("{0} can be read by others; set its mode to 600")]
-    Open(PathBuf),
-    /// The file does not hold a key of this purpose.
-    #[error("{0} does not hold a {1} key")]
-    Unreadable(PathBuf, &'static str),
-}
+pub use crate::keyfile::{KeyFileError, Passphrase};
+use crate::keyfile::{make, read};
 
 const PURPOSES: [(Purpose, &str); 3] = [(Purpose::Log, "log"), (Purpose::Node, "node"), (Purpose::Witness, "witness")];
 
-/// The three private seeds, by purpose.
+/// What the file of the data key is called: it never leaves the node, and is registered nowhere.
+const DATA: &str = "data";
+
+/// The three private seeds, by purpose, and the data key.
 pub struct NodeKeys {
-    seeds: [[u8; 32]; 3],
+    seeds: [Key; 3],
+    data: Key,
 }
 
 impl NodeKeys {
-    /// Reads the keys of a directory, or makes them if none is there yet.
+    /// Reads the keys of a directory, or makes them if none is there yet; under the passphrase to which the environment
+    /// leads, if it leads to one.
     ///
     /// # Errors
     ///
     /// [`KeyFileError`]; a key that is there is never overwritten.
     pub fn load_or_make(dir: &Path) -> Result<Self, KeyFileError> {
+        Self::load_or_make_under(dir, Passphrase::from_environment()?.as_ref())
+    }
+
+    /// The same under a passphrase, or none.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn load_or_make_under(dir: &Path, passphrase: Option<&Passphrase>) -> Result<Self, KeyFileError> {
         fs::create_dir_all(dir).map_err(|error| KeyFileError::Io { path: dir.to_owned(), error })?;
-        let mut seeds = [[0; 32]; 3];
-        for (seed, (_, word)) in seeds.iter_mut().zip(PURPOSES) {
+        let one = |word| {
             let path = dir.join(format!("{word}.key"));
-            *seed = if path.exists() { read(&path, word)? } else { make(&path, word)? };
+            if path.exists() { read(&path, word, passphrase) } else { make(&path, word, passphrase) }
+        };
+        let [log, node, witness] = PURPOSES.map(|(_, word)| one(word));
+        Ok(Self { seeds: [log?, node?, witness?], data: one(DATA)? })
+    }
+
+    /// Seals the keys of a directory under a passphrase; how many were in plain.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyFileError`]; those before it are sealed then, and the same command goes on.
+    pub fn seal(dir: &Path, passphrase: &Passphrase) -> Result<usize, KeyFileError> {
+        let mut sealed = 0;
+        for word in PURPOSES.map(|(_, word)| word).into_iter().chain([DATA]) {
+            sealed += usize::from(crate::keyfile::seal(&dir.join(format!("{word}.key")), word, passphrase)?);
         }
-        Ok(Self { seeds })
+        Ok(sealed)
+    }
+
+    /// A key of this node's own for one purpose, made of the data key.
+    fn derived(&self, purpose: &str) -> Key {
+        let mut mac =
+            Hmac::<sha2::Sha256>::new_from_slice(self.data.as_slice()).expect("any length is a key of an HMAC");
+        mac.update(b"voucher-node/v1/");
+        mac.update(purpose.as_bytes());
+        Zeroizing::new(mac.finalize().into_bytes().into())
+    }
+
+    /// Wraps the keys in the vault's slots.
+    #[must_use]
+    pub fn vault_key(&self) -> Key {
+        self.derived("vault")
+    }
+
+    /// Keys the digests of requests: what stands in a record must not let anybody try what a request said of a person.
+    #[must_use]
+    pub fn request_key(&self) -> Key {
+        self.derived("request")
     }
 
     fn private(&self, purpose: Purpose) -> PrivateKey {
@@ -93,32 +125,10 @@ impl NodeKeys {
     }
 }
 
-fn header(word: &str) -> String {
-    format!("voucher-node/v1/{word}-key ")
-}
-
-fn read(path: &Path, word: &'static str) -> Result<[u8; 32], KeyFileError> {
-    let io = |error| KeyFileError::Io { path: path.to_owned(), error };
-    let mode = fs::metadata(path).map_err(io)?.permissions().mode();
-    if mode & 0o077 != 0 {
-        return Err(KeyFileError::Open(path.to_owned()));
-    }
-    let text = fs::read_to_string(path).map_err(io)?;
-    let seed = text.strip_prefix(&header(word)).and_then(|b64| STANDARD.decode(b64.trim_end()).ok());
-    seed.and_then(|s| s.try_into().ok()).ok_or(KeyFileError::Unreadable(path.to_owned(), word))
-}
-
-fn make(path: &Path, word: &str) -> Result<[u8; 32], KeyFileError> {
-    let io = |error| KeyFileError::Io { path: path.to_owned(), error };
-    let seed: [u8; 32] = rand::random();
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
-    writeln!(file, "{}{}", header(word), STANDARD.encode(seed)).map_err(io)?;
-    file.sync_all().map_err(io)?;
-    Ok(seed)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -135,5 +145,39 @@ mod tests {
         fs::set_permissions(&log, fs::Permissions::from_mode(0o600)).unwrap();
         fs::copy(dir.path().join("node.key"), &log).unwrap();
         assert!(matches!(NodeKeys::load_or_make(dir.path()), Err(KeyFileError::Unreadable(..))));
+    }
+
+    #[test]
+    fn sealed_keys_open_with_their_passphrase_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let passphrase = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            Passphrase::read(&path)
+        };
+        let good = passphrase("good", "correct horse battery\n").unwrap();
+        let other = passphrase("other", "incorrect horse battery").unwrap();
+        assert!(matches!(passphrase("short", "horse\n"), Err(KeyFileError::Short(_))));
+        let keys = dir.path().join("keys");
+        let under = |passphrase| NodeKeys::load_or_make_under(&keys, passphrase);
+        let first = under(None).unwrap();
+        let plain = fs::read_to_string(keys.join("log.key")).unwrap();
+        assert!(matches!(under(Some(&good)), Err(KeyFileError::NotSealed(_))));
+        // What was opened before the file got another in its place shows what becomes of the old bytes.
+        let mut old = fs::File::open(keys.join("log.key")).unwrap();
+        assert_eq!(NodeKeys::seal(&keys, &good).unwrap(), 4);
+        assert_eq!(NodeKeys::seal(&keys, &good).unwrap(), 0);
+        let mut left = Vec::new();
+        std::io::Read::read_to_end(&mut old, &mut left).unwrap();
+        assert_eq!(left, vec![0; plain.len()]);
+        let again = under(Some(&good)).unwrap();
+        assert_eq!((again.public(), &again.data), (first.public(), &first.data));
+        assert!(matches!(under(None), Err(KeyFileError::NoPassphrase(_))));
+        assert!(matches!(under(Some(&other)), Err(KeyFileError::OtherPassphrase(_))));
+        // A key for another purpose does not open, though the passphrase is right.
+        let sealed = fs::read_to_string(keys.join("node.key")).unwrap();
+        fs::write(keys.join("log.key"), sealed.replace("node-key-sealed", "log-key-sealed")).unwrap();
+        assert!(matches!(under(Some(&good)), Err(KeyFileError::OtherPassphrase(_))));
     }
 }

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod import;
+pub mod keyfile;
 pub mod keys;
 pub mod node;
 pub mod peers;

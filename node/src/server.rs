@@ -11,6 +11,8 @@ use actix_web::middleware::Compress;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer, ResponseError as _};
 use actors::replica::Settings;
+use actors::vault::Vault;
+use actors::vault::disk::FileSlots;
 use actors::writer::{Act, Logs, Writer};
 use anyhow::Context as _;
 use domain::holder::RegistrarEvent;
@@ -71,8 +73,12 @@ pub fn open(config: &Config, clock: Arc<NodeClock>) -> anyhow::Result<(Arc<Write
         roles: config.roles.clone(),
         registrar: config.registrar.institution,
         offset: config.offset().context("utc_offset_minutes")?,
+        retention: config.retention.into(),
     };
-    let logs = Logs { ledger, federation: config.federation.clone() };
+    let slots = FileSlots::open(&config.vault()).with_context(|| format!("the vault {}", config.vault().display()))?;
+    let vault = Vault::open(slots, keys.vault_key())?;
+    let logs = Logs { ledger, federation: config.federation.clone(), vault };
+    logs.settle_vault(false)?;
     Ok((Writer::open(logs, settings, clock), keys, report.plain_restart))
 }
 

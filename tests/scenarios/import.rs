@@ -60,7 +60,7 @@ async fn federation(root: &Path) -> (TestNode, TestNode, TestNode) {
 }
 
 async fn listed(community: &TestNode, number: &str) -> (u16, Value) {
-    let document = json!({ "document_type": "resident-id", "document_number": number });
+    let document = json!({ "document_type": "resident-id", "document_number": number, "whole": true });
     community.post("/v1/community/desk/resident", &document).await
 }
 

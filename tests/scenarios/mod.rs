@@ -8,6 +8,7 @@ mod demo_breaks;
 mod expiry;
 mod idempotency;
 mod import;
+mod privacy;
 mod readme;
 mod registration;
 mod replication;

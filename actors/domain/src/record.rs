@@ -46,7 +46,8 @@ pub struct Record {
 pub struct Idempotency {
     /// SHA-256 over caller and `Idempotency-Key`.
     pub key: Digest,
-    /// SHA-256 over method, path and body: the same key with another request is refused.
+    /// HMAC-SHA-256 over `Idempotency-Key`, method, path and body, under a key of the node: the same key with another
+    /// request is refused, and nobody else can try what the request said.
     pub request: Digest,
 }
 

@@ -91,6 +91,13 @@ pub enum Command {
         /// As typed.
         number: String,
     },
+    /// Forget a person who asked for it, and tell the registrar.
+    Erase {
+        /// The voucher module that was asked; none where the person asked at the desk.
+        from: Option<InstitutionId>,
+        /// Who.
+        holder: HolderId,
+    },
     /// Make a voucher's QR (C3).
     Encode(VoucherId),
     /// Give vouchers back.

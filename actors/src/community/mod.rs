@@ -10,6 +10,7 @@
 //! | C6 redemption information | `Redeemed` or `Voided` in an issuer's log: duty *retire QR* | `QrRetired`; `QrRestored` after a reversal |
 //! | list of residents | an office's table ([`residents`]) | private rows |
 //! | registration | a phone's announcement, a desk's form, the registrar's answer | private rows, a letter to the voucher module |
+//! | erasure | the holder, at the desk or through the voucher module | letters to registrar and voucher module |
 //! | help | card and document | `HelpRequested`, a letter to the voucher module |
 //!
 //! Who the people are stands in private rows alone. What a rule needs of them (class, enrolments) is looked up there;
@@ -84,6 +85,7 @@ impl Rules for Community {
             }
             Command::Help { assist, voucher, step, slot, salt } => desk::help(desk, &assist, voucher, step, slot, salt),
             Command::LookUp { number } => desk::look_up(desk, &number),
+            Command::Erase { from, holder } => registration::erase(desk, from, holder),
             Command::Encode(voucher) => store::encode(desk, voucher),
             Command::Return { vouchers, reason } => store::give_back(desk, &vouchers, reason),
             Command::RetireQr(voucher) => store::retire(desk, voucher),

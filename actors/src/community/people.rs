@@ -99,6 +99,11 @@ fn row(kind: u8) -> Key {
     Key::new(b'c').bytes(&[kind])
 }
 
+/// A document's row: the bucket is all that its key says of the document, the digest is in the sealed value.
+fn document_key(digest: Digest) -> Key {
+    row(b'd').bytes(&document::bucket(digest))
+}
+
 fn person_key(holder: HolderId) -> Vec<u8> {
     row(b'h').bytes(holder.0.as_bytes()).done()
 }
@@ -121,7 +126,7 @@ pub(super) fn document_digest(tx: &Tx<'_>, kind: &ShortName, number: &str) -> Op
 }
 
 /// Rows that lead to a person.
-fn ways(tx: &Tx<'_>, person: &Person) -> Vec<Vec<u8>> {
+fn ways(person: &Person) -> Vec<Vec<u8>> {
     let id = person.holder.0;
     let mut ways: Vec<Vec<u8>> = person
         .enrolments
@@ -129,9 +134,6 @@ fn ways(tx: &Tx<'_>, person: &Person) -> Vec<Vec<u8>> {
         .take(MAX_ENROLMENTS)
         .map(|e| row(b'e').bytes(e.id.0.as_bytes()).bytes(id.as_bytes()).done())
         .collect();
-    if let Some(digest) = document_digest(tx, &person.form.document_type, &person.form.document_number) {
-        ways.push(row(b'd').bytes(&digest.0).bytes(id.as_bytes()).done());
-    }
     if let Some(key) = &person.main_key {
         ways.push(row(b't').bytes(&key.thumbprint()).bytes(id.as_bytes()).done());
     }
@@ -145,12 +147,31 @@ fn ways(tx: &Tx<'_>, person: &Person) -> Vec<Vec<u8>> {
 /// Keeps a person, and what leads to them; an earlier row of theirs is replaced.
 pub(super) fn keep(tx: &mut Tx<'_>, person: &Person) {
     if let Some(old) = of(tx, person.holder) {
-        ways(tx, &old).into_iter().for_each(|key| tx.delete(Space::Private, key));
+        remove(tx, &old);
     }
-    for key in ways(tx, person) {
+    for key in ways(person) {
         tx.store_private(key, &person.holder);
     }
+    if let Some(digest) = document_digest(tx, &person.form.document_type, &person.form.document_number) {
+        let key = document_key(digest).bytes(person.holder.0.as_bytes()).done();
+        tx.store_private(key, &(digest, person.holder));
+    }
     tx.store_private(person_key(person.holder), person);
+}
+
+fn remove(tx: &mut Tx<'_>, person: &Person) {
+    ways(person).into_iter().for_each(|key| tx.delete(Space::Private, key));
+    if let Some(digest) = document_digest(tx, &person.form.document_type, &person.form.document_number) {
+        tx.delete(Space::Private, document_key(digest).bytes(person.holder.0.as_bytes()).done());
+    }
+    tx.delete(Space::Private, person_key(person.holder));
+}
+
+/// Forgets a person, and what leads to them.
+pub(super) fn forget(tx: &mut Tx<'_>, holder: HolderId) {
+    if let Some(person) = of(tx, holder) {
+        remove(tx, &person);
+    }
 }
 
 /// The person of an id.
@@ -191,8 +212,10 @@ pub fn by_card(tx: &Tx<'_>, card: CardId) -> Option<Person> {
 /// Whose document it is.
 #[must_use]
 pub fn by_document(tx: &Tx<'_>, kind: &ShortName, number: &str) -> Option<Person> {
-    let digest = document_digest(tx, kind, number)?;
-    found(tx, row(b'd').bytes(&digest.0)).into_iter().next()
+    let wanted = document_digest(tx, kind, number)?;
+    let rows = tx.prefix(Space::Private, &document_key(wanted).done(), usize::MAX);
+    let mut found = rows.iter().map(|(_, value)| kv::read::<(Digest, HolderId)>(value));
+    found.find(|(digest, _)| *digest == wanted).and_then(|(_, holder)| of(tx, holder))
 }
 
 /// Those on whose card a number is printed.
@@ -216,6 +239,14 @@ pub fn mask(name: &str) -> String {
     words.map(|first| format!("{first}**")).collect::<Vec<_>>().join(" ")
 }
 
+/// The last characters of a number; of a short one less, so that something stays hidden.
+#[must_use]
+pub fn ending(number: &str, characters: usize) -> String {
+    let length = number.chars().count();
+    let hidden = length - characters.min(length / 2);
+    std::iter::once('…').chain(number.chars().skip(hidden)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,6 +255,9 @@ mod tests {
     fn a_masked_name_says_little() {
         for (name, masked) in [("王小明", "王**"), ("Anna Berg", "A** B**"), ("  ", ""), ("李", "李**")] {
             assert_eq!(mask(name), masked);
+        }
+        for (number, masked) in [("11010519491231002X", "…002X"), ("1234", "…34"), ("1", "…"), ("", "…")] {
+            assert_eq!(ending(number, 4), masked);
         }
     }
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::{Answer, Registered};
 use super::people::{self, Form, Person};
+use super::residents;
 use crate::keys::Key;
 use crate::kv::{self, Space};
 use crate::presented;
@@ -296,6 +297,28 @@ fn tell(desk: &mut Desk<'_>, person: &Person) -> Result<Answer, Refused> {
         contact: person.form.phone.clone(),
     };
     letters::post(desk, person.voucher_module, letters::HOLDERS_PATH, &letter)?;
+    Ok(Answer::Done)
+}
+
+/// Forgets a person who asked for it: here, at the registrar, and at the voucher module if that did not ask. Who is not
+/// here is forgotten already.
+pub(super) fn erase(desk: &mut Desk<'_>, from: Option<InstitutionId>, holder: HolderId) -> Result<Answer, Refused> {
+    let Some(person) = people::of(&desk.work.tx, holder) else {
+        return if from.is_some() { Ok(Answer::Done) } else { Err(Reason::HolderUnknown.into()) };
+    };
+    if from.is_some_and(|module| module != person.voucher_module) {
+        return Err(Reason::Forbidden.into());
+    }
+    residents::forget(&mut desk.work.tx, &person.form.document_type, &person.form.document_number);
+    people::forget(&mut desk.work.tx, holder);
+    // What the registrar keeps of somebody who is blocked for good is a digest, so that nobody is registered twice.
+    let block = serde_json::json!({ "reason": domain::holder::BlockReason::HolderAsked });
+    let registrar = desk.work.settings.registrar;
+    letters::post(desk, registrar, &format!("/v1/issuer/holders/{}/block", holder.0), &block)?;
+    if from.is_none() {
+        letters::post(desk, person.voucher_module, letters::ERASURES_PATH, &letters::ErasureLetter { holder })?;
+    }
+    desk.remember_request();
     Ok(Answer::Done)
 }
 

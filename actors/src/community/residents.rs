@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::command::Answer;
 use super::people::{self, Form, Sex};
 use crate::document;
-use crate::keys::Key;
-use crate::kv::{Space, Tx};
+use crate::keys::{Key, Parts};
+use crate::kv::{self, Space, Tx};
 use crate::replica::Work;
 use crate::writer::{Desk, Refused};
 
@@ -61,19 +61,37 @@ pub struct Draft {
     pub class: Option<Class>,
 }
 
-fn row_key(digest: Digest) -> Vec<u8> {
-    Key::new(b'c').bytes(b"r").bytes(&digest.0).done()
+/// A row of the list: which document, and whom.
+type Listed = (Digest, Resident);
+
+/// The rows of a digest's bucket; one of them is numbered behind the bucket, so that a key says no more of a document.
+fn bucket(digest: Digest) -> Key {
+    Key::new(b'c').bytes(b"r").bytes(&document::bucket(digest))
+}
+
+/// The row of a document, or the key that a new one gets.
+fn find(tx: &Tx<'_>, digest: Digest) -> Result<(Vec<u8>, Resident), Vec<u8>> {
+    let prefix = bucket(digest).done();
+    let mut next = 0;
+    for (key, value) in tx.prefix(Space::Private, &prefix, usize::MAX) {
+        let (of, resident): Listed = kv::read(&value);
+        if of == digest {
+            return Ok((key, resident));
+        }
+        next = key.get(prefix.len()..).and_then(|rest| Parts(rest).number()).map_or(next, |number| number + 1);
+    }
+    Err(bucket(digest).number(next).done())
 }
 
 /// The row of a document; none while no document was ever kept here.
-fn row_of(tx: &Tx<'_>, kind: &ShortName, number: &str) -> Option<Vec<u8>> {
-    people::document_digest(tx, kind, number).map(row_key)
+fn row_of(tx: &Tx<'_>, kind: &ShortName, number: &str) -> Option<(Vec<u8>, Resident)> {
+    find(tx, people::document_digest(tx, kind, number)?).ok()
 }
 
 /// Who of the list has this document.
 #[must_use]
 pub fn listed(tx: &Tx<'_>, kind: &ShortName, number: &str) -> Option<Resident> {
-    row_of(tx, kind, number).and_then(|key| tx.load_private(&key))
+    row_of(tx, kind, number).map(|(_, resident)| resident)
 }
 
 /// Takes residents into the list, each for itself: one that is refused does not keep the others out.
@@ -91,15 +109,15 @@ fn take(desk: &mut Desk<'_>, secret: &[u8; 32], resident: Resident) -> Result<Ta
     if resident.form.born > desk.now.day_at(desk.work.settings.offset) {
         return Err(Reason::DocumentInvalid);
     }
-    let key = row_key(document::digest(secret, &resident.form.document_type, &resident.form.document_number));
-    let taken = match desk.work.tx.load_private::<Resident>(&key) {
-        None => Taken::Added,
-        Some(old) if old == resident => return Ok(Taken::Known),
-        Some(old) if is_same_person(&old.form, &resident.form) => Taken::Updated,
+    let digest = document::digest(secret, &resident.form.document_type, &resident.form.document_number);
+    let (key, taken) = match find(&desk.work.tx, digest) {
+        Err(key) => (key, Taken::Added),
+        Ok((_, old)) if old == resident => return Ok(Taken::Known),
+        Ok((key, old)) if is_same_person(&old.form, &resident.form) => (key, Taken::Updated),
         // The file cannot say which of the two is right: the desk looks, and takes the old row off the list.
-        Some(_) => return Err(Reason::ResidentDiffers),
+        Ok(_) => return Err(Reason::ResidentDiffers),
     };
-    desk.work.tx.store_private(key, &resident);
+    desk.work.tx.store_private(key, &(digest, &resident));
     Ok(taken)
 }
 
@@ -109,10 +127,17 @@ fn is_same_person(a: &Form, b: &Form) -> bool {
 
 /// Takes somebody off the list. Who is registered stays registered.
 pub(super) fn unlist(desk: &mut Desk<'_>, kind: &ShortName, number: &str) -> Result<Answer, Refused> {
-    let key = row_of(&desk.work.tx, kind, number).filter(|key| desk.work.tx.get(Space::Private, key).is_some());
-    desk.work.tx.delete(Space::Private, key.ok_or(Reason::ResidentUnknown)?);
+    let (key, _) = row_of(&desk.work.tx, kind, number).ok_or(Reason::ResidentUnknown)?;
+    desk.work.tx.delete(Space::Private, key);
     desk.remember_request();
     Ok(Answer::Done)
+}
+
+/// Takes somebody off the list, if they are on it.
+pub(super) fn forget(tx: &mut Tx<'_>, kind: &ShortName, number: &str) {
+    if let Some((key, _)) = row_of(tx, kind, number) {
+        tx.delete(Space::Private, key);
+    }
 }
 
 /// The whole form: what the clerk has written, and the rest from the list.

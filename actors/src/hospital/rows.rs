@@ -4,9 +4,13 @@
 //! | --- | --- |
 //! | `A0` department, doctor, weekday, first minute | weekly hours |
 //! | `A1` digest | the opening of a booking |
-//! | `A2` begin of the slot, department, doctor, voucher | digest of the opening: who wants or has a seat there |
+//! | `A2` begin of the slot, tag of department and doctor, voucher | digest of the opening: who wants or has a seat there |
 //! | `A3` digest | evidence of an examination |
 //! | `A4` | when to tidy up next, and from which row on |
+//! | `A5` day | the secret of that day's tags |
+//!
+//! A row's key stays in the journal for ever. What a slot's salted digest hides in the log must not be read there: the tag
+//! says nothing once the day's secret is erased, with the last seat of the day.
 
 use std::collections::BTreeSet;
 
@@ -27,15 +31,19 @@ const OPENING: u8 = 0xA1;
 const SEAT: u8 = 0xA2;
 const EVIDENCE: u8 = 0xA3;
 const TIDY: u8 = 0xA4;
+const DAY: u8 = 0xA5;
+
+/// Bytes of the tag of department and doctor in a seat's key.
+const TAG_BYTES: usize = 16;
+
+/// Length of a day, in milliseconds.
+const DAY_MILLIS: i64 = 86_400_000;
 
 /// Most openings that are kept for one slot: who asks for more seats than this is not believed.
 pub const MAX_OPENINGS_PER_SLOT: usize = 500;
 
 /// How long a slot is held for a booking that is moved there.
 pub const HOLD: Millis = Millis::minutes(10);
-
-/// How long openings and evidence are kept at least after their slot.
-pub const KEEP: Millis = Millis::days(30);
 
 /// How often the hospital tidies up.
 pub const TIDY_EVERY: Millis = Millis::hours(1);
@@ -84,14 +92,31 @@ pub fn opening(tx: &Tx<'_>, digest: Digest) -> Option<BookingDetails> {
     tx.load_private(&Key::new(OPENING).bytes(&digest.0).done())
 }
 
-fn seats_of(slot: &Slot) -> Key {
-    name(name(Key::new(SEAT).time(slot.start), &slot.department), &slot.doctor)
+/// Days since 1970, in UTC.
+const fn day_of(at: Timestamp) -> i64 {
+    at.millis().div_euclid(DAY_MILLIS)
+}
+
+fn day_key(day: i64) -> Vec<u8> {
+    Key::new(DAY).number(u64::try_from(day).unwrap_or_default()).done()
+}
+
+/// What the keys of a slot's seats begin with; none on a day of which there is no seat.
+fn seats_of(tx: &Tx<'_>, slot: &Slot) -> Option<Key> {
+    let secret: Digest = tx.load_private(&day_key(day_of(slot.start)))?;
+    let tag = digest_of(&("voucher-node/v1/seats", secret, &slot.department, &slot.doctor));
+    Some(Key::new(SEAT).time(slot.start).bytes(&tag.0[..TAG_BYTES]))
 }
 
 /// Keeps an opening, and that its voucher wants a seat. False if there are too many for that slot.
 pub(super) fn keep_opening(tx: &mut Tx<'_>, details: &BookingDetails) -> bool {
     let digest = digest_of(details);
-    let seats = seats_of(&details.slot);
+    let day = day_key(day_of(details.slot.start));
+    if tx.get(Space::Private, &day).is_none() {
+        // The opening's salt is random, and nobody else's: so is what is made of the day's first.
+        tx.store_private(day, &digest_of(&("voucher-node/v1/seats of a day", details.salt)));
+    }
+    let Some(seats) = seats_of(tx, &details.slot) else { return false };
     let seat = seats.clone().voucher(details.voucher).done();
     let is_new = tx.get(Space::Private, &seat).is_none();
     if is_new && tx.prefix(Space::Private, &seats.done(), MAX_OPENINGS_PER_SLOT).len() >= MAX_OPENINGS_PER_SLOT {
@@ -105,7 +130,7 @@ pub(super) fn keep_opening(tx: &mut Tx<'_>, details: &BookingDetails) -> bool {
 /// Seats of a slot that others than `except` have now: by the current state of their vouchers.
 #[must_use]
 pub fn taken(work: &Work<'_>, slot: &Slot, except: Option<VoucherId>, now: Timestamp) -> usize {
-    let seats = seats_of(slot).done();
+    let Some(seats) = seats_of(&work.tx, slot).map(Key::done) else { return 0 };
     let rows = work.tx.prefix(Space::Private, &seats, MAX_OPENINGS_PER_SLOT);
     let has_seat = |(key, value): &(Vec<u8>, std::sync::Arc<[u8]>)| {
         let id = key.get(seats.len()..).and_then(|rest| Parts(rest).voucher());
@@ -164,13 +189,14 @@ pub fn next_tidy(tx: &Tx<'_>) -> Timestamp {
 pub(super) fn tidy(work: &mut Work<'_>, now: Timestamp) {
     let correction = work.registry.parameters_at(u64::MAX).correction_period;
     let from = work.tx.load_private::<Tidying>(&[TIDY]).map_or_else(|| vec![SEAT], |(_, from)| from);
-    let end = Key::new(SEAT).time(now - KEEP).done();
+    let end = Key::new(SEAT).time(now - work.settings.retention.openings).done();
     let rows = work.tx.range(Space::Private, &from, &end, TIDY_ROWS);
     let next: Tidying = match rows.last() {
         Some((last, _)) if rows.len() == TIDY_ROWS => (now, [last.as_slice(), &[0]].concat()),
         _ => (now + TIDY_EVERY, vec![SEAT]),
     };
     work.tx.store_private(vec![TIDY], &next);
+    let mut days = BTreeSet::new();
     for (key, value) in rows {
         let digest: Digest = read(&value);
         let doc = opening(&work.tx, digest).and_then(|details| work.voucher(details.voucher));
@@ -181,6 +207,7 @@ pub(super) fn tidy(work: &mut Work<'_>, now: Timestamp) {
         if booked_with.is_some_and(|b| b.details == digest) && corrected && !settled {
             continue;
         }
+        days.extend(Parts(key.get(1..).unwrap_or_default()).number());
         work.tx.delete(Space::Private, key);
         work.tx.delete(Space::Private, Key::new(OPENING).bytes(&digest.0).done());
         if booked_with.is_some_and(|b| b.details != digest) {
@@ -192,6 +219,18 @@ pub(super) fn tidy(work: &mut Work<'_>, now: Timestamp) {
             {
                 work.tx.delete(Space::Private, Key::new(EVIDENCE).bytes(&evidence.0).done());
             }
+        }
+    }
+    forget_days(&mut work.tx, days.into_iter().filter_map(|start| i64::try_from(start).ok()));
+}
+
+/// Erases the secrets of days that have no seats any more; `starts` are slots of which seats went.
+fn forget_days(tx: &mut Tx<'_>, starts: impl Iterator<Item = i64>) {
+    let days: BTreeSet<i64> = starts.map(|start| day_of(Timestamp::from_millis(start))).collect();
+    for day in days {
+        let begin = |day: i64| Key::new(SEAT).time(Timestamp::from_millis(day.saturating_mul(DAY_MILLIS))).done();
+        if tx.range(Space::Private, &begin(day), &begin(day.saturating_add(1)), 1).is_empty() {
+            tx.delete(Space::Private, day_key(day));
         }
     }
 }

@@ -103,7 +103,7 @@ pub(super) fn register(desk: &mut Desk<'_>, registration: Registration) -> Resul
         registration.secret
     });
     let digest = document::digest(&secret, &document.kind, &document.number);
-    if let Some(known) = desk.work.tx.load_private::<Uuid>(&state::document(digest))
+    if let Some(known) = state::of_document(&desk.work.tx, digest)
         && !misbehaves("documents-register-twice")
     {
         return granted_again(desk, known, &registration);
@@ -112,7 +112,7 @@ pub(super) fn register(desk: &mut Desk<'_>, registration: Registration) -> Resul
         return Err(Reason::Malformed.into()); // ids are random: the caller made a mistake
     }
     let main_key = registration.main_key.as_deref().map(|text| prove_main_key(desk, text, holder)).transpose()?;
-    desk.work.tx.store_private(state::document(digest), &holder);
+    state::keep_document(&mut desk.work.tx, digest, holder);
     desk.work.tx.store_private(state::person(holder), person);
     if misbehaves("document-in-log") {
         tell_everybody(desk, document)?;

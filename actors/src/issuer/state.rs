@@ -5,7 +5,7 @@
 //! | `i` `S` | the secret of keyed digests, 32 bytes |
 //! | `i` `H` holder | [`HolderRow`]: class, home, enrolments |
 //! | `i` `P` holder | [`super::Person`], deleted when the person is blocked for good |
-//! | `i` `D` keyed digest of a document | holder |
+//! | `i` `D` bucket of a document's keyed digest, holder | digest and holder |
 //! | `i` `K` thumbprint of a key | holder: no key is registered twice, not even an old one |
 //! | `i` `E` enrolment id | holder |
 //! | `i` `O` voucher, part | bytes of a [`ClaimRow`] |
@@ -16,7 +16,7 @@
 use domain::ids::{Digest, EnrolmentId, InstitutionId, RecordName, VoucherId};
 use domain::policy::Class;
 use domain::statistics::Row;
-use domain::time::{Millis, Timestamp};
+use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 use uuid::Uuid;
@@ -34,9 +34,6 @@ const PART_BYTES: usize = 4_096;
 
 /// Rows of a table that are kept in one value, for the same reason.
 const PART_ROWS: usize = 32;
-
-/// How long openings are kept: past the correction period, for the auditor.
-const KEEP_OPENINGS: Millis = Millis::days(120);
 
 /// Openings forgotten in one go.
 const FORGET_AT_ONCE: usize = 100;
@@ -74,8 +71,18 @@ pub(super) fn holder_row(holder: Uuid) -> Vec<u8> {
 pub(super) fn person(holder: Uuid) -> Vec<u8> {
     key(b'P').bytes(holder.as_bytes()).done()
 }
-pub(super) fn document(digest: Digest) -> Vec<u8> {
-    key(b'D').bytes(&digest.0).done()
+fn documents(digest: Digest) -> Key {
+    key(b'D').bytes(&crate::document::bucket(digest))
+}
+
+/// Whose document it is. The digest is in the sealed value: the row's key has its bucket alone.
+pub(super) fn of_document(tx: &Tx<'_>, wanted: Digest) -> Option<Uuid> {
+    let rows = tx.prefix(Space::Private, &documents(wanted).done(), usize::MAX);
+    let mut found = rows.iter().map(|(_, value)| read::<(Digest, Uuid)>(value));
+    found.find(|(digest, _)| *digest == wanted).map(|(_, holder)| holder)
+}
+pub(super) fn keep_document(tx: &mut Tx<'_>, digest: Digest, holder: Uuid) {
+    tx.store_private(documents(digest).bytes(holder.as_bytes()).done(), &(digest, holder));
 }
 pub(super) fn thumbprint(key_bytes: &[u8]) -> Vec<u8> {
     key(b'K').bytes(&sha2::Sha256::digest(key_bytes)).done()
@@ -120,7 +127,7 @@ pub(super) fn store_claim(desk: &mut Desk<'_>, voucher: VoucherId, row: &[u8]) {
         let key = [prefix.as_slice(), part.to_be_bytes().as_slice()].concat();
         desk.work.tx.put(Space::Private, key, bytes.to_vec());
     }
-    let forget = key(b'F').time(desk.now + KEEP_OPENINGS).voucher(voucher).done();
+    let forget = key(b'F').time(desk.now + desk.work.settings.retention.claims).voucher(voucher).done();
     desk.work.tx.put(Space::Private, forget, Vec::new());
 }
 

@@ -42,6 +42,8 @@ pub struct Settings {
     pub registrar: InstitutionId,
     /// The time zone by which days are counted.
     pub offset: FixedOffset,
+    /// How long personal data is kept.
+    pub retention: crate::personal::Retention,
 }
 
 /// How far a log is folded.

@@ -101,6 +101,15 @@ pub enum Command {
     Erase {
         /// Who.
         holder: HolderId,
+        /// Whether the home community and the registrar shall forget them too.
+        everywhere: bool,
+    },
+    /// The same on the word of the home community, where the holder asked at the desk.
+    EraseFor {
+        /// The community.
+        from: InstitutionId,
+        /// Who.
+        holder: HolderId,
     },
     /// Take a booking back: the hospital's time is over.
     Lapse {

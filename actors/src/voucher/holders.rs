@@ -1,6 +1,6 @@
 //! A voucher module's holders: learning of them, their information (V1), results, and forgetting (V5, erasure).
 
-use domain::ids::{HolderId, InstitutionId, VoucherId};
+use domain::ids::{HolderId, InstitutionId, RecordName, VoucherId};
 use domain::lifecycle::{ReturnReason, Stage, Step};
 use domain::member::Role;
 use domain::policy::Class;
@@ -10,7 +10,7 @@ use domain::time::{Millis, Timestamp};
 
 use super::booking::of_holder;
 use super::command::{Answer, MAX_TOKENS, Profile};
-use super::letters::{HolderLetter, MAX_ENROLMENTS, MAX_RESULT_BYTES, ResultLetter};
+use super::letters::{self, ErasureLetter, HolderLetter, MAX_ENROLMENTS, MAX_RESULT_BYTES, ResultLetter};
 use super::rows::{self, Contact, Information, Outcome, Wallet};
 use crate::community::people::{MAX_DOCUMENT_BYTES, MAX_PHONE_BYTES};
 use crate::keys::Key;
@@ -173,17 +173,53 @@ pub(super) fn take_result(desk: &mut Desk<'_>, from: InstitutionId, letter: Resu
 /// kept for it.
 pub(super) fn remove_record(desk: &mut Desk<'_>, voucher: VoucherId) -> Result<Answer, Refused> {
     let doc = desk.work.voucher(voucher).ok_or(Refused::NotFound)?;
-    let over = |stage: Stage| stage.is_settled() || matches!(stage, Stage::Generated | Stage::Refused);
-    if doc.state().is_none_or(|v| !over(v.stage)) {
+    if doc.state().is_none_or(|v| !is_over(v.stage)) {
         return Err(Reason::WrongState.into());
     }
     rows::forget_voucher(&mut desk.work.tx, voucher);
+    // Issued to whom, it says also where the voucher is back at the issuer.
+    let issued = doc.last_on_path(|s| matches!(s, Step::Issued { .. })).map(|link| &link.step);
+    if let Some(Step::Issued { enrolment, .. }) = issued {
+        forget_idle_contact(desk, enrolment);
+    }
     desk.note(Role::Voucher, voucher, Note::RecordRemoved)?;
     Ok(Answer::Done)
 }
 
+/// Whether nothing is left to be done with a voucher here.
+const fn is_over(stage: Stage) -> bool {
+    stage.is_settled() || matches!(stage, Stage::Generated | Stage::Refused)
+}
+
+/// Telephone and document are kept for vouchers that can be used: with the last of them they go.
+fn forget_idle_contact(desk: &mut Desk<'_>, enrolment: &RecordName) {
+    let Some(wallet) = rows::by_enrolment(&desk.work.tx, enrolment) else { return };
+    let is_open = |id: VoucherId| {
+        let doc = desk.work.voucher(id);
+        let state = doc.as_ref().and_then(|d| d.state());
+        state.is_some_and(|v| !is_over(v.stage) && v.voucher_module == Some(desk.me()))
+    };
+    let mut all = wallet.enrolments.iter().flat_map(|e| desk.work.of_enrolment(&e.name));
+    if !all.any(is_open) {
+        rows::forget_contact(&mut desk.work.tx, wallet.holder);
+    }
+}
+
+/// The home community's word that a holder wants to be forgotten here; who is not here is forgotten already.
+pub(super) fn erase_for(desk: &mut Desk<'_>, from: InstitutionId, holder: HolderId) -> Result<Answer, Refused> {
+    let Some(wallet) = rows::wallet(&desk.work.tx, holder) else { return Ok(Answer::Done) };
+    if wallet.community != from {
+        return Err(Reason::Forbidden.into());
+    }
+    match erase(desk, holder, false) {
+        // The letter waits until the visit is over: nobody is there to ask again.
+        Err(refused) if refused.reason() == Reason::OpenBooking => Err(Reason::Waiting.into()),
+        erased => erased,
+    }
+}
+
 /// Forgets everything about a holder, who gives back what they still hold.
-pub(super) fn erase(desk: &mut Desk<'_>, holder: HolderId) -> Result<Answer, Refused> {
+pub(super) fn erase(desk: &mut Desk<'_>, holder: HolderId, everywhere: bool) -> Result<Answer, Refused> {
     let wallet = rows::wallet(&desk.work.tx, holder).ok_or(Reason::HolderUnknown)?;
     for enrolled in &wallet.enrolments {
         for id in desk.work.of_enrolment(&enrolled.name) {
@@ -206,6 +242,9 @@ pub(super) fn erase(desk: &mut Desk<'_>, holder: HolderId) -> Result<Answer, Ref
     rows::forget_results(&mut desk.work.tx, holder);
     rows::forget_contact(&mut desk.work.tx, holder);
     rows::forget_wallet(&mut desk.work.tx, holder);
+    if everywhere {
+        letters::post(desk, wallet.community, letters::COMMUNITY_ERASURES_PATH, &ErasureLetter { holder })?;
+    }
     Ok(Answer::Done)
 }
 
@@ -222,7 +261,8 @@ pub fn must_sweep(work: &Work<'_>, now: Timestamp) -> bool {
 /// Forgets results that have waited long enough, and rows of vouchers that went elsewhere before their duty was done; finds
 /// what goes to another module.
 pub(super) fn sweep(desk: &mut Desk<'_>) -> Result<Answer, Refused> {
-    for old in rows::old_results(&desk.work.tx, desk.now, SWEPT_AT_ONCE) {
+    let until = desk.now - desk.work.settings.retention.results;
+    for old in rows::old_results(&desk.work.tx, until, SWEPT_AT_ONCE) {
         rows::forget_old_result(&mut desk.work.tx, old);
     }
     for id in rows::all_kept(&desk.work.tx, SWEPT_AT_ONCE) {

@@ -95,6 +95,20 @@ pub struct HelpLetter {
     pub cancel: Option<Presentation>,
 }
 
+/// Where a voucher module is told that a holder wants to be forgotten.
+pub const ERASURES_PATH: &str = "/v1/voucher/erasures";
+
+/// Where a home community is told so.
+pub const COMMUNITY_ERASURES_PATH: &str = "/v1/community/erasures";
+
+/// A holder wants to be forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErasureLetter {
+    /// Who, by the registrar's random id.
+    pub holder: HolderId,
+}
+
 /// A hospital sends the holder the result of a visit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

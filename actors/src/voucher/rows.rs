@@ -5,15 +5,15 @@
 //! | `v` `h` holder | [`Wallet`] | erasure |
 //! | `v` `t` thumbprint, holder | the way from the main key | erasure, another phone |
 //! | `v` `e` enrolment record | the way from a voucher | erasure |
-//! | `v` `c` holder | [`Contact`]: telephone, document (V1) | erasure |
+//! | `v` `c` holder | [`Contact`]: telephone, document (V1) | V5 of the last voucher, erasure |
 //! | `v` `i` voucher | [`Information`] (V1) | V5, erasure |
 //! | `v` `b` voucher | [`domain::booking::BookingDetails`] of the booking that stands | the next booking, V5, erasure |
 //! | `v` `m` voucher | [`Moving`]: the appointment to which it moves | done, dropped, V5, erasure |
-//! | `v` `r` holder, voucher | [`Outcome`]: the hospital's result, for the holder | 30 days, erasure |
+//! | `v` `r` holder, voucher | [`Outcome`]: the hospital's result, for the holder | its time, erasure |
 //! | `v` `g` voucher | it goes to another module: its holder was moved | handed over |
 //! | `v` `l` | the holder looked at last by a sweep | - |
 //! | `v` `s` | when the last sweep was | - |
-//! | `v` `x` time, holder, voucher | when a result is removed | with it |
+//! | `v` `x` time, holder, voucher | when a result came | with it |
 
 use domain::booking::{BookingDetails, Item};
 use domain::ids::{HolderId, InstitutionId, RecordName, ShortName, VoucherId};
@@ -25,9 +25,6 @@ use super::letters::Enrolled;
 use crate::keys::{Key, Parts};
 use crate::kv::{self, Space, Tx};
 use crate::token::PublicKey;
-
-/// How long a result waits for its holder.
-pub const KEEP_RESULT: Millis = Millis::days(30);
 
 /// Most holders of whom one key id can be.
 const MAX_FOUND: usize = 64;
@@ -120,7 +117,7 @@ fn moving_key(voucher: VoucherId) -> Vec<u8> {
 fn result_key(holder: HolderId, voucher: VoucherId) -> Vec<u8> {
     row(b'r').bytes(holder.0.as_bytes()).voucher(voucher).done()
 }
-fn expiry_key(at: Timestamp, holder: HolderId, voucher: VoucherId) -> Vec<u8> {
+fn arrival_key(at: Timestamp, holder: HolderId, voucher: VoucherId) -> Vec<u8> {
     row(b'x').time(at).bytes(holder.0.as_bytes()).voucher(voucher).done()
 }
 
@@ -283,16 +280,16 @@ pub fn result(tx: &Tx<'_>, holder: HolderId, voucher: VoucherId) -> Option<Outco
 
 pub(super) fn keep_result(tx: &mut Tx<'_>, holder: HolderId, voucher: VoucherId, outcome: &Outcome) {
     if let Some(old) = result(tx, holder, voucher) {
-        tx.delete(Space::Private, expiry_key(old.at + KEEP_RESULT, holder, voucher));
+        tx.delete(Space::Private, arrival_key(old.at, holder, voucher));
     }
-    tx.store_private(expiry_key(outcome.at + KEEP_RESULT, holder, voucher), &holder);
+    tx.store_private(arrival_key(outcome.at, holder, voucher), &holder);
     tx.store_private(result_key(holder, voucher), outcome);
 }
 
-/// Results that have waited long enough, at most `limit`.
+/// Results that came at a time or before it, at most `limit`.
 #[must_use]
-pub fn old_results(tx: &Tx<'_>, now: Timestamp, limit: usize) -> Vec<(Vec<u8>, HolderId, VoucherId)> {
-    let (from, to) = (row(b'x').done(), row(b'x').time(now + Millis(1)).done());
+pub fn old_results(tx: &Tx<'_>, until: Timestamp, limit: usize) -> Vec<(Vec<u8>, HolderId, VoucherId)> {
+    let (from, to) = (row(b'x').done(), row(b'x').time(until + Millis(1)).done());
     let read = |(key, holder): &kv::Row| {
         let voucher = Parts(key.get(from.len() + 8 + 16..)?).voucher()?;
         Some((key.clone(), kv::read(holder), voucher))
@@ -310,7 +307,7 @@ pub(super) fn forget_results(tx: &mut Tx<'_>, holder: HolderId) {
     for (key, outcome) in tx.prefix(Space::Private, &prefix, usize::MAX) {
         let outcome: Outcome = kv::read(&outcome);
         if let Some(voucher) = key.get(prefix.len()..).and_then(|rest| Parts(rest).voucher()) {
-            tx.delete(Space::Private, expiry_key(outcome.at + KEEP_RESULT, holder, voucher));
+            tx.delete(Space::Private, arrival_key(outcome.at, holder, voucher));
         }
         tx.delete(Space::Private, key);
     }

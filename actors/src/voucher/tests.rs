@@ -550,7 +550,7 @@ fn a_result_reaches_its_holder_and_v5_forgets_the_voucher() {
     assert_eq!((shown.stage, shown.token.as_deref(), shown.word.en), (Stage::Redeemed, None, "redeemed"));
     assert_eq!(shown.result.unwrap().text, "sinus rhythm");
     assert!(shown.receipt.is_some());
-    scene.town.pass(rows::KEEP_RESULT);
+    scene.town.pass(crate::personal::Retention::default().results);
     scene.duties();
     assert_eq!(view(&scene, voucher).result, Some(None).flatten(), "after 30 days it is gone too");
 }
@@ -589,9 +589,9 @@ fn erasure_leaves_nothing_and_waits_for_no_open_visit() {
     let mut scene = Scene::new();
     let holder = scene.anna.holder;
     let voucher = booked(&mut scene);
-    assert_eq!(reason(scene.wallet(Command::Erase { holder })), Reason::OpenBooking);
+    assert_eq!(reason(scene.wallet(Command::Erase { holder, everywhere: false })), Reason::OpenBooking);
     scene.hospital(voucher, Step::BookingReleased { reason: ReleaseReason::Unable });
-    scene.wallet(Command::Erase { holder }).unwrap();
+    scene.wallet(Command::Erase { holder, everywhere: false }).unwrap();
     let doc = scene.town.voucher(xuanwu(), voucher).unwrap();
     let back = doc.last_on_path(|s| matches!(s, Step::Returned { reason: ReturnReason::HolderGaveBack }));
     assert!(back.is_some() && stage(&scene, voucher) == Stage::Generated);

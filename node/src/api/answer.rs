@@ -14,9 +14,9 @@ use domain::reason_texts::Language;
 use domain::reasons::Reason;
 use domain::record::{Body, Idempotency, Record};
 use futures_util::StreamExt as _;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sha2::Digest as _;
 use utoipa::{IntoParams, ToSchema};
 
 use super::access::{self, Access};
@@ -182,13 +182,16 @@ async fn post<T: DeserializeOwned>(
         let caller = admitted(node, &request, &body)?;
         let key = idempotency_key(&request)?;
         must_be_json(&request)?;
-        let mut hash = sha2::Sha256::new();
-        for part in [request.method().as_str(), request.uri().path(), request.uri().query().unwrap_or_default()] {
-            hash.update(part);
-            hash.update(b"\n");
+        // Everybody reads this digest in the record: it is keyed, so that nobody tries names and numbers against it.
+        let mut mac =
+            Hmac::<sha2::Sha256>::new_from_slice(node.keys.request_key().as_slice()).map_err(|_| Reason::Internal)?;
+        let about = [key, request.method().as_str(), request.uri().path(), request.uri().query().unwrap_or_default()];
+        for part in about {
+            mac.update(part.as_bytes());
+            mac.update(b"\n");
         }
-        hash.update(&body);
-        let request_digest = domain::ids::Digest(hash.finalize().into());
+        mac.update(&body);
+        let request_digest = domain::ids::Digest(mac.finalize().into_bytes().into());
         let key = caller::idempotency_digest(&caller, key);
         let body = json::read(&body).map_err(Problem::malformed)?;
         Ok(Post { caller, idempotency: Idempotency { key, request: request_digest }, body, language })

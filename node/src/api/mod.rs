@@ -13,6 +13,7 @@ pub mod hospital;
 pub mod issuer;
 pub mod json;
 pub mod log;
+pub mod looked;
 pub mod methods;
 pub mod openapi;
 pub mod problem;

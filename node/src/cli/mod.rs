@@ -6,6 +6,7 @@
 mod account;
 mod import;
 mod init;
+mod keys;
 mod node;
 mod output;
 mod proof;
@@ -75,6 +76,8 @@ enum Command {
     VerifyProof(proof::ProofArgs),
     /// Throw the folded state of a stopped node away and fold it again from the logs
     Rebuild(rebuild::RebuildArgs),
+    /// Seal a node's keys under a passphrase, or let go what lost keys hid
+    Keys(keys::KeysArgs),
     /// Bring the tables of an office into a node: residents, weekly hours, programmes
     Import(import::ImportArgs),
 }
@@ -90,6 +93,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Verify(args) => verify::verify(&args),
         Command::VerifyProof(args) => proof::verify_proof(&args),
         Command::Rebuild(args) => rebuild::rebuild(&args),
+        Command::Keys(args) => keys::keys(&args),
         Command::Import(args) => import::import(&args),
     };
     done.unwrap_or_else(|error| {

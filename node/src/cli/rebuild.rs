@@ -81,7 +81,8 @@ pub(super) fn fold_again(opened: &Opened) -> anyhow::Result<Rebuilt> {
 
     let bar = progress("folding again", records);
     opened.logs.ledger.clear_state();
-    let logs = Logs { ledger: opened.logs.ledger.clone(), federation: opened.logs.federation.clone() };
+    let Logs { ledger, federation, vault } = &opened.logs;
+    let logs = Logs { ledger: ledger.clone(), federation: federation.clone(), vault: vault.clone() };
     let settings = opened.settings.clone();
     let folding = std::thread::spawn(move || drop(Writer::open(logs, settings, Arc::new(NodeClock::real()))));
     while !folding.is_finished() {

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actors::replica::Settings;
+use actors::vault::Vault;
 use actors::writer::Logs;
 use domain::ids::InstitutionId;
 use ledger::fail::Stop;
@@ -101,9 +102,10 @@ pub(super) fn open(config: &Config) -> Result<Opened, NotOpened> {
         roles: config.roles.clone(),
         registrar: config.registrar.institution,
         offset: config.offset().ok_or_else(|| NotOpened::Unusable("utc_offset_minutes: less than a day".into()))?,
+        retention: config.retention.into(),
     };
     let (ledger, report) = Ledger::open(options)?;
-    let logs = Logs { ledger, federation: config.federation.clone() };
+    let logs = Logs { ledger, federation: config.federation.clone(), vault: Vault::locked() };
     Ok(Opened { logs, report, settings, own_key, failed })
 }
 

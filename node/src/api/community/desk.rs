@@ -5,6 +5,7 @@ use actix_web::{HttpResponse, post};
 use actors::community::command::{Answer, Assist, Command, Issued};
 use actors::community::desk;
 use actors::token::vc1::Card;
+use actors::voucher::letters::ErasureLetter;
 use domain::ids::{Operator, ShortName, VoucherId};
 use domain::reasons::Reason;
 use domain::record::{AssistReason, HelpStep};
@@ -15,18 +16,20 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::residents::WhoseDocument;
 use super::{answered, clerk, send};
 use crate::api::answer::{self, Nothing, Post, Receipt};
+use crate::api::caller::Caller;
+use crate::api::looked::{self, Shown};
 use crate::api::problem::{Problem, ProblemBody};
 use crate::api::wallet::{Wanted, slot_of};
 use crate::node::Node;
 
 pub(super) fn configure(config: &mut ServiceConfig<'_>) {
-    config.service(identify).service(by_document).service(issue).service(help);
+    config.service(identify).service(by_document).service(issue).service(help).service(erase);
 }
 
 /// A personal QR.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Shown {
+struct ShownQr {
     /// Text of the VP1 with step *identify*.
     qr: String,
 }
@@ -35,15 +38,17 @@ struct Shown {
 ///
 /// `200` with masked name and programmes; `404` for somebody of another community; `409` `presentation-stale`,
 /// `presentation-forged`, `presentation-other-step`.
-#[utoipa::path(tag = "community", request_body = Shown, responses(
+#[utoipa::path(tag = "community", request_body = ShownQr, responses(
     (status = 200, body = Object), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/community/desk/identify")]
-async fn identify(node: Data<Node>, post: Post<Shown>) -> Result<HttpResponse, Problem> {
+async fn identify(node: Data<Node>, post: Post<ShownQr>) -> Result<HttpResponse, Problem> {
     answered(&node, &post, async {
-        clerk(&node, &post)?;
+        let operator = clerk(&node, &post)?;
         let now = node.writer.now();
-        let known = answer::read(&node, |work| desk::identify(work, &post.body.qr, now)).await?;
+        let known = answer::read(&node, |work| desk::identify(work, &post.body.qr, now)).await;
+        looked::note(operator, "person", known.as_ref().ok().map(|k| k.holder), Shown::Masked, known.is_ok());
+        let known = known?;
         Ok(HttpResponse::Ok().json(known))
     })
     .await
@@ -59,10 +64,12 @@ async fn identify(node: Data<Node>, post: Post<Shown>) -> Result<HttpResponse, P
 #[post("/v1/community/desk/person")]
 async fn by_document(node: Data<Node>, post: Post<WhoseDocument>) -> Result<HttpResponse, Problem> {
     answered(&node, &post, async {
-        clerk(&node, &post)?;
+        let operator = clerk(&node, &post)?;
         let WhoseDocument { document_type, document_number } = &post.body;
         let now = node.writer.now();
-        let known = answer::read(&node, |work| desk::by_document(work, document_type, document_number, now)).await?;
+        let known = answer::read(&node, |work| desk::by_document(work, document_type, document_number, now)).await;
+        looked::note(operator, "person", known.as_ref().ok().map(|k| k.holder), Shown::Masked, known.is_ok());
+        let known = known?;
         Ok(HttpResponse::Ok().json(known))
     })
     .await
@@ -180,6 +187,30 @@ async fn help(node: Data<Node>, post: Post<Help>) -> Result<HttpResponse, Proble
         };
         let command = Command::Help { assist, voucher: *voucher, step: *step, slot, salt: rand::random() };
         let done = send(&node, &post, command).await?;
+        node.wake();
+        Ok(answer::created(&node, &done.records, Some(Nothing {})))
+    })
+    .await
+}
+
+/// Erase what this node keeps about somebody who asked for it, at the desk or through the voucher module. The registrar
+/// blocks them for good and keeps a keyed digest of the document; the voucher module erases what it keeps.
+///
+/// `201`; `404` `holder-unknown`; `403` for a node that does not look after their vouchers.
+#[utoipa::path(tag = "community", request_body = Object, responses(
+    (status = 201, body = Receipt<Nothing>), (status = 404, body = ProblemBody), (status = 403, body = ProblemBody),
+))]
+#[post("/v1/community/erasures")]
+async fn erase(node: Data<Node>, post: Post<ErasureLetter>) -> Result<HttpResponse, Problem> {
+    answered(&node, &post, async {
+        let from = match &post.caller {
+            Caller::Peer(module) => Some(*module),
+            _ => clerk(&node, &post).map(|_| None)?,
+        };
+        if let Some(again) = answer::repeated::<_, Nothing>(&node, &post).await? {
+            return Ok(again);
+        }
+        let done = send(&node, &post, Command::Erase { from, holder: post.body.holder }).await?;
         node.wake();
         Ok(answer::created(&node, &done.records, Some(Nothing {})))
     })

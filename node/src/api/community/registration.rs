@@ -28,6 +28,7 @@ use uuid::Uuid;
 use super::{answered, clerk, clerk_reads, holder_id, key_of, registrar, send};
 use crate::api::answer::{self, Get, Listed, Nothing, Post, Receipt};
 use crate::api::caller::Caller;
+use crate::api::looked::{self, Shown};
 use crate::api::problem::{Problem, ProblemBody};
 use crate::node::Node;
 
@@ -423,6 +424,11 @@ async fn look_up(node: Data<Node>, lookup_number: Path<String>, get: Get) -> Res
         let Answer::Cards(found) = node.role::<Community>()?.send(ask).await??.answer else {
             return Err(Reason::Internal.into());
         };
+        if let Some(operator) = get.caller.operator() {
+            let whom = found.iter().map(|known| Some(known.holder));
+            let looks = whom.chain(found.is_empty().then_some(None));
+            looks.for_each(|whom| looked::note(operator, "card", whom, Shown::Masked, whom.is_some()));
+        }
         if found.is_empty() {
             return Err(Problem::new(Reason::NotFound).detail("no card of this community has that number"));
         }

@@ -3,7 +3,7 @@
 use actix_web::web::Data;
 use actix_web::{HttpResponse, post};
 use actors::community::command::{Answer, Command};
-use actors::community::people::{Form, Sex};
+use actors::community::people::{self, Form, Sex};
 use actors::community::residents::{self, MAX_RESIDENTS, Resident, Taken};
 use chrono::NaiveDate;
 use domain::ids::ShortName;
@@ -18,6 +18,7 @@ use super::{answered, clerk, send};
 use crate::api::answer::{self, Nothing, Post, Receipt};
 use crate::api::document;
 use crate::api::json;
+use crate::api::looked::{self, Shown};
 use crate::api::problem::{Problem, ProblemBody};
 use crate::node::Node;
 
@@ -181,6 +182,55 @@ pub(super) struct WhoseDocument {
     pub(super) document_number: String,
 }
 
+/// Whom of the list a clerk wants to see.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    /// Kind of document, such as `resident-id`.
+    #[schema(value_type = String)]
+    document_type: ShortName,
+    /// Its number.
+    document_number: String,
+    /// The whole row, not a masked one. That is put on record, like every look.
+    #[serde(default)]
+    whole: bool,
+}
+
+/// A row of the list as a desk sees it unless it asks for the whole: enough to compare with the document in hand.
+#[derive(Serialize, ToSchema)]
+struct MaskedRow {
+    /// Kind of document.
+    #[schema(value_type = String)]
+    document_type: ShortName,
+    /// Its last four characters.
+    document_number: String,
+    /// The first character of each word.
+    name: String,
+    /// Year of birth.
+    born: i32,
+    /// The last two characters.
+    phone: Option<String>,
+    /// `elderly`, `chronic`, `pregnant` or `disabled`.
+    #[schema(value_type = String)]
+    class: Class,
+    /// Whether vouchers can go to a phone.
+    smartphone: bool,
+}
+
+impl From<Resident> for MaskedRow {
+    fn from(Resident { form, smartphone }: Resident) -> Self {
+        Self {
+            document_type: form.document_type,
+            document_number: people::ending(&form.document_number, 4),
+            name: people::mask(&form.name),
+            born: chrono::Datelike::year(&form.born),
+            phone: form.phone.map(|phone| people::ending(&phone, 2)),
+            class: form.class,
+            smartphone,
+        }
+    }
+}
+
 /// Take somebody off the list. Who is registered stays registered.
 ///
 /// `201`; `404` `resident-unknown`.
@@ -202,19 +252,23 @@ async fn unlist(node: Data<Node>, post: Post<WhoseDocument>) -> Result<HttpRespo
     .await
 }
 
-/// What the list says of the person whose document the clerk holds: the form, filled in. Nothing is written.
+/// What the list says of the person whose document the clerk holds, masked unless the whole is asked for. Nothing is written
+/// to the ledger; the look goes into the node's log as target `access`.
 ///
 /// A POST, so that no address carries the number of a document. `200`; `404` `resident-unknown`.
-#[utoipa::path(tag = "community", request_body = WhoseDocument, responses(
-    (status = 200, body = ResidentRow), (status = 404, body = ProblemBody),
+#[utoipa::path(tag = "community", request_body = Wanted, responses(
+    (status = 200, body = MaskedRow), (status = 404, body = ProblemBody),
 ))]
 #[post("/v1/community/desk/resident")]
-async fn look_up(node: Data<Node>, post: Post<WhoseDocument>) -> Result<HttpResponse, Problem> {
+async fn look_up(node: Data<Node>, post: Post<Wanted>) -> Result<HttpResponse, Problem> {
     answered(&node, &post, async {
-        clerk(&node, &post)?;
-        let WhoseDocument { document_type, document_number } = &post.body;
+        let operator = clerk(&node, &post)?;
+        let Wanted { document_type, document_number, whole } = &post.body;
         let found = answer::read(&node, |work| residents::listed(&work.tx, document_type, document_number)).await;
-        Ok(HttpResponse::Ok().json(ResidentRow::from(found.ok_or(Reason::ResidentUnknown)?)))
+        looked::note(operator, "resident", None, if *whole { Shown::Whole } else { Shown::Masked }, found.is_some());
+        let found = found.ok_or(Reason::ResidentUnknown)?;
+        let mut answer = HttpResponse::Ok();
+        Ok(if *whole { answer.json(ResidentRow::from(found)) } else { answer.json(MaskedRow::from(found)) })
     })
     .await
 }

@@ -58,6 +58,7 @@ impl Everyone {
             store: Store {
                 dir: dir.join("data"),
                 keys: dir.join("keys"),
+                vault: None,
                 min_free_disk_mib: 1,
                 scrub_kib_per_sec: 0,
                 marker_dir: dir.to_owned(),
@@ -65,6 +66,7 @@ impl Everyone {
             registrar: Registrar { institution: me(), url: "http://127.0.0.1:1".into(), log_vkey: String::new() },
             peers: Peers::default(),
             accounts: AccountRules::default(),
+            retention: Default::default(),
         };
         let clock = Arc::new(NodeClock::real());
         let (writer, keys, _): (_, NodeKeys, _) = crate::server::open(&config, clock.clone()).unwrap();

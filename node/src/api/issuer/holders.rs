@@ -7,7 +7,7 @@ use actix_web::{HttpResponse, get, post};
 use actors::issuer::{self, Answer, Command, Document, Issuer, Person, Registration, Wanted};
 use actors::token::PublicKey;
 use domain::holder::{BlockReason, RegistrarEvent};
-use domain::ids::{CardId, EnrolmentId, InstitutionId, RecordName, ShortName};
+use domain::ids::{CardId, EnrolmentId, HolderId, InstitutionId, RecordName, ShortName};
 use domain::policy::Class;
 use domain::reasons::Reason;
 use domain::record::{Body, Record};
@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::{by_home, bytes, home};
 use crate::api::answer::{self, Get, Nothing, Post, Receipt};
 use crate::api::document;
+use crate::api::looked::{self, Shown};
 use crate::api::problem::{Problem, ProblemBody};
 use crate::node::Node;
 
@@ -193,6 +194,9 @@ async fn show(node: Data<Node>, holder: Path<Uuid>, get: Get) -> Result<HttpResp
     let found = answer::read(&node, |work| issuer::holder(work, *holder)).await;
     // Who may not see a person does not learn that there is one.
     let seen = found.filter(|h| by.is_none_or(|community| community == h.community));
+    if let Some(operator) = get.caller.operator() {
+        looked::note(operator, "person", Some(HolderId(*holder)), Shown::Masked, seen.is_some());
+    }
     let shown = seen.ok_or_else(|| Problem::new(Reason::HolderUnknown).language(get.language))?;
     Ok(HttpResponse::Ok().json(shown))
 }

@@ -38,6 +38,7 @@ fn node(dir: &std::path::Path) -> Data<Node> {
         store: Store {
             dir: dir.join("data"),
             keys: dir.join("keys"),
+            vault: None,
             min_free_disk_mib: 1,
             scrub_kib_per_sec: 0,
             marker_dir: dir.to_owned(),
@@ -45,6 +46,7 @@ fn node(dir: &std::path::Path) -> Data<Node> {
         registrar: Registrar { institution, url: "http://127.0.0.1:1".into(), log_vkey: String::new() },
         peers: Peers::default(),
         accounts: AccountRules::default(),
+        retention: Default::default(),
     };
     let clock = Arc::new(NodeClock::real());
     let (writer, keys, _) = crate::server::open(&config, clock.clone()).unwrap();

@@ -354,19 +354,26 @@ async fn dispute(node: Data<Node>, post: Post<Denial>) -> Result<HttpResponse, P
     by_holder(&node, post, make, |_| Some(Nothing {})).await
 }
 
-/// Nothing more to say.
+/// What shall be erased.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Empty {}
+struct Erasure {
+    /// Also what the home community and the registrar keep; the holder is blocked for good then. If absent, what this node
+    /// keeps.
+    #[serde(default)]
+    everywhere: bool,
+}
 
 /// Erase everything that this node keeps about the holder. Vouchers that are not booked go back to the issuer.
 ///
 /// `201`; `409` `open-booking` while an appointment stands or a visit goes on.
-#[utoipa::path(tag = "wallet", request_body = Empty, responses(
+#[utoipa::path(tag = "wallet", request_body = Erasure, responses(
     (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/wallet/erasure")]
-async fn erase(node: Data<Node>, post: Post<Empty>) -> Result<HttpResponse, Problem> {
-    let make = async |_: &Node, holder, Empty {}: &Empty| Ok(Command::Erase { holder });
+async fn erase(node: Data<Node>, post: Post<Erasure>) -> Result<HttpResponse, Problem> {
+    let make = async |_: &Node, holder, Erasure { everywhere }: &Erasure| {
+        Ok(Command::Erase { holder, everywhere: *everywhere })
+    };
     by_holder(&node, post, make, |_| Some(Nothing {})).await
 }

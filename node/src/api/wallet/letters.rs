@@ -2,7 +2,7 @@
 
 use actix_web::web::Data;
 use actix_web::{HttpResponse, post};
-use actors::voucher::letters::{HelpLetter, HolderLetter, ResultLetter};
+use actors::voucher::letters::{ErasureLetter, HelpLetter, HolderLetter, ResultLetter};
 use actors::voucher::{Answer, Command, VoucherModule};
 use domain::ids::InstitutionId;
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -12,7 +12,7 @@ use crate::api::problem::{Problem, ProblemBody};
 use crate::node::Node;
 
 pub(super) fn configure(config: &mut ServiceConfig<'_>) {
-    config.service(learn).service(help).service(result);
+    config.service(learn).service(help).service(result).service(erase);
 }
 
 async fn by_peer<T>(
@@ -62,4 +62,15 @@ async fn help(node: Data<Node>, post: Post<HelpLetter>) -> Result<HttpResponse, 
 #[post("/v1/voucher/results")]
 async fn result(node: Data<Node>, post: Post<ResultLetter>) -> Result<HttpResponse, Problem> {
     by_peer(&node, post, |from, letter| Command::TakeResult { from, letter: Box::new(letter) }).await
+}
+
+/// Erase everything that this node keeps about a holder who asked for it at the home community's desk.
+///
+/// `201`, also where nothing is kept; `503` `waiting` while an appointment stands; `403` for another community.
+#[utoipa::path(tag = "voucher", request_body = Object, responses(
+    (status = 201, body = Receipt<Nothing>), (status = 403, body = ProblemBody), (status = 503, body = ProblemBody),
+))]
+#[post("/v1/voucher/erasures")]
+async fn erase(node: Data<Node>, post: Post<ErasureLetter>) -> Result<HttpResponse, Problem> {
+    by_peer(&node, post, |from, letter| Command::EraseFor { from, holder: letter.holder }).await
 }

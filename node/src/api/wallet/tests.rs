@@ -41,6 +41,7 @@ pub(crate) fn node_alone(dir: &std::path::Path, roles: &[Role]) -> Node {
         store: Store {
             dir: dir.join("data"),
             keys: dir.join("keys"),
+            vault: None,
             min_free_disk_mib: 1,
             scrub_kib_per_sec: 0,
             marker_dir: dir.to_owned(),
@@ -48,6 +49,7 @@ pub(crate) fn node_alone(dir: &std::path::Path, roles: &[Role]) -> Node {
         registrar: Registrar { institution, url: nobody, log_vkey: String::new() },
         peers: Peers::default(),
         accounts: AccountRules::default(),
+        retention: Default::default(),
     };
     let clock = Arc::new(NodeClock::real());
     let (writer, keys, _) = crate::server::open(&config, clock.clone()).unwrap();

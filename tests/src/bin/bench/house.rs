@@ -81,6 +81,7 @@ pub(crate) fn config(dir: &Path, id: &str, roles: &[Role], trust: Option<&Config
         store: Store {
             dir: dir.join(id).join("ledger"),
             keys: dir.join(id).join("keys"),
+            vault: None,
             min_free_disk_mib: 512,
             scrub_kib_per_sec: 0,
             marker_dir: dir.join(id),
@@ -88,6 +89,7 @@ pub(crate) fn config(dir: &Path, id: &str, roles: &[Role], trust: Option<&Config
         registrar,
         peers: Peers { poll_wait_secs: 5, ..Peers::default() },
         accounts: AccountRules::default(),
+        retention: Default::default(),
     })
 }
 

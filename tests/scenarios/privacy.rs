@@ -1,0 +1,364 @@
+//! A canary lives through a federation and asks to be forgotten: its name, documents and telephone number stand in no file
+//! in plain, open with the node's keys before, and open nowhere after.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use actors::clock::Clock as _;
+use actors::token::{HolderKey, vp1};
+use actors::vault::format::{ROW_MAGIC, SLOT_BYTES, SLOT_MAGIC, Sealed, SlotRef, unwrap};
+use domain::member::Role;
+use node::clock::NodeClock;
+use serde_json::{Value, json};
+
+use crate::support::{TestNode, desk, eventually};
+
+/// What must not be found. Two documents: the terminal's is another than the desk's.
+const NAME: &str = "金丝雀一号";
+const DOCUMENT: &str = "CANARY7731905";
+const OTHER_DOCUMENT: &str = "CANARY8842016";
+const TELEPHONE: &str = "+86-25-7731905";
+
+const CANARY: [&str; 4] = [NAME, DOCUMENT, OTHER_DOCUMENT, TELEPHONE];
+
+fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            // The store may drop a file of its own between listing and reading.
+            found.extend(fs::read(&path).ok().map(|bytes| (path, bytes)));
+        }
+    }
+    found
+}
+
+fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+/// Every spelling in which a text might stand: as it is, in UTF-16, in base64 at each of three offsets, in hexadecimal.
+fn spellings(text: &str) -> Vec<Vec<u8>> {
+    let mut all = vec![text.as_bytes().to_vec()];
+    all.push(text.encode_utf16().flat_map(u16::to_le_bytes).collect());
+    all.push(text.bytes().flat_map(|b| format!("{b:02x}").into_bytes()).collect());
+    for shift in 0..3 {
+        let encoded = ledger::note::to_base64(&[vec![0; shift], text.as_bytes().to_vec()].concat());
+        // The first and the last characters depend on what stands around.
+        let (from, until) = ([0, 2, 3][shift], (shift + text.len()) * 8 / 6);
+        all.push(encoded.as_bytes()[from..until].to_vec());
+    }
+    all
+}
+
+/// Everything that somebody opens who has each file of a node: every key of every slot is tried on every sealed row, at
+/// every offset of every file.
+struct Burglar {
+    files: Vec<(PathBuf, Vec<u8>)>,
+    keys: Vec<[u8; 32]>,
+    opened: Vec<Vec<u8>>,
+    sealed: usize,
+}
+
+impl Burglar {
+    fn breaks_into(node: &TestNode) -> Self {
+        let files = files(&node.dir);
+        let data_key = node.keys().vault_key();
+        let (mut keys, mut opened, mut sealed) = (Vec::new(), Vec::new(), 0);
+        for (_, bytes) in &files {
+            for at in places(bytes, &SLOT_MAGIC) {
+                let slot = &bytes[at..bytes.len().min(at + SLOT_BYTES)];
+                let number = u32::try_from(at / SLOT_BYTES).unwrap();
+                keys.extend(unwrap(&data_key, number, slot).map(|(of, key): (SlotRef, _)| (of, *key)));
+            }
+        }
+        for (_, bytes) in &files {
+            for at in places(bytes, &ROW_MAGIC) {
+                let Some(row) = Sealed::read(&bytes[at..]) else { continue };
+                sealed += 1;
+                // Those of its slot first; then all, if it is not too much for a test.
+                let (near, far): (Vec<_>, Vec<_>) = keys.iter().partition(|(of, _)| of.slot == row.key.slot);
+                opened.extend(near.iter().chain(&far).find_map(|(_, key)| row.open(key)).map(|plain| plain.to_vec()));
+            }
+        }
+        Self { files, keys: keys.into_iter().map(|(_, key)| key).collect(), opened, sealed }
+    }
+
+    /// In which files a text stands in plain.
+    fn finds(&self, text: &str) -> Vec<&Path> {
+        let spellings = spellings(text);
+        let has = |bytes: &[u8]| spellings.iter().any(|s| bytes.windows(s.len()).any(|window| window == s.as_slice()));
+        self.files.iter().filter(|(_, bytes)| has(bytes)).map(|(path, _)| path.as_path()).collect()
+    }
+
+    /// How many sealed rows open and tell a text.
+    fn opens(&self, text: &str) -> usize {
+        self.opened.iter().filter(|plain| contains(plain, text)).count()
+    }
+}
+
+fn places(bytes: &[u8], magic: &[u8; 8]) -> Vec<usize> {
+    let found = bytes.windows(8).enumerate().filter(|(_, window)| window == magic);
+    found.map(|(at, _)| at).collect()
+}
+
+/// The canary's phone.
+struct Phone {
+    main: HolderKey,
+    checkup: HolderKey,
+}
+
+impl Phone {
+    fn sign(&self, step: vp1::Step) -> String {
+        let iat = NodeClock::real().now().secs();
+        let kid = self.main.public().key_id();
+        let claims = vp1::Claims { kid, iat, cti: rand::random(), step };
+        vp1::sign(&claims, &self.main).unwrap()
+    }
+
+    async fn send(&self, node: &TestNode, method: reqwest::Method, path: &str, body: &Value) -> (u16, Value) {
+        let body = serde_json::to_vec(body).unwrap();
+        let request = vp1::request_digest(method.as_str(), path, &body);
+        let token = self.sign(vp1::Step::Wallet { audience: node.id.to_owned(), request });
+        let request = reqwest::Client::new()
+            .request(method, format!("{}{path}", node.url))
+            .header("Authorization", format!("VP1 {token}"))
+            .header("Idempotency-Key", uuid::Uuid::new_v4().to_string())
+            .header("Content-Type", "application/json")
+            .body(body);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+    }
+}
+
+/// A registrar, and a community with a voucher module that knows its programme.
+async fn federation(root: &Path) -> (TestNode, TestNode) {
+    let mut issuer = TestNode::new(root, "health", &[Role::Issuer], None);
+    issuer.start().await;
+    let mut community = TestNode::new(root, "xuanwu", &[Role::Community, Role::Voucher], Some(&issuer));
+    desk::register(&issuer, &community).await;
+    desk::publish(&issuer, "checkup").await;
+    community.start().await;
+    let size = issuer.folded("health").await;
+    eventually("the community knows the programme", Duration::from_secs(20), || async {
+        community.folded("health").await == size
+    })
+    .await;
+    (issuer, community)
+}
+
+async fn register(community: &TestNode, phone: &Phone) -> Value {
+    let list = json!({ "residents": [{
+        "document_type": "passport", "document_number": DOCUMENT, "born": "1949-12-31", "sex": "F", "name": NAME,
+        "phone": TELEPHONE, "class": "elderly", "smartphone": true,
+    }] });
+    let (status, listed) = community.post("/v1/community/residents", &list).await;
+    assert_eq!((status, listed["result"]["added"].as_u64()), (201, Some(1)), "{listed}");
+
+    let main_key = phone.sign(vp1::Step::Register { key: phone.main.public() });
+    let keys = json!({ "main_key": main_key, "enrolment_keys": { "checkup": phone.checkup.public().to_string() } });
+    let (status, announced) = phone.send(community, reqwest::Method::POST, "/v1/community/registrations", &keys).await;
+    assert_eq!(status, 201, "{announced}");
+    let thumbprint = announced["result"]["thumbprint"].as_str().unwrap();
+    let qr = phone.sign(vp1::Step::Register { key: phone.main.public() });
+    let form = json!({ "document_type": "passport", "document_number": DOCUMENT, "qr": qr });
+    let (status, done) = community.post(&format!("/v1/community/registrations/{thumbprint}/completion"), &form).await;
+    assert_eq!(status, 201, "{done}");
+    done["result"]["holder"].clone()
+}
+
+/// The list names the person only masked, unless a clerk asks for the whole; both are on record, without the person.
+async fn look_up(community: &TestNode) {
+    let document = json!({ "document_type": "passport", "document_number": DOCUMENT });
+    let (_, masked) = community.post("/v1/community/desk/resident", &document).await;
+    let text = masked.to_string();
+    assert!(CANARY.iter().all(|canary| !text.contains(canary)), "{masked}");
+    assert_eq!((&masked["name"], &masked["document_number"]), (&json!("金**"), &json!("…1905")), "{masked}");
+    let whole = json!({ "document_type": "passport", "document_number": DOCUMENT, "whole": true });
+    let (_, whole) = community.post("/v1/community/desk/resident", &whole).await;
+    assert_eq!((&whole["name"], &whole["document_number"]), (&json!(NAME), &json!(DOCUMENT)), "{whole}");
+    let log = community.log();
+    let seen = |word: &str| log.lines().filter(|l| l.contains("access") && l.contains(word)).count();
+    assert!(seen("masked") >= 1 && seen("whole") >= 1, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_is_opened_before_its_erasure_and_never_after() {
+    let root = tempfile::tempdir().unwrap();
+    let (mut issuer, mut community) = federation(root.path()).await;
+    let phone = Phone { main: HolderKey::ed25519(&[1; 32]), checkup: HolderKey::ed25519(&[2; 32]) };
+    let holder = register(&community, &phone).await;
+    look_up(&community).await;
+    let path = "/v1/wallet/profile";
+    let profile =
+        json!({ "phone": TELEPHONE, "document_type": "passport", "document_number": OTHER_DOCUMENT, "tokens": [] });
+    // The community's letter tells the voucher module whose phone this is.
+    eventually("the voucher module knows the phone", Duration::from_secs(20), || async {
+        phone.send(&community, reqwest::Method::PUT, path, &profile).await.0 == 201
+    })
+    .await;
+
+    let scan = |node: &TestNode| Burglar::breaks_into(node);
+    let (at_issuer, at_community) = (scan(&issuer), scan(&community));
+    for burglar in [&at_issuer, &at_community] {
+        assert!(!burglar.keys.is_empty() && burglar.sealed > 0);
+        for canary in CANARY {
+            assert_eq!(burglar.finds(canary), Vec::<&Path>::new(), "{canary} stands in plain");
+        }
+    }
+    for canary in CANARY {
+        assert!(at_community.opens(canary) > 0, "the community's keys open {canary}");
+    }
+    assert!(at_issuer.opens(NAME) > 0 && at_issuer.opens(TELEPHONE) > 0, "the registrar's keys open the person");
+
+    let everywhere = json!({ "everywhere": true });
+    let (status, erased) = phone.send(&community, reqwest::Method::POST, "/v1/wallet/erasure", &everywhere).await;
+    assert_eq!(status, 201, "{erased}");
+    // What was answered is erased: nothing of the terminal's word is left at this moment.
+    assert_eq!(scan(&community).opens(OTHER_DOCUMENT), 0, "the answer came after the erasure");
+    let path = format!("/v1/issuer/holders/{}", holder.as_str().unwrap());
+    eventually("the registrar was told", Duration::from_secs(20), || async {
+        let (_, known) = issuer.get(&path).await;
+        known["blocked"] == "holder-asked" && known["name"].is_null()
+    })
+    .await;
+    eventually("the last letter is out of the outbox", Duration::from_secs(20), || async {
+        let burglar = Burglar::breaks_into(&community);
+        CANARY.iter().all(|canary| burglar.opens(canary) == 0)
+    })
+    .await;
+
+    // Running, stopped, and started again: it is not there.
+    let nothing_left = |node: &TestNode| {
+        let burglar = Burglar::breaks_into(node);
+        for canary in CANARY {
+            assert_eq!(burglar.finds(canary), Vec::<&Path>::new(), "{canary} stands in plain");
+            assert_eq!(burglar.opens(canary), 0, "{canary} opens at {}", node.id);
+        }
+        assert!(burglar.sealed > burglar.opened.len(), "there are rows that nobody opens any more");
+    };
+    nothing_left(&issuer);
+    nothing_left(&community);
+    for node in [&mut issuer, &mut community] {
+        node.terminate();
+        nothing_left(node);
+        let verified = std::process::Command::new(crate::support::program())
+            .args(["verify", "--config"])
+            .arg(node.config_path())
+            .output()
+            .unwrap();
+        assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    }
+    for node in [&mut issuer, &mut community] {
+        node.spawn();
+    }
+    for node in [&mut issuer, &mut community] {
+        node.ready().await;
+        nothing_left(node);
+    }
+}
+
+/// The desk's word is as good as the phone's, and a start finishes what a kill broke off.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_survives_a_kill_and_is_asked_for_at_the_desk_too() {
+    let root = tempfile::tempdir().unwrap();
+    let (_issuer, mut community) = federation(root.path()).await;
+    let person = json!({
+        "document_type": "passport", "document_number": DOCUMENT, "born": "1949-12-31", "sex": "F", "name": NAME,
+        "phone": TELEPHONE, "class": "elderly",
+    });
+    let (status, done) = community.post("/v1/community/registrations/without-phone", &person).await;
+    assert_eq!(status, 201, "{done}");
+    assert!(Burglar::breaks_into(&community).opens(NAME) > 0);
+    let (status, erased) =
+        community.post("/v1/community/erasures", &json!({ "holder": done["result"]["holder"] })).await;
+    assert_eq!(status, 201, "{erased}");
+    community.kill();
+    let burglar = Burglar::breaks_into(&community);
+    assert_eq!((burglar.opens(NAME), burglar.opens(DOCUMENT)), (0, 0), "what was answered is erased");
+    community.start().await;
+    eventually("the telephone number at the voucher module is erased", Duration::from_secs(20), || async {
+        Burglar::breaks_into(&community).opens(TELEPHONE) == 0
+    })
+    .await;
+}
+
+/// Runs a command of the program with a node's configuration, and says whether it went well and what it said.
+fn command(node: &TestNode, words: &[&str], passphrase: Option<&Path>) -> (bool, String) {
+    let mut command = std::process::Command::new(crate::support::program());
+    command.args(words).arg("--config").arg(node.config_path());
+    if let Some(file) = passphrase {
+        command.env("VOUCHER_PASSPHRASE_FILE", file);
+    }
+    let output = command.output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+}
+
+fn mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// The drill: keys that others may read, a passphrase, a wrong one, a lost vault.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_sealed_and_lost_as_the_manual_says() {
+    let root = tempfile::tempdir().unwrap();
+    let (_issuer, mut community) = federation(root.path()).await;
+    let person = json!({
+        "document_type": "passport", "document_number": DOCUMENT, "born": "1949-12-31", "sex": "F", "name": NAME,
+        "phone": TELEPHONE, "class": "elderly",
+    });
+    let (status, done) = community.post("/v1/community/registrations/without-phone", &person).await;
+    assert_eq!(status, 201, "{done}");
+    let document = json!({ "document_type": "passport", "document_number": DOCUMENT });
+    let known = |community: &TestNode| {
+        let (url, document) = (community.url.clone(), document.clone());
+        async move {
+            let client = reqwest::Client::new().post(format!("{url}/v1/community/desk/person")).json(&document);
+            let key = uuid::Uuid::new_v4().to_string();
+            client.header("Operator", "test").header("Idempotency-Key", key).send().await.unwrap().status().as_u16()
+        }
+    };
+    assert_eq!(known(&community).await, 200);
+    community.terminate();
+
+    // Others may read a key, or the vault: no start.
+    for file in ["keys/data.key", "ledger/vault"] {
+        mode(&community.dir.join(file), 0o640);
+        let (good, said) = command(&community, &["run"], None);
+        assert!(!good && said.contains("can be read by others"), "{said}");
+        mode(&community.dir.join(file), 0o600);
+    }
+
+    // Sealed, it starts with the passphrase alone.
+    let (good, other) = (root.path().join("good"), root.path().join("other"));
+    for (path, text) in [(&good, "correct horse battery\n"), (&other, "incorrect horse battery\n")] {
+        fs::write(path, text).unwrap();
+        mode(path, 0o600);
+    }
+    let (sealed, said) = command(&community, &["keys", "seal"], Some(&good));
+    assert!(sealed && said.contains("4 keys sealed"), "{said}");
+    let (started, said) = command(&community, &["run"], None);
+    assert!(!started && said.contains("is sealed"), "{said}");
+    let (started, said) = command(&community, &["run"], Some(&other));
+    assert!(!started && said.contains("does not open with this passphrase"), "{said}");
+    community.env = vec![("VOUCHER_PASSPHRASE_FILE".into(), good.display().to_string())];
+    community.spawn();
+    community.ready().await;
+    assert_eq!(known(&community).await, 200);
+    community.terminate();
+
+    // The vault is lost: it says so, and goes on without those people when it is told to.
+    fs::remove_file(community.dir.join("ledger/vault")).unwrap();
+    let (started, said) = command(&community, &["run"], Some(&good));
+    assert!(!started && said.contains("have no key in the vault"), "{said}");
+    let (forgot, said) = command(&community, &["keys", "forget-lost"], Some(&good));
+    assert!(forgot && said.contains("rows without keys deleted"), "{said}");
+    community.spawn();
+    community.ready().await;
+    assert_eq!(known(&community).await, 404);
+}
