@@ -316,11 +316,11 @@ async fn keys_are_sealed_and_lost_as_the_manual_says() {
     assert_eq!(status, 201, "{done}");
     let document = json!({ "document_type": "passport", "document_number": DOCUMENT });
     let known = |community: &TestNode| {
-        let (url, document) = (community.url.clone(), document.clone());
+        let (url, token, document) = (community.url.clone(), community.token.clone(), document.clone());
         async move {
             let client = reqwest::Client::new().post(format!("{url}/v1/community/desk/person")).json(&document);
             let key = uuid::Uuid::new_v4().to_string();
-            client.header("Operator", "test").header("Idempotency-Key", key).send().await.unwrap().status().as_u16()
+            client.bearer_auth(token).header("Idempotency-Key", key).send().await.unwrap().status().as_u16()
         }
     };
     assert_eq!(known(&community).await, 200);

@@ -111,6 +111,8 @@ words! {
         IdentifyPeople = "identify-people";
         /// Register people at the community's desk.
         RegisterPeople = "register-people";
+        /// Erase what is kept about a person who asked for it.
+        ErasePeople = "erase-people";
         /// Print cards, register another phone.
         ReplaceCarriers = "replace-carriers";
         /// Block people at the community's desk.
@@ -224,6 +226,7 @@ impl AccountRole {
             Self::CommunityClerk => &[
                 P::IdentifyPeople,
                 P::RegisterPeople,
+                P::ErasePeople,
                 P::ReplaceCarriers,
                 P::BlockPeople,
                 P::IssueVouchers,

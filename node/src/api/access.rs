@@ -132,6 +132,7 @@ pub const TABLE: &[(&str, &str, Access)] = &[
     ("GET", "/v1/community/stock", Operator(P::ReadStock)),
     ("GET", "/v1/community/stock/vouchers", Operator(P::ReadStock)),
     ("POST", "/v1/community/returns", Operator(P::ReturnVouchers)),
+    ("POST", "/v1/community/erasures", Inside(P::ErasePeople)),
     // The hospital.
     ("POST", "/v1/hospital/schedules", Operator(P::ManageSchedules)),
     ("GET", "/v1/hospital/schedules", Anyone),
@@ -151,6 +152,7 @@ pub const TABLE: &[(&str, &str, Access)] = &[
     ("POST", "/v1/voucher/holders", Peer),
     ("POST", "/v1/voucher/help", Peer),
     ("POST", "/v1/voucher/results", Peer),
+    ("POST", "/v1/voucher/erasures", Peer),
     ("GET", "/v1/wallet", Holder),
     ("GET", "/v1/wallet/notices", Holder),
     ("GET", "/v1/wallet/results/{voucher}", Holder),
