@@ -307,7 +307,7 @@ mod tests {
         issuing-officer    generate-vouchers dispatch-vouchers read-vouchers void-vouchers recover-vouchers read-records
         claims-officer     read-claims decide-claims reverse-redemptions resolve-vouchers compensate read-records
         statistician       read-statistics publish-statistics
-        community-clerk    identify-people register-people replace-carriers block-people issue-vouchers help-holders read-stock read-records
+        community-clerk    identify-people register-people erase-people replace-carriers block-people issue-vouchers help-holders read-stock read-records
         community-manager  manage-residents identify-people read-stock return-vouchers
         receptionist       admit-holders read-bookings manage-bookings read-records
         examiner           complete-examinations read-bookings
