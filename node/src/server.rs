@@ -326,7 +326,7 @@ mod tests {
         let text = std::str::from_utf8(&body).unwrap();
         assert!(text.contains("\"url\": \"/openapi.json\""), "{text}");
         assert!(text.contains("\"validatorUrl\": \"none\""), "{text}");
-        assert!(!text.contains("//"), "{text}");
+        assert!(!text.contains("://"), "{text}");
     }
 
     fn config(dir: &Path, institution: &str, federation: &str) -> Config {

@@ -377,7 +377,8 @@ mod tests {
         assert_eq!(first(all, 0, 1_000), Err(Reason::Busy));
         assert_eq!(first(0, 0, 1_000), Err(Reason::PresentationReplayed), "also while full");
         assert_eq!(first(all, 0, 1_061), Ok(()));
-        assert_eq!((seen.0.lock().count, seen.0.lock().by_key.len()), (1, 1));
+        let left = seen.0.lock();
+        assert_eq!((left.count, left.by_key.len()), (1, 1));
     }
 
     #[test]
