@@ -25,7 +25,7 @@ async fn at_once(node: &TestNode, key: &str, body: &Value) -> Vec<Value> {
 }
 
 async fn generated(node: &TestNode) -> u64 {
-    node.folded(&node.id).await
+    node.folded(node.id).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -147,7 +147,8 @@ fn a_new_row_comes_and_goes_in_any_layer() {
     let new = || Some(Value::New);
     // What is set on a key, with a store round after it or not, and whether the row is there in the end. Of a row that is
     // there nobody says that it is new.
-    let table: [(&[(Option<Value>, bool)], bool); 7] = [
+    type Sets<'a> = &'a [(Option<Value>, bool)];
+    let table: [(Sets<'_>, bool); 7] = [
         (&[(new(), false)], true),
         (&[(new(), false), (None, false)], false),
         (&[(new(), true), (None, false)], false),
