@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::accounts::password::Cost;
 use crate::accounts::session::Limits;
+use crate::limits::LimitRules;
 
 /// Longest time that an answer may wait for peers, in milliseconds.
 pub const MAX_ACKNOWLEDGE_WAIT_MILLIS: u64 = 60_000;
@@ -75,6 +76,9 @@ pub struct Config {
     /// How long it keeps personal data.
     #[serde(default)]
     pub retention: Retention,
+    /// How much anybody may ask.
+    #[serde(default)]
+    pub limits: LimitRules,
 }
 
 /// Who may act here, and for how long.

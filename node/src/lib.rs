@@ -8,6 +8,7 @@ pub mod demo;
 pub mod import;
 pub mod keyfile;
 pub mod keys;
+pub mod limits;
 pub mod node;
 pub mod peers;
 pub mod qr;

@@ -24,6 +24,7 @@ use crate::api::seen::{SeenHolders, SeenPeers};
 use crate::clock::NodeClock;
 use crate::config::Config;
 use crate::keys::NodeKeys;
+use crate::limits::Limits;
 use crate::peers::client::PeerClient;
 use crate::peers::clocks::Verdict;
 use crate::peers::holders::Holders;
@@ -77,6 +78,8 @@ pub struct Node {
     pub clock: Arc<NodeClock>,
     /// The three keys.
     pub keys: NodeKeys,
+    /// What is counted, so that nobody asks too much.
+    pub limits: Arc<Limits>,
     /// Calls to other nodes.
     pub client: PeerClient,
     /// What is counted for operators.
@@ -122,6 +125,7 @@ impl Node {
         Self {
             accounts: Arc::new(accounts),
             approvals: Approvals::default(),
+            limits: Arc::new(Limits::new(config.limits)),
             config,
             writer,
             clock,

@@ -4,9 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::{ServerHandle, Service as _};
-use actix_web::http::ConnectionType;
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Compress;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer, ResponseError as _};
@@ -18,6 +15,7 @@ use anyhow::Context as _;
 use domain::holder::RegistrarEvent;
 use domain::member::{Parameters, Role};
 use domain::record::Body;
+use futures_util::future::{Either, ready};
 use ledger::log::{Ledger, Options};
 use tokio::signal::unix::{SignalKind, signal};
 use utoipa::{Modify as _, OpenApi as _};
@@ -25,13 +23,13 @@ use utoipa_actix_web::AppExt as _;
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::accounts::Accounts;
+use crate::api::edge;
 use crate::api::methods::{self, Allowed};
-use crate::api::problem::Problem;
 use crate::clock::NodeClock;
 use crate::config::Config;
 use crate::keys::NodeKeys;
 use crate::node::Node;
-use crate::peers::{self, client::PeerClient, clocks};
+use crate::peers::{self, client::PeerClient};
 use crate::tls::serving::Certificates;
 use crate::{api, roles};
 use actors::misbehave::misbehaves;
@@ -171,7 +169,9 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
 
     tokio::spawn(crate::tls::serving::look_after(node.clone().into_inner()));
 
-    let served = node.clone();
+    tokio::spawn(node.limits.clone().forget());
+
+    let (served, counting) = (node.clone(), node.limits.clone());
     let mut server = HttpServer::new(move || {
         let node = served.clone();
         let (app, mut openapi) = App::new()
@@ -189,48 +189,18 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
             .service(docs(openapi))
             .default_service(actix_web::web::to(methods::nothing_here))
             .wrap_fn(move |mut request, service| {
-                let node = answering.clone();
-                let began = std::time::Instant::now();
-                let language = api::caller::language(request.request());
-                let method = methods::label(request.method());
-                if request.method() == Method::HEAD {
-                    // Answered as a GET would be; the server leaves the body away.
-                    request.head_mut().method = Method::GET;
-                }
-                let route = request.match_pattern().unwrap_or_else(|| "unknown".to_owned());
-                let is_recorded = request.method() == Method::POST && api::access::is_recorded(&route);
-                let answer = service.call(request);
-                async move {
-                    let mut response = answer.await?;
-                    // A refusal is told in the caller's language, wherever it was found out.
-                    let problem = response.response().error().and_then(|e| e.as_error::<Problem>()).cloned();
-                    if let Some(problem) = problem.filter(|p| p.language != language) {
-                        response = response.into_response(problem.language(language).error_response());
+                let entered = edge::enter(&answering, &mut request);
+                let answer = match entered.place {
+                    Ok(_) => Either::Left(service.call(request)),
+                    Err(ref problem) => {
+                        Either::Right(ready(Ok(request.into_response(problem.clone().error_response()))))
                     }
-                    if is_recorded && response.status() == StatusCode::CREATED {
-                        // What was done is acknowledged when as many hold it as the operator asks for.
-                        if let Err(problem) = peers::holders::acknowledge(&node).await {
-                            response = response.into_response(problem.language(language).error_response());
-                        }
-                    }
-                    let status = response.status().as_u16();
-                    api::access_log::tell(response.request(), response.response());
-                    let labels = crate::telemetry::RequestLabels { method, route, status };
-                    node.metrics.requests.get_or_create(&labels).inc();
-                    node.metrics.request_seconds.observe(began.elapsed().as_secs_f64());
-                    if node.is_closing() {
-                        // No further request shall come over this connection.
-                        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
-                    }
-                    let headers = response.headers_mut();
-                    tell_the_time(&node, headers);
-                    headers
-                        .insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
-                    Ok(response)
-                }
+                };
+                edge::leave(answering.clone(), entered, answer)
             })
             .wrap(Compress::default())
     })
+    .on_connect(move |io, data| counting.on_connect(io, data))
     .workers(workers)
     .max_connections(MAX_CONNECTIONS)
     .client_request_timeout(CLIENT_TIMEOUT)
@@ -270,16 +240,6 @@ async fn stop_when_told(node: Arc<Node>, server: ServerHandle, told: impl Future
     tracing::info!("told to stop");
     node.close();
     server.stop(true).await;
-}
-
-/// Every answer says by which time it was given: peers hold their clocks against it, and the demo's is seen everywhere.
-fn tell_the_time(node: &Node, headers: &mut HeaderMap) {
-    if let Ok(time) = HeaderValue::from_str(&node.writer.now().to_string()) {
-        headers.insert(HeaderName::from_static(clocks::TIME_HEADER), time);
-    }
-    if node.clock.is_federation() {
-        headers.insert(HeaderName::from_static(clocks::STEPS_HEADER), HeaderValue::from(node.clock.ahead().0));
-    }
 }
 
 /// The description of the interface as a page. It asks no other host, such as a validator, for anything.

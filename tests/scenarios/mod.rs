@@ -1,5 +1,6 @@
 //! Stories over real nodes.
 
+mod abuse;
 mod clocks;
 mod crash;
 mod demo;

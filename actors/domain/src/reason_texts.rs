@@ -680,6 +680,12 @@ const fn all(reason: Reason) -> [&'static str; 4] {
             ASK_EN,
             "A signed request between nodes came twice; the second one was not done. If it happens again, tell the operator to check the network.",
         ],
+        Reason::TooManyRequests => [
+            "操作太频繁，请稍等几秒再试。",
+            "请求太频繁，已暂时限制。请等几秒再试；如为程序调用，请按 Retry-After 放慢。",
+            "That was too fast. Please wait a few seconds and try again.",
+            "Too many requests from here. Wait some seconds; a program slows down as Retry-After says.",
+        ],
     }
 }
 

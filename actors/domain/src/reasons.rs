@@ -298,6 +298,8 @@ reasons! {
     SignatureStale = "signature-stale", Unauthenticated;
     /// The same signed request of a node came before.
     SignatureReplayed = "signature-replayed", Unauthenticated;
+    /// One address or one caller asks too often.
+    TooManyRequests = "too-many-requests", TooOften;
 }
 
 impl std::fmt::Display for Reason {

@@ -137,6 +137,7 @@ fn admitted(node: &Node, request: &HttpRequest, body: &[u8]) -> Result<Caller, P
     }
     let caller = caller::decide(node, request, body)?;
     access_log::remember(request, &caller);
+    node.limits.by(&caller)?;
     access.admit(&caller, node.config.log.public)?;
     Ok(caller)
 }

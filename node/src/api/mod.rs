@@ -9,6 +9,7 @@ pub mod audit;
 pub mod caller;
 pub mod community;
 pub mod document;
+pub mod edge;
 pub mod hospital;
 pub mod issuer;
 pub mod json;

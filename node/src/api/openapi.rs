@@ -31,11 +31,10 @@ const BEARER: &str = "bearer";
 const COOKIE: &str = "session";
 
 /// Kinds of problem that any request of the interface may meet.
-const OF_ALL: [Kind; 4] = [Kind::Malformed, Kind::Unauthenticated, Kind::Forbidden, Kind::Unavailable];
+const OF_ALL: [Kind; 5] = [Kind::Malformed, Kind::Unauthenticated, Kind::Forbidden, Kind::TooOften, Kind::Unavailable];
 
 /// Kinds of problem that any request with a body may meet beside those.
-const OF_BODIES: [Kind; 6] =
-    [Kind::TimedOut, Kind::Rule, Kind::TooLarge, Kind::UnsupportedMedia, Kind::Unprocessable, Kind::TooOften];
+const OF_BODIES: [Kind; 5] = [Kind::TimedOut, Kind::Rule, Kind::TooLarge, Kind::UnsupportedMedia, Kind::Unprocessable];
 
 /// Adds what is common once the routes are known.
 #[derive(Debug)]

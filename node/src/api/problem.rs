@@ -65,6 +65,13 @@ impl Problem {
         self
     }
 
+    /// Says after how many seconds asking again may help.
+    #[must_use]
+    pub const fn retry_after(mut self, secs: u32) -> Self {
+        self.retry_after_secs = Some(secs);
+        self
+    }
+
     /// In a language.
     #[must_use]
     pub const fn language(mut self, language: Language) -> Self {

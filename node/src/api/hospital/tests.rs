@@ -71,6 +71,7 @@ impl Everyone {
             peers: Peers::default(),
             accounts: AccountRules::default(),
             retention: Default::default(),
+            limits: Default::default(),
         };
         let clock = Arc::new(NodeClock::real());
         let (writer, keys, _): (_, NodeKeys, _) = crate::server::open(&config, clock.clone()).unwrap();

@@ -50,6 +50,7 @@ fn node(dir: &std::path::Path) -> Data<Node> {
         peers: Peers::default(),
         accounts: AccountRules::default(),
         retention: Default::default(),
+        limits: Default::default(),
     };
     let clock = Arc::new(NodeClock::real());
     let (writer, keys, _) = crate::server::open(&config, clock.clone()).unwrap();

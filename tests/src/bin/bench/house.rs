@@ -92,6 +92,7 @@ pub(crate) fn config(dir: &Path, id: &str, roles: &[Role], trust: Option<&Config
         log: LogRules { public: true },
         accounts: AccountRules::default(),
         retention: Default::default(),
+        limits: Default::default(),
     })
 }
 

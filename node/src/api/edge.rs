@@ -1,0 +1,138 @@
+//! What every request passes on its way in, and every answer on its way out: limits, languages, counts, headers.
+
+use std::time::Instant;
+
+use actix_web::body::BoxBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::{ConnectionType, Method, StatusCode};
+use actix_web::web::Data;
+use actix_web::{Error, ResponseError as _};
+use domain::reason_texts::Language;
+use domain::reasons::Reason;
+
+use super::problem::Problem;
+use super::{access, access_log, caller, methods};
+use crate::limits::{Connection, UnderWay};
+use crate::node::Node;
+use crate::peers::{self, clocks};
+use crate::telemetry::RequestLabels;
+
+/// What an operator looks at first when all is busy: answered beside all limits but that of the address.
+const ALWAYS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
+/// Headers of every answer. Nothing here is to be framed, guessed at, or told where somebody came from; pages take nothing from
+/// elsewhere. The browsable description styles itself.
+const HEADERS: [(&str, &str); 6] = [
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "no-referrer"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    (
+        "content-security-policy",
+        "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; object-src 'none'; \
+         base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    ),
+];
+
+/// A request that came in.
+pub struct Entered {
+    /// A place among those that are being answered, none for what is always answered; or why there is none.
+    pub place: Result<Option<UnderWay>, Problem>,
+    began: Instant,
+    language: Language,
+    method: &'static str,
+    route: String,
+    is_recorded: bool,
+    is_over_tls: bool,
+}
+
+/// Takes a request in, or refuses it before it costs anything.
+pub fn enter(node: &Node, request: &mut ServiceRequest) -> Entered {
+    let language = caller::language(request.request());
+    let method = methods::label(request.method());
+    if request.method() == Method::HEAD {
+        // Answered as a GET would be; the server leaves the body away.
+        request.head_mut().method = Method::GET;
+    }
+    let route = request.match_pattern().unwrap_or_else(|| "unknown".to_owned());
+    let is_recorded = request.method() == Method::POST && access::is_recorded(&route);
+    let place = place(node, request).map_err(|problem| problem.language(language));
+    let is_over_tls = request.app_config().secure();
+    Entered { place, began: Instant::now(), language, method, route, is_recorded, is_over_tls }
+}
+
+fn place(node: &Node, request: &ServiceRequest) -> Result<Option<UnderWay>, Problem> {
+    let connection = request.request().conn_data::<Connection>();
+    if connection.is_some_and(|connection| connection.is_one_too_many) {
+        return Err(Problem::new(Reason::TooManyRequests).detail("too many connections from one address"));
+    }
+    if let Some(address) = request.peer_addr() {
+        node.limits.from_address(address.ip())?;
+    }
+    if ALWAYS.contains(&request.path()) {
+        return Ok(None);
+    }
+    node.limits.enter(request.path().ends_with("/checkpoint")).map(Some)
+}
+
+/// Sends an answer out.
+///
+/// # Errors
+///
+/// What the server itself finds wrong with a request.
+pub async fn leave(
+    node: Data<Node>,
+    entered: Entered,
+    answer: impl Future<Output = Result<ServiceResponse<BoxBody>, Error>>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let Entered { place, began, language, method, route, is_recorded, is_over_tls } = entered;
+    let mut response = answer.await?;
+    // A refusal is told in the caller's language, wherever it was found out.
+    let problem = response.response().error().and_then(|e| e.as_error::<Problem>()).cloned();
+    if let Some(problem) = problem.filter(|p| p.language != language) {
+        response = response.into_response(problem.language(language).error_response());
+    }
+    if is_recorded && response.status() == StatusCode::CREATED {
+        // What was done is acknowledged when as many hold it as the operator asks for.
+        if let Err(problem) = peers::holders::acknowledge(&node).await {
+            response = response.into_response(problem.language(language).error_response());
+        }
+    }
+    let status = response.status().as_u16();
+    access_log::tell(response.request(), response.response());
+    node.metrics.requests.get_or_create(&RequestLabels { method, route, status }).inc();
+    node.metrics.request_seconds.observe(began.elapsed().as_secs_f64());
+    if node.is_closing() || one_too_many(&response) {
+        // No further request shall come over this connection.
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+    let headers = response.headers_mut();
+    tell_the_time(&node, headers);
+    for (name, value) in HEADERS {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    // With a certificate that browsers do not know, it would shut them out.
+    let is_public = node.config.tls.as_ref().is_some_and(|tls| tls.certificate.is_some());
+    if is_over_tls && is_public {
+        let for_a_year = HeaderValue::from_static("max-age=31536000");
+        headers.insert(HeaderName::from_static("strict-transport-security"), for_a_year);
+    }
+    drop(place);
+    Ok(response)
+}
+
+fn one_too_many(response: &ServiceResponse<BoxBody>) -> bool {
+    response.request().conn_data::<Connection>().is_some_and(|connection| connection.is_one_too_many)
+}
+
+/// Every answer says by which time it was given: peers hold their clocks against it, and the demo's is seen everywhere.
+fn tell_the_time(node: &Node, headers: &mut HeaderMap) {
+    if let Ok(time) = HeaderValue::from_str(&node.writer.now().to_string()) {
+        headers.insert(HeaderName::from_static(clocks::TIME_HEADER), time);
+    }
+    if node.clock.is_federation() {
+        headers.insert(HeaderName::from_static(clocks::STEPS_HEADER), HeaderValue::from(node.clock.ahead().0));
+    }
+}
