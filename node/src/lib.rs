@@ -9,6 +9,7 @@ pub mod import;
 pub mod keyfile;
 pub mod keys;
 pub mod node;
+pub mod oidc;
 pub mod peers;
 pub mod qr;
 pub mod roles;

@@ -136,7 +136,7 @@ fn admitted(node: &Node, request: &HttpRequest, body: &[u8]) -> Result<Caller, P
         return Ok(Caller::Anonymous);
     }
     let now = node.writer.now();
-    let caller = caller::decide(request, body, node.config.institution, now, &node.accounts)?;
+    let caller = caller::decide(request, body, node.config.institution, now, &node.accounts, node.oidc.as_deref())?;
     access_log::remember(request, &caller);
     access.admit(&caller)?;
     Ok(caller)

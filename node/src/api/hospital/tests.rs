@@ -67,6 +67,7 @@ impl Everyone {
             peers: Peers::default(),
             accounts: AccountRules::default(),
             retention: Default::default(),
+            oidc: None,
         };
         let clock = Arc::new(NodeClock::real());
         let (writer, keys, _): (_, NodeKeys, _) = crate::server::open(&config, clock.clone()).unwrap();

@@ -47,6 +47,7 @@ fn node(dir: &std::path::Path) -> Data<Node> {
         peers: Peers::default(),
         accounts: AccountRules::default(),
         retention: Default::default(),
+        oidc: None,
     };
     let clock = Arc::new(NodeClock::real());
     let (writer, keys, _) = crate::server::open(&config, clock.clone()).unwrap();

@@ -90,6 +90,7 @@ pub(crate) fn config(dir: &Path, id: &str, roles: &[Role], trust: Option<&Config
         peers: Peers { poll_wait_secs: 5, ..Peers::default() },
         accounts: AccountRules::default(),
         retention: Default::default(),
+        oidc: None,
     })
 }
 
