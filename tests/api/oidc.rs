@@ -162,7 +162,10 @@ async fn oidc_opens_a_session_of_the_account_that_is_linked() {
     }
     assert_eq!(browser.cookies["__Host-voucher-sign-in"], "", "it has done its work");
     let current = browser.open(&format!("{}{CURRENT}", node.url)).await;
-    assert_eq!((current.status, &current.body["name"], &current.body["roles"]), (200, &json!("chen"), &json!(["reader"])));
+    assert_eq!(
+        (current.status, &current.body["name"], &current.body["roles"]),
+        (200, &json!("chen"), &json!(["reader"]))
+    );
     assert!(current.body["csrf_token"].as_str().unwrap().starts_with("vnc_"));
     let cookie = format!("__Host-voucher-session={}", browser.cookies["__Host-voucher-session"]);
     let forged = client().delete(format!("{}{CURRENT}", node.url)).header(COOKIE, &cookie);
@@ -228,7 +231,9 @@ async fn oidc_believes_no_liar() {
         assert!(!browser.cookies.contains_key("__Host-voucher-session"), "{what}");
     }
     // What the provider says when it is ill is no sign-in either.
-    for (status, body) in [(500, String::new()), (200, "<html>".into()), (200, "x".repeat(70_000)), (302, String::new())] {
+    for (status, body) in
+        [(500, String::new()), (200, "<html>".into()), (200, "x".repeat(70_000)), (302, String::new())]
+    {
         idp.lie(Lie::Nothing);
         let mut browser = Browser::default();
         let back = browser.sent_back(&node).await;
@@ -290,7 +295,8 @@ async fn oidc_takes_a_sign_in_once_and_from_the_browser_that_began_it() {
     }
     // The provider of these tests does look at verifiers.
     let stolen = code(&Browser::default().sent_back(&node).await);
-    let body = format!("grant_type=authorization_code&code={stolen}&client_id={CLIENT}&redirect_uri={}{CALLBACK}", node.url);
+    let body =
+        format!("grant_type=authorization_code&code={stolen}&client_id={CLIENT}&redirect_uri={}{CALLBACK}", node.url);
     assert_eq!(client().post(format!("{}/token", idp.url)).body(body).send().await.unwrap().status(), 400);
 
     // A disabled account is like one that is not there.
@@ -332,7 +338,11 @@ async fn oidc_machines_show_jwts() {
     };
     for kid in ["rsa", "pss", "p256", "ed"] {
         let said = shows(&node, &idp.jwt(kid, &idp.claims("sub-machine")), CURRENT).await;
-        assert_eq!((said.status, &said.body["name"], &said.body["session"]), (200, &json!("test"), &Value::Null), "{kid}");
+        assert_eq!(
+            (said.status, &said.body["name"], &said.body["session"]),
+            (200, &json!("test"), &Value::Null),
+            "{kid}"
+        );
         let held = said.body["permissions"].as_array().unwrap();
         assert!(held.contains(&json!("read-vouchers")) && !held.contains(&json!("manage-accounts")), "{kid}: {held:?}");
     }
@@ -353,7 +363,9 @@ async fn oidc_machines_show_jwts() {
     let consent = format!("{}/v1/approvals/{}/consent", node.url, uuid::Uuid::nil());
     let consent = client().post(consent).bearer_auth(&good).json(&json!({ "request": "x" }));
     assert!(Said::of(consent).await.is(403, "person-needed"));
-    assert!(Said::of(client().delete(format!("{}{CURRENT}", node.url)).bearer_auth(&good)).await.is(403, "person-needed"));
+    assert!(
+        Said::of(client().delete(format!("{}{CURRENT}", node.url)).bearer_auth(&good)).await.is(403, "person-needed")
+    );
 
     let claims = idp.claims("sub-machine");
     let headed = |alg: &str, kid: &str| idp.headed("rsa", &header(alg, kid, "JWT"), &claims);
@@ -429,7 +441,8 @@ async fn oidc_waits_for_a_provider_and_is_off_without_one() {
     // The account is linked while the node is stopped.
     let account = |args: &[&str]| {
         let mut command = Command::new(program());
-        let done = command.arg("account").args(args).arg("--config").arg(&config).envs(node.env.clone()).output().unwrap();
+        let done =
+            command.arg("account").args(args).arg("--config").arg(&config).envs(node.env.clone()).output().unwrap();
         (done.status.success(), String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned())
     };
     assert!(account(&["link", "test", "--subject", "sub-test"]).0);

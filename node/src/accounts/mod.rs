@@ -271,7 +271,8 @@ impl Accounts {
     ///
     /// # Errors
     ///
-    /// [`Fault::Unknown`], [`Fault::SubjectTaken`], [`Fault::Unfit`].
+    /// [`Fault::Unknown`], [`Fault::SubjectTaken`], [`Fault::Unfit`]; [`Fault::LastAdministrator`] if nobody could sign in any
+    /// more who keeps accounts.
     pub fn link(&self, id: Uuid, subject: Option<Subject>, drop_password: bool) -> Result<Account, Fault> {
         subject.as_ref().map_or(Ok(()), check_subject)?;
         if drop_password && subject.is_none() {
@@ -284,7 +285,8 @@ impl Accounts {
             if drop_password {
                 (account.hash, account.one_time) = (None, false);
             }
-            Ok(account.clone())
+            let account = account.clone();
+            if book.has_administrator() { Ok(account) } else { Err(Fault::LastAdministrator) }
         })?;
         self.sessions.lock().end_all(id, None);
         Ok(account)

@@ -88,7 +88,8 @@ impl Account {
     }
 
     fn administers(&self) -> bool {
-        self.permissions().has(Permission::ManageAccounts)
+        let can_sign_in = self.hash.is_some() || self.subject.is_some();
+        can_sign_in && self.permissions().has(Permission::ManageAccounts)
     }
 }
 

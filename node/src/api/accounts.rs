@@ -13,9 +13,9 @@ use uuid::Uuid;
 use super::answer::{Get, Listed, Plain};
 use super::problem::{Problem, ProblemBody};
 use super::sessions::slowly;
+use crate::accounts::Subject;
 use crate::accounts::password;
 use crate::accounts::permission::{AccountRole, Permission, Permissions};
-use crate::accounts::Subject;
 use crate::accounts::store::Account;
 use crate::node::Node;
 

@@ -9,10 +9,10 @@ use actors::clock::Clock as _;
 use anyhow::{Context as _, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Subcommand};
-use voucher_node::accounts::{Accounts, Subject};
 use voucher_node::accounts::password::{MAX_PASSWORD_BYTES, Secret, made_up};
 use voucher_node::accounts::permission::AccountRole;
 use voucher_node::accounts::store::Account;
+use voucher_node::accounts::{Accounts, Subject};
 use voucher_node::clock::NodeClock;
 use voucher_node::config::Config;
 

@@ -106,7 +106,8 @@ impl KeySet {
     /// The key of a name for an algorithm. Who names none means the only one.
     #[must_use]
     pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Found<'_> {
-        let named = || self.0.iter().filter(|key| if kid.is_some() { key.kid.as_deref() == kid } else { self.0.len() == 1 });
+        let named =
+            || self.0.iter().filter(|key| if kid.is_some() { key.kid.as_deref() == kid } else { self.0.len() == 1 });
         match named().find(|key| key.algorithms.contains(&algorithm)) {
             Some(key) => Found::Key(key),
             None if named().next().is_some() => Found::OtherAlgorithm,

@@ -216,7 +216,13 @@ pub fn id_token(
 /// # Errors
 ///
 /// [`Untrusted`].
-pub fn access_token(text: &str, keys: &KeySet, issuer: &str, audience: &str, now: Timestamp) -> Result<Claims, Untrusted> {
+pub fn access_token(
+    text: &str,
+    keys: &KeySet,
+    issuer: &str,
+    audience: &str,
+    now: Timestamp,
+) -> Result<Claims, Untrusted> {
     let claims = signed(text, keys, &["jwt", "at+jwt", "application/at+jwt"])?;
     claims.must_fit(issuer, audience, now)?;
     // It is bound to a key of its owner's, which nobody proves here: whoever stole it would be believed.
