@@ -119,10 +119,13 @@ pub(crate) mod tests {
         }
     }
 
+    /// Puts a value in its field.
+    type Set = fn(&mut Settings, String);
+
     #[test]
     fn a_value_that_cannot_be_is_named() {
         assert_eq!(settings().check(), Ok(()));
-        let table: [(&str, fn(&mut Settings, String), &[&str]); 5] = [
+        let table: [(&str, Set, &[&str]); 5] = [
             (
                 "oidc.issuer",
                 |s, v| s.issuer = v,
