@@ -10,7 +10,7 @@ use reqwest::header::{COOKIE, LOCATION, RETRY_AFTER, SET_COOKIE};
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 
-use crate::support::idp::{AUDIENCE, CLIENT, Idp, Lie, now, serve};
+use crate::support::idp::{AUDIENCE, CLIENT, Idp, Lie, now, serve, serve_tls};
 use crate::support::{PASSWORD, SECOND, TestNode, eventually, program};
 
 const START: &str = "/v1/sessions/oidc/start";
@@ -51,8 +51,9 @@ struct Browser {
     cookies: BTreeMap<String, String>,
 }
 
+/// It trusts no authority: reading the system's takes longer than a request.
 fn client() -> reqwest::Client {
-    reqwest::Client::builder().redirect(Policy::none()).build().unwrap()
+    reqwest::Client::builder().redirect(Policy::none()).tls_certs_only([]).build().unwrap()
 }
 
 impl Browser {
@@ -410,6 +411,35 @@ async fn oidc_machines_show_jwts() {
     assert_eq!(shows(&node, &good, CURRENT).await.status, 200);
     assert_eq!(keeper.link("test", None).await.status, 200);
     assert!(shows(&node, &good, CURRENT).await.is(403, "account-not-linked"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn oidc_trusts_a_provider_by_its_authority() {
+    let root = tempfile::tempdir().unwrap();
+    let idp = serve_tls("sub-test").await;
+    let mut node = with_provider(root.path(), &idp);
+    // By the authorities of the system nobody knows it.
+    node.start().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(Browser::default().open(&format!("{}{START}", node.url)).await.is(503, "provider-unreachable"));
+    assert_eq!(idp.times_keys(), 0);
+    node.terminate();
+
+    let file = root.path().join("ca.pem");
+    let authority = idp.authority.clone().unwrap();
+    std::fs::write(&file, &authority).unwrap();
+    node.env.push(("VOUCHER__OIDC__CA_FILE".into(), file.display().to_string()));
+    node.start().await;
+    knows_provider(&node).await;
+    assert_eq!(Keeper::of(&node).await.link("test", Some("sub-test")).await.status, 200);
+    let mut browser = Browser::default();
+    let out = browser.open(&format!("{}{START}", node.url)).await;
+    assert!(out.location.starts_with("https://"), "{}", out.location);
+    let trusting = reqwest::Certificate::from_pem(authority.as_bytes()).unwrap();
+    let trusting = reqwest::Client::builder().redirect(Policy::none()).tls_certs_only([trusting]).build().unwrap();
+    let back = Said::of(trusting.get(out.location)).await.location;
+    assert_eq!(browser.open(&back).await.status, 303);
+    assert_eq!(shows(&node, &idp.jwt("p256", &idp.claims("sub-test")), CURRENT).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,6 +16,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use node::clock::NodeClock;
 use parking_lot::Mutex;
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 
 /// The name of the node under test.
@@ -156,6 +158,8 @@ type Shared = Arc<Mutex<State>>;
 /// A running provider.
 pub struct Idp {
     pub url: String,
+    /// The certificate (PEM) of the authority that vouches for it, if it speaks TLS.
+    pub authority: Option<String>,
     state: Shared,
     handle: actix_web::dev::ServerHandle,
 }
@@ -225,7 +229,7 @@ fn pairs(text: &str) -> Pairs {
 }
 
 fn issuer(request: &HttpRequest) -> String {
-    format!("http://{}", request.connection_info().host())
+    format!("{}://{}", request.connection_info().scheme(), request.connection_info().host())
 }
 
 fn overridden(state: &State) -> Option<HttpResponse> {
@@ -323,8 +327,33 @@ fn id_token(state: &State, issuer: &str, code: &Code) -> String {
     key.headed(&header, &claims)
 }
 
+/// A certificate for this machine, and that of the authority that signed it, PEM.
+fn certified() -> (ServerConfig, String) {
+    let (own, authority) = (rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap());
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let of_authority = params.self_signed(&authority).unwrap().pem();
+    let named = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let certificate = named.signed_by(&own, &rcgen::Issuer::new(params, authority)).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let key = PrivateKeyDer::try_from(own.serialize_der()).unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    (config, of_authority)
+}
+
 /// Serves a provider on loopback, with a key for each algorithm that a good one may use.
 pub async fn serve(subject: &str, lie: Lie) -> Idp {
+    serve_by(subject, lie, None).await
+}
+
+/// The same over TLS, under an authority of its own.
+pub async fn serve_tls(subject: &str) -> Idp {
+    serve_by(subject, Lie::Nothing, Some(certified())).await
+}
+
+async fn serve_by(subject: &str, lie: Lie, tls: Option<(ServerConfig, String)>) -> Idp {
+    let (tls, authority) = tls.unzip();
     let named = [("rsa", "RS256"), ("pss", "PS256"), ("p256", "ES256"), ("ed", "EdDSA")];
     let made = named.map(|(kid, alg)| Key::new(kid, alg)).into_iter().collect();
     let (subject, secret, codes) = (subject.to_owned(), None, HashMap::new());
@@ -341,7 +370,10 @@ pub async fn serve(subject: &str, lie: Lie) -> Idp {
                     .route("/authorize", web::get().to(authorize))
                     .route("/token", web::post().to(token))
             });
-            let server = server.workers(1).bind("127.0.0.1:0").unwrap();
+            let server = match tls {
+                Some(config) => server.workers(1).bind_rustls_0_23("127.0.0.1:0", config).unwrap(),
+                None => server.workers(1).bind("127.0.0.1:0").unwrap(),
+            };
             let address = server.addrs()[0];
             let server = server.run();
             sender.send((address, server.handle())).ok().unwrap();
@@ -349,5 +381,6 @@ pub async fn serve(subject: &str, lie: Lie) -> Idp {
         });
     });
     let (address, handle) = receiver.await.unwrap();
-    Idp { url: format!("http://{address}"), state, handle }
+    let scheme = if authority.is_some() { "https" } else { "http" };
+    Idp { url: format!("{scheme}://{address}"), authority, state, handle }
 }

@@ -1,5 +1,8 @@
 //! Calls to the provider, bounded in time and size. No redirect is followed: a secret goes where the document says.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -8,6 +11,7 @@ use futures_util::StreamExt as _;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use serde::Deserialize;
 
+use super::OpenError;
 use super::jwk::{KeySet, Unusable};
 use super::known::Provider;
 use super::metadata::{Metadata, Unfit, well_known};
@@ -17,6 +21,9 @@ use crate::api::json;
 
 /// Longest answer of a provider, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// Longest file of authorities, in bytes.
+const MAX_CA_BYTES: u64 = 1024 * 1024;
 
 /// Time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -69,14 +76,30 @@ struct Refusal {
     error: String,
 }
 
-/// The connections to the provider.
-fn http(_settings: &Settings) -> Result<reqwest::Client, reqwest::Error> {
-    reqwest::Client::builder()
+/// The connections to the provider. Trusted for them are the authorities of the file, without one those of the system, and
+/// none where nothing is encrypted, since the provider is on this machine.
+fn http(settings: &Settings) -> Result<reqwest::Client, OpenError> {
+    let builder = reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(CALL_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .build()
+        .no_proxy();
+    let builder = match &settings.ca_file {
+        Some(path) => builder.tls_certs_only(authorities(path)?),
+        None if settings.issuer.starts_with("http:") => builder.tls_certs_only([]),
+        None => builder,
+    };
+    Ok(builder.build()?)
+}
+
+/// The certificates of a file.
+fn authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, OpenError> {
+    let bad = |why: String| OpenError::Authorities { path: path.to_owned(), why };
+    let mut pem = Vec::new();
+    let file = File::open(path).map_err(|error| bad(error.to_string()))?;
+    file.take(MAX_CA_BYTES).read_to_end(&mut pem).map_err(|error| bad(error.to_string()))?;
+    let all = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| bad(error.to_string()))?;
+    if all.is_empty() { Err(bad("it has no certificate (PEM)".to_owned())) } else { Ok(all) }
 }
 
 /// Pairs as a form (`application/x-www-form-urlencoded`), which is what a URL's query is.
@@ -97,8 +120,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The TLS library cannot be set up.
-    pub fn new(settings: &Settings, secret: Option<Secret>) -> Result<Self, reqwest::Error> {
+    /// The file of authorities cannot be read, or the TLS library cannot be set up.
+    pub fn new(settings: &Settings, secret: Option<Secret>) -> Result<Self, OpenError> {
         Ok(Self { http: http(settings)?, secret })
     }
 
@@ -188,5 +211,20 @@ mod tests {
         assert_eq!(basic("node", "a:b %"), format!("Basic {}", STANDARD.encode("node:a%3Ab+%25")));
         assert_eq!(plain("invalid_grant"), "invalid_grant");
         assert_eq!(plain("<script>"), "an error of its own");
+    }
+
+    #[test]
+    fn authorities_that_are_none_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        let opened = || {
+            let settings = Settings { ca_file: Some(path.clone()), ..super::super::settings::tests::settings() };
+            Client::new(&settings, None).map(|_| ()).map_err(|error| error.to_string())
+        };
+        assert!(opened().unwrap_err().starts_with("oidc.ca_file: "), "it is missing");
+        for text in ["", "rubbish", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            std::fs::write(&path, text).unwrap();
+            assert!(opened().is_err(), "{text}");
+        }
     }
 }

@@ -52,9 +52,14 @@ pub enum OpenError {
     /// It has no secret.
     #[error("oidc.client_secret_file: the first line of {} is the secret, and it is empty", .0.display())]
     NoSecret(PathBuf),
-    /// Secrets would go over a connection that this build cannot protect.
-    #[error("oidc.issuer: this build speaks no TLS to a provider; http to a loopback address, where a proxy does")]
-    NoTls,
+    /// The file of authorities cannot be read.
+    #[error("oidc.ca_file: {}: {why}", .path.display())]
+    Authorities {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The TLS library cannot be set up.
     #[error("the client of the identity provider: {0}")]
     Client(#[from] reqwest::Error),
@@ -152,11 +157,8 @@ impl Oidc {
     ///
     /// # Errors
     ///
-    /// [`OpenError`]: the file of the secret is missing, empty, or can be read by others.
+    /// [`OpenError`]: the file of the secret is missing, empty, or can be read by others; that of authorities has none.
     pub fn open(settings: Settings) -> Result<Self, OpenError> {
-        if settings.issuer.starts_with("https:") || settings.ca_file.is_some() {
-            return Err(OpenError::NoTls);
-        }
         let secret = settings.client_secret_file.as_deref().map(secret_of).transpose()?;
         let client = Client::new(&settings, secret)?;
         Ok(Self {
