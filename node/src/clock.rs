@@ -1,6 +1,7 @@
 //! The node's clock: the machine's time, moved forward in steps by the demo's federation clock, and nowhere else asked.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::SystemTime;
 
 use actors::clock::Clock;
 use domain::time::{Millis, Timestamp};
@@ -48,6 +49,13 @@ impl NodeClock {
     pub fn set_off(&self, is_off: bool) {
         self.is_off.store(is_off, Ordering::SeqCst);
     }
+}
+
+/// The machine's time, which no step of the demo moves: what certificates are held against, here and elsewhere.
+#[allow(clippy::disallowed_methods, reason = "the one place that asks the machine for the time")]
+#[must_use]
+pub fn machine_time() -> SystemTime {
+    SystemTime::now()
 }
 
 impl Clock for NodeClock {

@@ -34,8 +34,11 @@ pub const MAX_BACKOFF_MILLIS: u64 = 600_000;
 /// Longest time between two comparisons of heads, in seconds: a day.
 pub const MAX_COMPARE_SECS: u64 = 86_400;
 
+/// Most names in the node's certificate beside its host.
+pub const MAX_NAMES: usize = 32;
+
 /// Lists that the environment may set, their entries parted by commas.
-const LISTS: [&str; 2] = ["roles", "peers.witnesses"];
+const LISTS: [&str; 3] = ["roles", "peers.witnesses", "tls.names"];
 
 /// Everything that an operator decides.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -56,6 +59,12 @@ pub struct Config {
     pub http: Http,
     /// Where it keeps what it knows.
     pub store: Store,
+    /// Where it listens with transport security; without it, only on this machine.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+    /// Who may read its log.
+    #[serde(default)]
+    pub log: LogRules,
     /// The trust anchor.
     pub registrar: Registrar,
     /// How it follows the others.
@@ -137,13 +146,38 @@ impl From<Retention> for actors::personal::Retention {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Http {
-    /// Address and port. Only loopback until transport security is configured.
+    /// Address and port without transport security: a loopback address.
     pub bind: SocketAddr,
-    /// The base URL at which others reach it.
+    /// The base URL at which others reach it: `https` with `[tls]`, or on this machine alone.
     pub url: String,
     /// Threads that serve requests.
     #[serde(default = "two")]
     pub workers: usize,
+}
+
+/// Where the node listens with transport security.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// Address and port.
+    pub bind: SocketAddr,
+    /// Further names and addresses by which it is reached, beside the host of `http.url`.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// A certificate chain that browsers trust, PEM, the node's own first. Other nodes do not need it.
+    #[serde(default)]
+    pub certificate: Option<PathBuf>,
+    /// Its private key, PEM.
+    #[serde(default)]
+    pub key: Option<PathBuf>,
+}
+
+/// Who may read this node's log and its mirrors of others'.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogRules {
+    /// Anybody, not members and operators alone.
+    pub public: bool,
 }
 
 /// Where the node keeps what it knows.
@@ -245,6 +279,14 @@ pub enum ConfigError {
     },
 }
 
+/// Whether a URL leads to this machine.
+#[must_use]
+pub fn is_loopback(url: &reqwest::Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
 /// Checks the base URL of a node: paths are put behind it.
 ///
 /// # Errors
@@ -265,6 +307,18 @@ pub fn check_url(text: &str) -> Result<(), &'static str> {
         return Err("without the / at its end");
     }
     if text.len() > MAX_URL_BYTES { Err("a base URL has at most 200 bytes") } else { Ok(()) }
+}
+
+/// Checks where other nodes are to find a node: they ask it over TLS, unless it is on their machine.
+///
+/// # Errors
+///
+/// As above.
+pub fn check_node_url(text: &str) -> Result<(), &'static str> {
+    check_url(text)?;
+    let url = reqwest::Url::parse(text).map_err(|_| "not a URL")?;
+    let is_protected = url.scheme() == "https" || is_loopback(&url);
+    if is_protected { Ok(()) } else { Err("https://, or an address of this machine: nodes talk over TLS") }
 }
 
 impl Config {
@@ -304,13 +358,14 @@ impl Config {
             return bad("utc_offset_minutes", "less than a day");
         }
         if !self.http.bind.ip().is_loopback() {
-            return bad("http.bind", "only a loopback address: this version has no transport security");
+            return bad("http.bind", "only a loopback address: what others reach is tls.bind");
         }
         for (field, url) in [("http.url", &self.http.url), ("registrar.url", &self.registrar.url)] {
-            if let Err(why) = check_url(url) {
+            if let Err(why) = check_node_url(url) {
                 return bad(field, why);
             }
         }
+        self.check_tls()?;
         if !(1..=MAX_WORKERS).contains(&self.http.workers) {
             return bad("http.workers", &format!("1 to {MAX_WORKERS} threads"));
         }
@@ -346,6 +401,35 @@ impl Config {
             return bad("registrar.log_vkey", "the trust anchor's key is needed; the registrar's `init` prints it");
         }
         Ok(())
+    }
+
+    fn check_tls(&self) -> Result<(), ConfigError> {
+        let bad = |field, why: &str| Err(ConfigError::Value { field, why: why.to_owned() });
+        let is_https = self.http.url.starts_with("https://");
+        let Some(tls) = &self.tls else {
+            return if is_https { bad("http.url", "https needs [tls], with the address to listen on") } else { Ok(()) };
+        };
+        if tls.bind == self.http.bind && tls.bind.port() != 0 {
+            return bad("tls.bind", "another address or port than http.bind");
+        }
+        if tls.certificate.is_some() != tls.key.is_some() {
+            return bad("tls.certificate", "a certificate and its key (tls.key) go together");
+        }
+        let is_name = |name: &String| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-.:*".contains(c);
+            !name.is_empty() && name.len() <= 253 && name.chars().all(plain)
+        };
+        if tls.names.len() > MAX_NAMES || !tls.names.iter().all(is_name) {
+            return bad("tls.names", &format!("at most {MAX_NAMES} host names or addresses"));
+        }
+        Ok(())
+    }
+
+    /// The host at which others reach it, without brackets.
+    #[must_use]
+    pub fn host(&self) -> Option<String> {
+        let url = reqwest::Url::parse(&self.http.url).ok()?;
+        Some(url.host_str()?.trim_start_matches('[').trim_end_matches(']').to_owned())
     }
 
     /// Where the keys of personal data are.
@@ -442,11 +526,23 @@ mod tests {
             ("VOUCHER__HTTP__URL", "http://host#x", "http.url"),
             ("VOUCHER__HTTP__URL", "http://host/", "http.url"),
             ("VOUCHER__REGISTRAR__URL", "http://", "registrar.url"),
+            ("VOUCHER__REGISTRAR__URL", "http://192.0.2.1:7101", "registrar.url"),
+            ("VOUCHER__HTTP__URL", "http://192.0.2.1:7101", "http.url"),
+            ("VOUCHER__HTTP__URL", "https://127.0.0.1:7101", "http.url"),
+            ("VOUCHER__TLS__BIND", "127.0.0.1:7101", "tls.bind"),
         ];
         for (variable, value, field) in table {
             let error = with(&[(variable, value)]).expect_err(variable).to_string();
             assert!(error.starts_with(&format!("{field}: ")), "{variable}={value}: {error}");
         }
-        assert!(with(&[("VOUCHER__HTTP__URL", "https://host/node-1")]).is_ok());
+        let tls = ("VOUCHER__TLS__BIND", "0.0.0.0:7443");
+        assert!(with(&[("VOUCHER__HTTP__URL", "https://host/node-1"), tls]).is_ok());
+        assert!(with(&[("VOUCHER__HTTP__URL", "http://[::1]:7101"), tls]).is_ok());
+        for (variable, value, field) in
+            [("VOUCHER__TLS__CERTIFICATE", "chain.pem", "tls.certificate"), ("VOUCHER__TLS__NAMES", "a b", "tls.names")]
+        {
+            let error = with(&[tls, (variable, value)]).expect_err(variable).to_string();
+            assert!(error.starts_with(field), "{error}");
+        }
     }
 }

@@ -16,3 +16,4 @@ pub mod roles;
 pub mod scrub;
 pub mod server;
 pub mod telemetry;
+pub mod tls;

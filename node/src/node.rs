@@ -18,9 +18,9 @@ use parking_lot::RwLock;
 
 use crate::accounts::Accounts;
 use crate::api::approvals::Approvals;
-use crate::api::caller::Seen;
 use crate::api::community::UnderWay;
 use crate::api::problem::Problem;
+use crate::api::seen::{SeenHolders, SeenPeers};
 use crate::clock::NodeClock;
 use crate::config::Config;
 use crate::keys::NodeKeys;
@@ -29,6 +29,7 @@ use crate::peers::client::PeerClient;
 use crate::peers::clocks::Verdict;
 use crate::peers::holders::Holders;
 use crate::telemetry::Metrics;
+use crate::tls::serving::Certificates;
 
 /// Whether this node may write to its own log (the start rule).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,9 +89,13 @@ pub struct Node {
     /// What waits for a second person.
     pub approvals: Approvals,
     /// Signatures of holders over requests that were seen.
-    pub seen: Seen,
+    pub seen: SeenHolders,
     /// The same of phones that announce themselves: anybody can make such a key, and none takes a holder's place.
-    pub announced: Seen,
+    pub announced: SeenHolders,
+    /// Requests of peers that were seen.
+    pub seen_peers: SeenPeers,
+    /// What the node shows who it is with, where it serves TLS.
+    pub certificates: Option<Arc<Certificates>>,
     /// Registrations and cards that are being made.
     pub registering: UnderWay,
     /// Which roles run here, by the type of their rules.
@@ -127,8 +132,10 @@ impl Node {
             keys,
             client,
             metrics: Metrics::default(),
-            seen: Seen::default(),
-            announced: Seen::default(),
+            seen: SeenHolders::default(),
+            announced: SeenHolders::default(),
+            seen_peers: SeenPeers::default(),
+            certificates: None,
             registering: UnderWay::default(),
             roles: HashMap::new(),
             wakers: Vec::new(),

@@ -33,6 +33,7 @@ use crate::keys::NodeKeys;
 use crate::node::Node;
 use crate::oidc::Oidc;
 use crate::peers::{self, client::PeerClient, clocks};
+use crate::tls::serving::Certificates;
 use crate::{api, roles};
 use actors::misbehave::misbehaves;
 
@@ -41,6 +42,9 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longest time that requests under way get when the node stops, in seconds.
 const SHUTDOWN_SECS: u64 = 5;
+
+/// The file, beside the keys, with the authority of the node's own certificate: for who calls it without being a node.
+const AUTHORITY: &str = "authority.pem";
 
 /// Most connections at once, for each worker.
 const MAX_CONNECTIONS: usize = 2_048;
@@ -126,7 +130,14 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
     let (writer, keys, plain_restart) = open(&config, clock.clone())?;
     let written = writer.ledger().accepted_size(&config.origin());
     anyhow::ensure!(written == 0 || !misbehaves("reopening-fails"), "the store does not open a second time");
-    let client = PeerClient::new(config.institution).context("the client for peers")?;
+    let client = PeerClient::new(&config, &keys, writer.clone()).context("the client for peers")?;
+    let certificates = Certificates::open(&config, keys.node_key())?;
+    if certificates.is_some() {
+        let (file, key) = (config.store.keys.join(AUTHORITY), keys.node_key());
+        let pem = crate::tls::certificate::authority_pem(config.institution, &key)?;
+        std::fs::write(&file, pem).with_context(|| format!("{} cannot be written", file.display()))?;
+    }
+    let tls_bind = config.tls.as_ref().map(|tls| tls.bind);
     let (bind, workers) = (config.http.bind, config.http.workers.max(1));
     let (rules, file) = (&config.accounts, config.accounts_file());
     let accounts = Accounts::open(config.institution, &file, rules.cost(), rules.limits()).context("the accounts")?;
@@ -137,6 +148,7 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
     }
     let oidc = config.oidc.clone().map(Oidc::open).transpose()?.map(Arc::new);
     let mut node = Node::new(config, writer, clock, keys, client, accounts);
+    node.certificates.clone_from(&certificates);
     node.oidc = oidc;
     roles::start(&mut node);
     let node = Data::new(node);
@@ -163,8 +175,10 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
         tokio::spawn(api::audit::recount_periodically(node.clone().into_inner()));
     }
 
+    tokio::spawn(crate::tls::serving::look_after(node.clone().into_inner()));
+
     let served = node.clone();
-    let server = HttpServer::new(move || {
+    let mut server = HttpServer::new(move || {
         let node = served.clone();
         let (app, mut openapi) = App::new()
             .app_data(node.clone())
@@ -230,6 +244,12 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
     .disable_signals()
     .bind(bind)
     .with_context(|| format!("cannot listen on {bind}"))?;
+    if let (Some(certificates), Some(bind)) = (certificates, tls_bind) {
+        server = server
+            .bind_rustls_0_23(bind, certificates.server()?)
+            .with_context(|| format!("cannot listen on {bind}"))?;
+        tracing::info!(%bind, "serving with transport security");
+    }
     tracing::info!(institution = %node.config.institution, %bind, "serving");
     let server = server.run();
     tokio::spawn(stop_when_told(node.clone().into_inner(), server.handle(), told_to_stop()?));

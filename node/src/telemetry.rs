@@ -29,6 +29,13 @@ pub struct LogLabels {
     pub institution: String,
 }
 
+/// Labels of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CertificateLabels {
+    /// `node` or `public`.
+    pub certificate: &'static str,
+}
+
 /// The node's numbers.
 #[derive(Debug)]
 pub struct Metrics {
@@ -59,6 +66,8 @@ pub struct Metrics {
     pub clock_off: Gauge<f64, AtomicU64>,
     /// Seconds that the clock is ahead of the machine's, in the demo.
     pub clock_ahead: Gauge<u64, AtomicU64>,
+    /// Until when each certificate holds, in seconds since 1970.
+    pub certificate_not_after: Family<CertificateLabels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -74,6 +83,9 @@ impl Default for Metrics {
         registry.register("scrub_passed_timestamp_seconds", "End of the last whole pass", scrub_passed.clone());
         registry.register("log_held_by", "Peers that hold the own log whole", held_by.clone());
         let (log_too_early, clock_off) = (Family::default(), Gauge::<f64, AtomicU64>::default());
+        let certificate_not_after = Family::default();
+        let name = "certificate_not_after_timestamp_seconds";
+        registry.register(name, "Until when each certificate holds", certificate_not_after.clone());
         registry.register("requests", "Requests answered", requests.clone());
         registry.register_with_unit("request", "Time to answer", Unit::Seconds, request_seconds.clone());
         registry.register("log_entries", "Entries held of each log", log_size.clone());
@@ -99,6 +111,7 @@ impl Default for Metrics {
             log_too_early,
             clock_off,
             clock_ahead,
+            certificate_not_after,
         }
     }
 }

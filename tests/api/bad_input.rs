@@ -89,7 +89,7 @@ async fn bad_requests_are_refused_with_a_reason_and_change_nothing() {
         ),
         (
             "two callers",
-            post(path).header("Institution", "audit").header("Idempotency-Key", "a").json(&good),
+            post(path).header("Signature-Input", "node=()").header("Idempotency-Key", "a").json(&good),
             400,
             "malformed",
         ),
@@ -206,7 +206,7 @@ async fn the_interface_is_described_and_browsable_offline() {
         }
     }
     let schemes = &spec["components"]["securitySchemes"];
-    for name in ["csrf", "institution", "holder"] {
+    for name in ["csrf", "node", "holder"] {
         assert_eq!(schemes[name]["in"], "header", "{name}");
     }
     assert_eq!((&schemes["bearer"]["scheme"], &schemes["session"]["in"]), (&json!("bearer"), &json!("cookie")));

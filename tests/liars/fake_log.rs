@@ -154,7 +154,8 @@ pub async fn serve(log: FakeLog) -> Server {
                         if request.path() == "/log/checkpoint" {
                             counted.fetch_add(1, Ordering::SeqCst);
                         }
-                        let asker = request.headers().get("Institution").and_then(|v| v.to_str().ok());
+                        let signed = request.headers().get("Signature-Input").and_then(|v| v.to_str().ok());
+                        let asker = signed.and_then(|text| text.split("keyid=\"").nth(1)?.split('"').next());
                         let said = |log: &FakeLog| (log.answer(request.path()), log.node_time());
                         let (answer, time) = match apart.lock().get(asker.unwrap_or_default()) {
                             Some(log) => said(log),

@@ -14,3 +14,4 @@ mod registration;
 mod replication;
 mod restore;
 mod stop;
+mod transport;

@@ -20,7 +20,7 @@ fn person(name: &str) -> Value {
 }
 
 /// What the community asks of the registrar for somebody with a card, as the node that broke off did.
-async fn asked_and_lost(issuer: &TestNode) -> Value {
+async fn asked_and_lost(issuer: &TestNode, community: &TestNode) -> Value {
     let key = ledger::note::to_base64(PrivateKey::from_seed(&[9; 32]).public().as_bytes());
     let mut body = person("王秀英");
     let asked = json!({
@@ -29,9 +29,7 @@ async fn asked_and_lost(issuer: &TestNode) -> Value {
         "card": { "card": uuid::Uuid::new_v4(), "keys": { "checkup": key } },
     });
     body.as_object_mut().unwrap().extend(asked.as_object().unwrap().clone());
-    let request = reqwest::Client::new().post(format!("{}/v1/issuer/holders", issuer.url));
-    let request = request.header("Institution", "xuanwu").header("Idempotency-Key", "lost").json(&body);
-    let answer: Value = request.send().await.unwrap().json().await.unwrap();
+    let (_, answer) = community.post_to(issuer, "/v1/issuer/holders", "lost", &body).await;
     assert!(answer["result"]["holder"].is_string(), "{answer}");
     answer["result"].clone()
 }
@@ -56,7 +54,7 @@ async fn federation(root: &Path) -> (TestNode, TestNode) {
 async fn a_registration_that_broke_off_is_finished_by_asking_again() {
     let root = tempfile::tempdir().unwrap();
     let (issuer, community) = federation(root.path()).await;
-    let granted = asked_and_lost(&issuer).await;
+    let granted = asked_and_lost(&issuer, &community).await;
 
     // The clerk asks again. The registrar knows the person, and the community learns whom it lost, with a card that works.
     let path = WITHOUT_PHONE;

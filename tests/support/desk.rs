@@ -6,7 +6,7 @@ use super::TestNode;
 
 /// The body with which a node asks to be registered.
 pub fn join(node: &TestNode) -> Value {
-    let entry = node.keys().entry(node.id.parse().unwrap(), &node.roles, &node.url, &node.origin());
+    let entry = node.keys().entry(node.id.parse().unwrap(), &node.roles, &node.peer_url(), &node.origin());
     let base64 = |bytes: &[u8]| ledger::note::to_base64(bytes);
     let key = |i: usize| base64(&entry.keys[i]);
     let proof = |i: usize| base64(&actors::replica::signature_bytes(&entry.proofs[i]));

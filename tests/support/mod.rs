@@ -11,13 +11,14 @@ use std::time::{Duration, Instant};
 
 use actors::clock::Clock as _;
 use domain::member::Role;
-use domain::time::Millis;
+use domain::time::{Millis, Timestamp};
 use node::accounts::Accounts;
 use node::accounts::password::Cost;
 use node::accounts::permission::{AccountRole, Permission};
 use node::clock::NodeClock;
 use node::config::AccountRules;
 use node::keys::NodeKeys;
+use node::peers::signature::{self, Message, Parameters};
 use serde_json::Value;
 
 /// How long a node may take to become ready.
@@ -42,6 +43,10 @@ pub struct TestNode {
     /// A token of an account that may do everything.
     pub token: String,
     port: u16,
+    /// Where it listens with transport security, if it does.
+    tls_port: Option<u16>,
+    /// Whether anybody may read its log.
+    pub public_log: bool,
     registrar: (String, String, String),
     child: Option<Child>,
     /// Environment of the process.
@@ -80,13 +85,29 @@ impl TestNode {
         let dir = root.join(id);
         std::fs::create_dir_all(&dir).unwrap();
         let registrar = match registrar {
-            Some(r) => (r.id.to_owned(), r.url.clone(), r.vkey()),
+            Some(r) => (r.id.to_owned(), r.peer_url(), r.vkey()),
             None => (id.to_owned(), url.clone(), String::new()),
         };
         // Each node has a place of its own for markers, so that tests do not meet each other's.
         std::fs::create_dir_all(dir.join("marker")).unwrap();
         let (env, args, token) = (Vec::new(), Vec::new(), accounts(id, &dir));
-        Self { id, roles: roles.to_vec(), dir, url, token, port, registrar, child: None, env, args }
+        let (roles, tls_port, public_log) = (roles.to_vec(), None, true);
+        Self { id, roles, dir, url, token, port, tls_port, public_log, registrar, child: None, env, args }
+    }
+
+    /// The same, reached by other nodes over TLS, its log for members alone.
+    pub fn protected(root: &Path, id: &'static str, roles: &[Role], registrar: Option<&TestNode>) -> Self {
+        let mut node = Self::new(root, id, roles, registrar);
+        (node.tls_port, node.public_log) = (Some(free_port()), false);
+        if registrar.is_none() {
+            node.registrar.1 = node.peer_url();
+        }
+        node
+    }
+
+    /// The base URL at which other nodes reach it.
+    pub fn peer_url(&self) -> String {
+        self.tls_port.map_or_else(|| self.url.clone(), |port| format!("https://127.0.0.1:{port}"))
     }
 
     pub fn origin(&self) -> String {
@@ -104,10 +125,12 @@ impl TestNode {
     pub fn config_path(&self) -> PathBuf {
         let roles: Vec<_> = self.roles.iter().map(|r| format!("\"{}\"", r.as_str())).collect();
         let (registrar, url, vkey) = &self.registrar;
+        let tls = self.tls_port.map(|port| format!("[tls]\nbind = \"127.0.0.1:{port}\"\n")).unwrap_or_default();
         let text = format!(
             "version = 1\ninstitution = \"{id}\"\nroles = [{roles}]\nfederation = \"{FEDERATION}\"\n\
              [http]\nbind = \"127.0.0.1:{port}\"\nurl = \"{own}\"\n\
              [store]\ndir = \"{dir}/ledger\"\nkeys = \"{dir}/keys\"\nmin_free_disk_mib = 64\nmarker_dir = \"{dir}/marker\"\n\
+             {tls}[log]\npublic = {public}\n\
              [registrar]\ninstitution = \"{registrar}\"\nurl = \"{url}\"\nlog_vkey = \"{vkey}\"\n\
              [peers]\npoll_wait_secs = 2\nmax_backoff_millis = 500\ncompare_secs = 1\n\
              # Passwords that protect nothing: for tests alone.\n\
@@ -115,7 +138,8 @@ impl TestNode {
             id = self.id,
             roles = roles.join(", "),
             port = self.port,
-            own = self.url,
+            own = self.peer_url(),
+            public = self.public_log,
             dir = self.dir.display(),
         );
         let path = self.dir.join("node.toml");
@@ -211,6 +235,44 @@ impl TestNode {
         self.post_as(path, &uuid::Uuid::new_v4().to_string(), body).await.unwrap()
     }
 
+    /// A request as this institution's node signs it to another, at a time of its clock.
+    pub fn signed_to(
+        &self,
+        asked: &Self,
+        method: &str,
+        path: &str,
+        sent: Option<(&str, &Value)>,
+        at: Timestamp,
+    ) -> Signed {
+        let body = sent.map(|(_, body)| serde_json::to_vec(body).unwrap());
+        let mut headers = vec![(signature::AUDIENCE, asked.id.to_owned())];
+        if let (Some((key, _)), Some(body)) = (sent, &body) {
+            headers.push(("Idempotency-Key", key.to_owned()));
+            headers.push(("Content-Type", "application/json".to_owned()));
+            headers.push((signature::CONTENT_DIGEST, signature::content_digest(body)));
+        }
+        let header = |name: &str| {
+            let named = headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+            named.map(|(_, value)| value.clone()).collect()
+        };
+        let (path_alone, query) = path.split_once('?').unwrap_or((path, ""));
+        let message = Message { method, authority: "", path: path_alone, query, header: &header };
+        let parameters = Parameters { institution: self.id.parse().unwrap(), created: at, nonce: rand::random() };
+        let signed = signature::sign(&self.keys().node_key(), &message, body.is_some(), parameters).unwrap();
+        headers.extend([(signature::SIGNATURE_INPUT, signed.0), (signature::SIGNATURE, signed.1)]);
+        Signed {
+            method: method.to_owned(),
+            url: format!("{}{path}", asked.url),
+            headers,
+            body: body.unwrap_or_default(),
+        }
+    }
+
+    /// POSTs JSON as this institution's node does.
+    pub async fn post_to(&self, asked: &Self, path: &str, key: &str, body: &Value) -> (u16, Value) {
+        self.signed_to(asked, "POST", path, Some((key, body)), NodeClock::real().now()).send().await
+    }
+
     /// POSTs what takes two persons: one asks by token, another consents in a session. The last answer of the two.
     pub async fn post_by_two(&self, path: &str, body: &Value) -> (u16, Value) {
         let (status, asked) = self.post(path, body).await;
@@ -233,6 +295,28 @@ impl TestNode {
         let (_, status) = self.get("/v1/status").await;
         let logs = status["logs"].as_array().cloned().unwrap_or_default();
         logs.iter().find(|l| l["institution"] == of).and_then(|l| l["folded"].as_u64()).unwrap_or(0)
+    }
+}
+
+/// A signed request, to be sent as it is or changed.
+#[derive(Debug, Clone)]
+pub struct Signed {
+    pub method: String,
+    pub url: String,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Signed {
+    /// Sends it, once.
+    pub async fn send(&self) -> (u16, Value) {
+        let mut request = reqwest::Client::new().request(self.method.parse().unwrap(), &self.url);
+        for (name, value) in &self.headers {
+            request = request.header(*name, value);
+        }
+        let answer = request.body(self.body.clone()).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or(Value::Null))
     }
 }
 

@@ -662,6 +662,24 @@ const fn all(reason: Reason) -> [&'static str; 4] {
             "The connection is too slow. Please try again where the signal is better.",
             "The request did not arrive in time. Check the network and send it again; make pictures smaller.",
         ],
+        Reason::SignatureInvalid => [
+            ASK_ZH,
+            "另一家机构的节点发来的请求没有有效签名，或签名所用密钥与登记的不符。请通知系统管理员核对双方密钥。",
+            ASK_EN,
+            "A request of another institution's node is not signed, or not with the key on record. Tell the operator to compare keys.",
+        ],
+        Reason::SignatureStale => [
+            ASK_ZH,
+            "另一家机构的节点发来的请求，其签名时间与本机相差太大。请通知系统管理员核对两台机器的时钟。",
+            ASK_EN,
+            "A request of another institution's node was signed at a time far from the clock here. Tell the operator to compare clocks.",
+        ],
+        Reason::SignatureReplayed => [
+            ASK_ZH,
+            "同一个已签名的节点请求被重复发送，第二次未处理。若反复出现，请通知系统管理员检查网络。",
+            ASK_EN,
+            "A signed request between nodes came twice; the second one was not done. If it happens again, tell the operator to check the network.",
+        ],
         Reason::OidcOff => [
             ASK_ZH,
             "本节点没有配置统一身份认证。请用账号名和口令登录，或请管理员在配置文件中添加 [oidc] 一节。",

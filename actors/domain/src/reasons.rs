@@ -292,6 +292,12 @@ reasons! {
     PersonNeeded = "person-needed", Forbidden;
     /// The request did not come in time.
     TooSlow = "too-slow", TimedOut;
+    /// A node's request is not signed as nodes sign, or not by the key that the registry has of it.
+    SignatureInvalid = "signature-invalid", Unauthenticated;
+    /// A node's request was signed too long ago, or too early, by the clock here.
+    SignatureStale = "signature-stale", Unauthenticated;
+    /// The same signed request of a node came before.
+    SignatureReplayed = "signature-replayed", Unauthenticated;
     /// No identity provider is configured here.
     OidcOff = "oidc-off", NotFound;
     /// The identity provider does not answer, or says what cannot be used.

@@ -6,7 +6,7 @@
 use actix_web::http::Method;
 use domain::reasons::Reason;
 
-use super::caller::Caller;
+use super::caller::{Caller, PEERS_SIGN};
 use super::problem::Problem;
 use crate::accounts::permission::Permission;
 
@@ -22,6 +22,8 @@ pub enum Access {
     Holder,
     /// Another institution's node.
     Peer,
+    /// Another institution's node, or an operator who reads records; anybody where the configuration says so.
+    Log,
     /// Another institution's node, or an operator who holds the permission.
     Inside(Permission),
     /// An operator who holds the permission.
@@ -34,7 +36,7 @@ pub enum Access {
     PersonWith(Permission),
 }
 
-use Access::{Anyone, Holder, Inside, Operator, Peer, Person, PersonWith, SignIn, SignedIn};
+use Access::{Anyone, Holder, Inside, Log, Operator, Peer, Person, PersonWith, SignIn, SignedIn};
 use Permission as P;
 
 /// Every route with its method.
@@ -49,14 +51,14 @@ pub const TABLE: &[(&str, &str, Access)] = &[
     ("GET", "/v1/members", Anyone),
     ("GET", "/v1/programmes", Anyone),
     ("POST", "/v1/clock", Operator(P::StepClock)),
-    ("GET", "/log/checkpoint", Anyone),
-    ("GET", "/log/tile/{path}", Anyone),
-    ("GET", "/mirrors/{institution}/checkpoint", Anyone),
-    ("GET", "/mirrors/{institution}/tile/{path}", Anyone),
-    ("POST", "/v1/start/longest", Anyone),
-    ("GET", "/v1/checkpoints", Anyone),
+    ("GET", "/log/checkpoint", Log),
+    ("GET", "/log/tile/{path}", Log),
+    ("GET", "/mirrors/{institution}/checkpoint", Log),
+    ("GET", "/mirrors/{institution}/tile/{path}", Log),
+    ("POST", "/v1/start/longest", Log),
+    ("GET", "/v1/checkpoints", Log),
     ("GET", "/v1/records/{position}", Inside(P::ReadRecords)),
-    ("GET", "/v1/records/{position}/proof", Anyone),
+    ("GET", "/v1/records/{position}/proof", Log),
     ("GET", "/v1/vouchers/{voucher}", Anyone),
     ("GET", "/v1/vouchers/{voucher}/history", Inside(P::ReadRecords)),
     ("GET", "/v1/vouchers/{voucher}/qr.svg", Anyone),
@@ -180,6 +182,8 @@ pub const TABLE: &[(&str, &str, Access)] = &[
 #[must_use]
 pub fn access(method: &Method, pattern: &str) -> Option<Access> {
     let method = if method == Method::HEAD { "GET" } else { method.as_str() };
+    // The router says what a name may hold; descriptions and this table do not.
+    let pattern = pattern.replace(":.*", "");
     TABLE.iter().find(|(verb, path, _)| *verb == method && *path == pattern).map(|(.., access)| *access)
 }
 
@@ -196,15 +200,18 @@ impl Access {
     /// # Errors
     ///
     /// [`Reason::Unauthenticated`] for nobody in particular, [`Reason::Forbidden`] and its kin for somebody else.
-    pub fn admit(self, caller: &Caller) -> Result<(), Problem> {
+    pub fn admit(self, caller: &Caller, logs_are_public: bool) -> Result<(), Problem> {
         match (self, caller) {
             (Self::Anyone | Self::SignIn, _) => Ok(()),
+            (Self::Log, _) if logs_are_public => Ok(()),
+            (Self::Log, Caller::Operator(acting)) => acting.may(Permission::ReadRecords),
             (Self::Holder, _) => Ok(()), // whose key it is, only the role can say; it refuses everybody else
             (_, Caller::Anonymous) => Err(Problem::new(Reason::Unauthenticated).detail(match self {
-                Self::Peer => "the Institution header says which node calls",
+                Self::Peer => PEERS_SIGN,
+                Self::Log => "only members read this log; it is not public (log.public)",
                 _ => "sign in (POST /v1/sessions), or send a token: Authorization: Bearer …",
             })),
-            (Self::Peer | Self::Inside(_), Caller::Peer(_)) => Ok(()),
+            (Self::Peer | Self::Log | Self::Inside(_), Caller::Peer(_)) => Ok(()),
             (Self::SignedIn, Caller::Operator(_)) => Ok(()),
             (Self::Person, Caller::Operator(acting)) => acting.must_be_person(),
             (Self::Operator(permission) | Self::Inside(permission), Caller::Operator(acting)) => acting.may(permission),

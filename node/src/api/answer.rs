@@ -135,10 +135,9 @@ fn admitted(node: &Node, request: &HttpRequest, body: &[u8]) -> Result<Caller, P
     if access == Access::SignIn {
         return Ok(Caller::Anonymous);
     }
-    let now = node.writer.now();
-    let caller = caller::decide(request, body, node.config.institution, now, &node.accounts, node.oidc.as_deref())?;
+    let caller = caller::decide(node, request, body)?;
     access_log::remember(request, &caller);
-    access.admit(&caller)?;
+    access.admit(&caller, node.config.log.public)?;
     Ok(caller)
 }
 

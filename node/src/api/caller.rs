@@ -1,25 +1,27 @@
 //! Who calls: the one place where that is decided.
 //!
-//! An operator proves it by a session or a token (node/src/accounts), a holder by the phone's key. In this version the node
-//! listens on loopback only, so a peer is believed when it says who it is.
-
-use std::collections::{BTreeMap, HashMap, HashSet};
+//! An operator proves it by a session or a token (node/src/accounts), a holder by the phone's key, a peer by the node key
+//! that the registry has of it (node/src/peers/signature.rs).
 
 use actix_web::HttpRequest;
 use actix_web::http::header::ACCEPT_LANGUAGE;
 use actors::token::vp1;
 use domain::custody::PRESENTATION_WINDOW;
 use domain::ids::{Digest, InstitutionId, Operator};
+use domain::member::{Purpose, Standing};
 use domain::reason_texts::Language;
 use domain::reasons::Reason;
 use domain::time::{Millis, Timestamp};
-use parking_lot::Mutex;
+use ed25519_dalek::VerifyingKey;
 use sha2::Digest as _;
 
 use super::problem::Problem;
+use super::seen::Again;
 use crate::accounts::permission::Permission;
 use crate::accounts::{Accounts, Acting, Credential};
+use crate::node::Node;
 use crate::oidc::{Oidc, jwt};
+use crate::peers::signature::{self, Message, Signed};
 
 /// The cookie that carries a session. The prefix makes browsers insist on Secure, on Path=/ and on this very host.
 pub const SESSION_COOKIE: &str = "__Host-voucher-session";
@@ -27,14 +29,11 @@ pub const SESSION_COOKIE: &str = "__Host-voucher-session";
 /// The header in which a page sends the session's token back with each request that changes something.
 pub const CSRF_HEADER: &str = "X-CSRF-Token";
 
+/// What a peer must do that did not.
+pub const PEERS_SIGN: &str = "a node signs its requests (Signature-Input, Signature)";
+
 /// How old a holder's signature over a request may be.
 pub const REQUEST_WINDOW: Millis = Millis::secs(60);
-
-/// Most signatures over requests that are remembered; each is kept no longer than it could be repeated.
-pub const MAX_SEEN: usize = 100_000;
-
-/// Most of them by one key, so that nobody who may call takes the place of all others.
-pub const MAX_SEEN_OF_ONE: usize = 1_000;
 
 /// Who calls.
 #[derive(Debug, Clone)]
@@ -89,9 +88,7 @@ impl Caller {
     pub fn must_be_peer(&self) -> Result<InstitutionId, Problem> {
         match self {
             Self::Peer(institution) => Ok(*institution),
-            Self::Anonymous => {
-                Err(Problem::new(Reason::Unauthenticated).detail("the Institution header says which node calls"))
-            }
+            Self::Anonymous => Err(Problem::new(Reason::Unauthenticated).detail(PEERS_SIGN)),
             _ => Err(Reason::Forbidden.into()),
         }
     }
@@ -137,65 +134,6 @@ impl Acting {
     }
 }
 
-/// Remembers signatures over requests as long as they could be repeated.
-#[derive(Debug, Default)]
-pub struct Seen(Mutex<Remembered>);
-
-/// Which signature: kid and cti.
-type Signed = ([u8; 8], [u8; 8]);
-
-#[derive(Debug, Default)]
-struct Remembered {
-    /// Their ctis, by kid.
-    by_key: HashMap<[u8; 8], HashSet<[u8; 8]>>,
-    /// Which were made in a second: the oldest are forgotten first, and only those are looked at.
-    by_second: BTreeMap<i64, Vec<Signed>>,
-    /// How many.
-    count: usize,
-}
-
-impl Remembered {
-    /// Forgets what is refused as stale by now.
-    fn forget(&mut self, now: Timestamp) {
-        let fresh = now.secs() - REQUEST_WINDOW.0 / 1_000;
-        while let Some(oldest) = self.by_second.first_entry().filter(|second| *second.key() < fresh) {
-            for (kid, cti) in oldest.remove() {
-                self.count -= 1;
-                if let Some(ctis) = self.by_key.get_mut(&kid) {
-                    ctis.remove(&cti);
-                    if ctis.is_empty() {
-                        self.by_key.remove(&kid);
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl Seen {
-    /// Takes a signature once. Only for one that was verified: what nobody signed would crowd out what holders sign.
-    ///
-    /// # Errors
-    ///
-    /// [`Reason::PresentationReplayed`]; [`Reason::Busy`] if too many came within a minute.
-    pub fn first(&self, claims: &vp1::Claims, now: Timestamp) -> Result<(), Problem> {
-        let mut seen = self.0.lock();
-        seen.forget(now);
-        let is_full = seen.count >= MAX_SEEN;
-        let of_one = seen.by_key.get(&claims.kid);
-        if of_one.is_some_and(|ctis| ctis.contains(&claims.cti)) {
-            return Err(Reason::PresentationReplayed.into());
-        }
-        if is_full || of_one.is_some_and(|ctis| ctis.len() >= MAX_SEEN_OF_ONE) {
-            return Err(Reason::Busy.into());
-        }
-        seen.by_key.entry(claims.kid).or_default().insert(claims.cti);
-        seen.by_second.entry(claims.iat).or_default().push((claims.kid, claims.cti));
-        seen.count += 1;
-        Ok(())
-    }
-}
-
 /// The language that the caller asks for: of those that there are, the one with the greatest weight (RFC 9110).
 #[must_use]
 pub fn language(request: &HttpRequest) -> Language {
@@ -236,25 +174,20 @@ pub fn header<'a>(request: &'a HttpRequest, name: &str) -> Result<Option<&'a str
 /// # Errors
 ///
 /// A header that cannot be read or stands twice; a session, token or JWT that is over or not believed; a page's request without the session's
-/// token; or a holder's signature that is old or for something else.
-pub fn decide(
-    request: &HttpRequest,
-    body: &[u8],
-    me: InstitutionId,
-    now: Timestamp,
-    accounts: &Accounts,
-    oidc: Option<&Oidc>,
-) -> Result<Caller, Problem> {
-    let (authorization, institution) = (header(request, "Authorization")?, header(request, "Institution")?);
-    if authorization.is_some() && institution.is_some() {
-        return Err(Problem::malformed("one of Authorization and Institution says who calls"));
-    }
-    if let Some(id) = institution {
-        return Ok(Caller::Peer(id.parse().map_err(|error| Problem::malformed(format!("Institution: {error}")))?));
+/// token; a holder's or a peer's signature that is old, came before, or is for something else.
+pub fn decide(node: &Node, request: &HttpRequest, body: &[u8]) -> Result<Caller, Problem> {
+    let (me, now, accounts) = (node.config.institution, node.writer.now(), &node.accounts);
+    let authorization = header(request, "Authorization")?;
+    if request.headers().contains_key(signature::SIGNATURE_INPUT) {
+        if authorization.is_some() {
+            return Err(Problem::malformed("one of Authorization and Signature says who calls"));
+        }
+        return peer(node, request, body, now).map(Caller::Peer);
     }
     let Some(authorization) = authorization else { return page(request, now, accounts) };
     if let Some(secret) = authorization.strip_prefix("Bearer ") {
-        return bearer(secret.trim(), now, accounts, oidc).map(|acting| Caller::Operator(Box::new(acting)));
+        return bearer(secret.trim(), now, accounts, node.oidc.as_deref())
+            .map(|acting| Caller::Operator(Box::new(acting)));
     }
     let token = authorization.strip_prefix("VP1 ").ok_or(Reason::Unauthenticated)?;
     let proof = vp1::parse(token).map_err(|error| Problem::new(Reason::PresentationMalformed).detail(error))?;
@@ -269,6 +202,38 @@ fn bearer(secret: &str, now: Timestamp, accounts: &Accounts, oidc: Option<&Oidc>
         return Ok(accounts.who_is(&subject, scope)?);
     }
     Ok(accounts.who(secret, now).ok_or(Reason::SessionOver)?)
+}
+
+/// A peer, by the node key that the registry has of it.
+fn peer(node: &Node, request: &HttpRequest, body: &[u8], now: Timestamp) -> Result<InstitutionId, Problem> {
+    let values = |name: &str| {
+        let values = request.headers().get_all(name);
+        values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
+    };
+    let uri = request.uri();
+    let (path, query) = (uri.path(), uri.query().unwrap_or_default());
+    let message = Message { method: request.method().as_str(), authority: "", path, query, header: &values };
+    let invalid = |why: &dyn std::fmt::Display| Problem::new(Reason::SignatureInvalid).detail(why);
+    let signed = Signed::read(&message, body, node.config.institution).map_err(|fault| invalid(&fault))?;
+    let institution = signed.institution;
+    let registry = node.writer.registry();
+    let is_in = registry.standing(institution, u64::MAX).is_some_and(|standing| standing != Standing::Revoked);
+    let member = registry.member(institution).filter(|_| is_in);
+    let member =
+        member.ok_or_else(|| invalid(&format_args!("{institution} is no member, as far as this node knows")))?;
+    let key = VerifyingKey::from_bytes(&member.entry.keys[Purpose::Node as usize]);
+    if !key.is_ok_and(|key| signed.is_by(&key)) {
+        return Err(invalid(&format_args!("it is not signed by the node key of {institution}")));
+    }
+    let off = signed.created.distance(now);
+    if off > signature::WINDOW {
+        return Err(Problem::new(Reason::SignatureStale).detail(format_args!("{} s apart", off.0 / 1_000)));
+    }
+    match node.seen_peers.first(institution, signed.nonce, signed.created.secs(), now) {
+        Ok(()) => Ok(institution),
+        Err(Again::Repeated) => Err(Reason::SignatureReplayed.into()),
+        Err(Again::Crowded) => Err(Reason::Busy.into()),
+    }
 }
 
 /// A page, by its cookie. Any site can make a browser send the cookie; none but ours can read the session's token, so a
@@ -349,49 +314,7 @@ pub fn idempotency_digest(caller: &Caller, key: &str) -> Digest {
 
 #[cfg(test)]
 mod tests {
-    use actors::token::HolderKey;
-
     use super::*;
-
-    fn claims(kid: u64, cti: u64, iat: i64) -> vp1::Claims {
-        let step = vp1::Step::Register { key: HolderKey::ed25519(&[1; 32]).public() };
-        vp1::Claims { kid: kid.to_be_bytes(), iat, cti: cti.to_be_bytes(), step }
-    }
-
-    fn at(secs: i64) -> Timestamp {
-        Timestamp::from_millis(secs * 1_000)
-    }
-
-    #[test]
-    fn a_signature_counts_once_as_long_as_it_could_be_repeated() {
-        let seen = Seen::default();
-        let first = |kid, cti, iat, now| seen.first(&claims(kid, cti, iat), at(now)).map_err(|p| p.reason);
-        assert_eq!(first(1, 1, 1_000, 1_000), Ok(()));
-        assert_eq!(first(1, 1, 1_000, 1_060), Err(Reason::PresentationReplayed));
-        assert_eq!(first(1, 2, 1_000, 1_060), Ok(()));
-        assert_eq!(first(2, 1, 1_060, 1_000), Ok(()), "another's, by a clock that is ahead");
-        assert_eq!(first(2, 1, 1_060, 1_120), Err(Reason::PresentationReplayed));
-        assert_eq!(seen.0.lock().count, 1, "what is stale is forgotten");
-    }
-
-    #[test]
-    fn one_key_crowds_out_nobody_and_what_is_full_is_free_again_after_the_window() {
-        let seen = Seen::default();
-        let first = |kid, cti, now| seen.first(&claims(kid, cti, now), at(now)).map_err(|p| p.reason);
-        let (one, all) = (MAX_SEEN_OF_ONE as u64, MAX_SEEN as u64);
-        for cti in 0..one {
-            assert_eq!(first(0, cti, 1_000), Ok(()));
-        }
-        assert_eq!(first(0, one, 1_000), Err(Reason::Busy));
-        for kid in one..all {
-            assert_eq!(first(kid, 0, 1_000), Ok(()));
-        }
-        assert_eq!(first(all, 0, 1_000), Err(Reason::Busy));
-        assert_eq!(first(0, 0, 1_000), Err(Reason::PresentationReplayed), "also while full");
-        assert_eq!(first(all, 0, 1_061), Ok(()));
-        let left = seen.0.lock();
-        assert_eq!((left.count, left.by_key.len()), (1, 1));
-    }
 
     #[test]
     fn the_language_is_the_one_that_is_wanted_most() {
@@ -419,10 +342,10 @@ mod tests {
     #[test]
     fn a_header_stands_once() {
         use actix_web::test::TestRequest;
-        let request = TestRequest::get().append_header(("Operator", "li")).append_header(("X", "1"));
+        let request = TestRequest::get().append_header(("Audience", "li")).append_header(("X", "1"));
         let request = request.append_header(("X", "1")).to_http_request();
-        assert_eq!(header(&request, "Operator").unwrap(), Some("li"));
-        assert_eq!(header(&request, "Institution").unwrap(), None);
+        assert_eq!(header(&request, "Audience").unwrap(), Some("li"));
+        assert_eq!(header(&request, "Signature").unwrap(), None);
         assert_eq!(header(&request, "X").unwrap_err().reason, Reason::Malformed);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::http::header;
 use actix_web::web::{Data, Path, Query};
-use actix_web::{HttpRequest, HttpResponse, get, post};
+use actix_web::{HttpResponse, get, post};
 use domain::ids::InstitutionId;
 use domain::reasons::Reason;
 use ledger::tile::{TileKind, TilePath};
@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::answer::Listed;
+use super::answer::{Get, Listed};
+use super::caller::Caller;
 use super::problem::Problem;
 use crate::node::Node;
 
@@ -49,10 +50,9 @@ pub struct Newer {
     (status = 503, description = "The node stops", body = super::problem::ProblemBody),
 ))]
 #[get("/log/checkpoint")]
-async fn own_checkpoint(node: Data<Node>, newer: Query<Newer>, request: HttpRequest) -> Result<HttpResponse, Problem> {
-    if let Some(held) = newer.newer_than {
-        let who = request.headers().get("Institution").and_then(|value| value.to_str().ok());
-        crate::peers::holders::asked(&node, who, held);
+async fn own_checkpoint(node: Data<Node>, newer: Query<Newer>, get: Get) -> Result<HttpResponse, Problem> {
+    if let (Some(held), Caller::Peer(member)) = (newer.newer_than, get.caller) {
+        crate::peers::holders::asked(&node, member, held);
     }
     checkpoint(&node, node.config.institution, &newer).await
 }
@@ -63,7 +63,7 @@ async fn own_checkpoint(node: Data<Node>, newer: Query<Newer>, request: HttpRequ
     (status = 404, description = "No such tile for any published checkpoint", body = super::problem::ProblemBody),
 ))]
 #[get("/log/tile/{path:.*}")]
-async fn own_tile(node: Data<Node>, path: Path<String>) -> Result<HttpResponse, Problem> {
+async fn own_tile(node: Data<Node>, path: Path<String>, _: Get) -> Result<HttpResponse, Problem> {
     tile(&node, node.config.institution, &path)
 }
 
@@ -77,6 +77,7 @@ async fn mirror_checkpoint(
     node: Data<Node>,
     institution: Path<String>,
     newer: Query<Newer>,
+    _: Get,
 ) -> Result<HttpResponse, Problem> {
     checkpoint(&node, known(&institution)?, &newer).await
 }
@@ -91,7 +92,7 @@ async fn mirror_checkpoint(
     )
 )]
 #[get("/mirrors/{institution}/tile/{path:.*}")]
-async fn mirror_tile(node: Data<Node>, path: Path<(String, String)>) -> Result<HttpResponse, Problem> {
+async fn mirror_tile(node: Data<Node>, path: Path<(String, String)>, _: Get) -> Result<HttpResponse, Problem> {
     let (institution, path) = path.into_inner();
     tile(&node, known(&institution)?, &path)
 }
@@ -179,7 +180,7 @@ pub struct HeadView {
 /// The newest signed head of every log that this node knows of, its own included: what peers compare.
 #[utoipa::path(tag = "log", responses((status = 200, body = Listed<HeadView>)))]
 #[get("/v1/checkpoints")]
-async fn checkpoints(node: Data<Node>) -> HttpResponse {
+async fn checkpoints(node: Data<Node>, _: Get) -> HttpResponse {
     let registry = node.writer.registry();
     let head = |institution: &InstitutionId| {
         let newest = node.writer.ledger().edge(&node.writer.logs().origin(*institution)).newest?;

@@ -20,11 +20,14 @@ pub mod openapi;
 pub mod problem;
 pub mod problems;
 pub mod records;
+pub mod seen;
 pub mod sessions;
 pub mod system;
 pub mod tokens;
 pub mod wallet;
 
+#[cfg(test)]
+pub(crate) mod planted;
 #[cfg(test)]
 mod tests;
 
@@ -42,7 +45,7 @@ use problem::Problem;
         description = "The REST interface of one institution's node. Times are RFC 3339 UTC. Problems are RFC 9457 with a \
                        `code` from a closed list. Every POST and PUT carries an `Idempotency-Key`, but for sessions, accounts \
                        and the reading of a photo. An operator signs in (`/v1/sessions`) or sends a token \
-                       (`Authorization: Bearer …`), a node says `Institution`, a holder signs each request \
+                       (`Authorization: Bearer …`), a node signs its requests (RFC 9421), and so does a holder \
                        (`Authorization: VP1 …`).",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),

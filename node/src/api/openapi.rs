@@ -20,7 +20,7 @@ const PROBLEM: &str = "application/problem+json";
 /// Who may call, each by a header; a request has one of them or none.
 const CALLERS: [(&str, &str, &str); 3] = [
     ("csrf", CSRF_HEADER, "With the cookie, on whatever changes something: the session's own token."),
-    ("institution", "Institution", "The id of the institution whose node calls."),
+    ("node", "Signature", "An HTTP message signature (RFC 9421) by the node key of the institution whose node calls."),
     ("holder", "Authorization", "`VP1 …`: the holder's signature over this very request."),
 ];
 
@@ -91,12 +91,14 @@ fn say_who(operation: &mut Operation, access: Access, is_safe: bool) {
     let page = if is_safe { one(COOKIE) } else { one(COOKIE).add("csrf", [""; 0]) };
     operation.security = Some(match access {
         Access::Anyone => {
-            vec![SecurityRequirement::default(), one(BEARER), page, one("institution"), one("holder")]
+            vec![SecurityRequirement::default(), one(BEARER), page, one("node"), one("holder")]
         }
         Access::SignIn => vec![SecurityRequirement::default()],
         Access::Holder => vec![one("holder")],
-        Access::Peer => vec![one("institution")],
-        Access::Inside(_) => vec![one(BEARER), page, one("institution")],
+        Access::Peer => vec![one("node")],
+        // Where the configuration makes logs public, anybody.
+        Access::Log => vec![SecurityRequirement::default(), one(BEARER), page, one("node")],
+        Access::Inside(_) => vec![one(BEARER), page, one("node")],
         Access::Operator(_) | Access::SignedIn | Access::Person | Access::PersonWith(_) => vec![one(BEARER), page],
     });
     if let Some(permission) = access.permission() {

@@ -14,6 +14,7 @@ use super::problem::Problem;
 use crate::node::Node;
 use crate::peers::clocks::Verdict;
 use crate::peers::holders;
+use crate::tls::serving::CertificateView;
 use actors::misbehave::misbehaves;
 
 /// Registers the routes.
@@ -108,6 +109,8 @@ pub struct Status {
     acknowledge: usize,
     /// What it holds of each log.
     logs: Vec<LogStatus>,
+    /// Its certificates, and how long they hold.
+    certificates: Vec<CertificateView>,
     /// Version of the program.
     version: &'static str,
 }
@@ -174,6 +177,7 @@ async fn status(node: Data<Node>, _get: Get) -> Result<HttpResponse, Problem> {
         held_by: node.holders.holding(holders::own_size(&node)),
         acknowledge: node.config.peers.acknowledge,
         logs,
+        certificates: node.certificates.as_ref().map(|certificates| certificates.views()).unwrap_or_default(),
         version: env!("CARGO_PKG_VERSION"),
     }))
 }

@@ -16,7 +16,7 @@ use ledger::note::to_base64;
 use serde::Serialize;
 use voucher_node::accounts::permission::AccountRole;
 use voucher_node::clock::NodeClock;
-use voucher_node::config::{Config, check_url};
+use voucher_node::config::{Config, check_node_url};
 use voucher_node::keys::NodeKeys;
 
 use super::output::{say, say_json};
@@ -26,11 +26,13 @@ const AFTER_HELP: &str = "\
 Examples:
   The registrar, the first institution of a federation, whose word on members and keys is taken:
     voucher-node init --institution nanjing-health --roles issuer --federation voucher-ledger.example \\
-      --url http://127.0.0.1:7101 --bind 127.0.0.1:7101 --dir /srv/voucher/nanjing-health
+      --url https://vouchers.nanjing.example:7201 --tls-bind 0.0.0.0:7201 --bind 127.0.0.1:7101 \\
+      --dir /srv/voucher/nanjing-health
   Everyone else, with the vkey that the registrar's `init` printed:
     voucher-node init --institution hospital-gulou --roles hospital --federation voucher-ledger.example \\
-      --url http://127.0.0.1:7104 --bind 127.0.0.1:7104 --dir /srv/voucher/hospital-gulou \\
-      --registrar nanjing-health --registrar-url http://127.0.0.1:7101 --registrar-vkey VKEY
+      --url https://gulou.example:7204 --tls-bind 0.0.0.0:7204 --bind 127.0.0.1:7104 \\
+      --dir /srv/voucher/hospital-gulou \\
+      --registrar nanjing-health --registrar-url https://vouchers.nanjing.example:7201 --registrar-vkey VKEY
 
 It makes DIR/node.toml, DIR/join.json, DIR/accounts.json with the first account, and DIR/keys/{log,node,witness}.key, and
 never overwrites any of them. Keys and accounts that are there already are used. The first account's password is printed,
@@ -48,12 +50,15 @@ pub(super) struct InitArgs {
     /// What the names of the federation's logs begin with, such as voucher-ledger.example
     #[arg(long, value_name = "NAME")]
     pub federation: String,
-    /// The base URL at which the others reach this node
+    /// The base URL at which the others reach this node: https, or an address of this machine
     #[arg(long, value_name = "URL")]
     pub url: String,
-    /// Where this node listens; only a loopback address, transport security stands in front of it
+    /// Where this node listens for programs on this machine, without transport security: a loopback address
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub bind: SocketAddr,
+    /// Where it listens for everybody else, with transport security; needed for an https URL
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub tls_bind: Option<SocketAddr>,
     /// Directory for keys, configuration and data; made if it is not there
     #[arg(long, value_name = "DIR")]
     pub dir: PathBuf,
@@ -194,8 +199,9 @@ fn check(args: &InitArgs) -> anyhow::Result<()> {
     for (option, url) in
         std::iter::once(("--url", &args.url)).chain(args.registrar_url.iter().map(|u| ("--registrar-url", u)))
     {
-        check_url(url).map_err(|why| anyhow::anyhow!("{option} {url}: {why}"))?;
+        check_node_url(url).map_err(|why| anyhow::anyhow!("{option} {url}: {why}"))?;
     }
+    ensure!(args.tls_bind.is_some() || !args.url.starts_with("https:"), "--url {} needs --tls-bind", args.url);
     match (args.registrar, &args.registrar_vkey) {
         (None, _) if !args.roles.contains(&Role::Issuer) => {
             bail!("without --registrar this institution is the registrar itself, and that needs the role issuer")
@@ -237,6 +243,11 @@ fn config_text(args: &InitArgs, dir: &Path) -> anyhow::Result<String> {
     let roles: Vec<String> = roles.iter().map(|role| quoted(role.as_str())).collect();
     let registrar = args.registrar.unwrap_or(args.institution);
     let registrar_url = args.registrar_url.as_deref().unwrap_or(&args.url);
+    // Without it the section is there to be filled in.
+    let (tls, tls_bind) = match &args.tls_bind {
+        Some(bind) => ("", quoted(&bind.to_string())),
+        None => ("# ", quoted("0.0.0.0:7443")),
+    };
     Ok(format!(
         "\
 # One institution's node. Any field can be set by the environment instead: VOUCHER__HTTP__BIND for bind in [http].
@@ -253,12 +264,25 @@ federation = {federation}
 utc_offset_minutes = 480
 
 [http]
-# Where it listens. Only a loopback address: transport security stands in front of it.
+# Where it listens for programs on this machine, without transport security: a loopback address.
 bind = {bind}
-# The base URL at which the others reach it.
+# The base URL at which the others reach it: https, by [tls], or an address of this machine.
 url = {url}
 # Threads that serve requests.
 workers = 2
+
+{tls}[tls]
+# Where it listens for everybody else. It certifies a TLS key with its node key, which the registry has, and renews it by
+# itself; names are further host names and addresses by which it is reached, beside the host of http.url.
+{tls}bind = {tls_bind}
+{tls}names = []
+# A certificate that browsers trust, and its key, PEM; read again when the files change. Other nodes do not need it.
+# certificate = \"/etc/voucher/chain.pem\"
+# key = \"/etc/voucher/key.pem\"
+
+[log]
+# Whether anybody may read this node's log and mirrors, or only members and operators. Records name no person.
+public = false
 
 [store]
 # Journal and store. One directory, one node; never run a copy of it.
@@ -335,12 +359,13 @@ fn page(args: &InitArgs, made: &Made) -> String {
     match (&args.registrar, &args.registrar_url) {
         (Some(registrar), Some(url)) => text.push_str(&format!(
             "  1. Give the join file to an officer of {registrar}, who registers this institution; a second one consents:\n     \
-             curl -sS -X POST {url}/v1/issuer/members -H 'Content-Type: application/json' -H @officer.header \\\n       \
-             -H 'Idempotency-Key: join-{id}' --data @{join}\n  \
+             curl -sS{ca} -X POST {url}/v1/issuer/members -H 'Content-Type: application/json' \\\n       \
+             -H @officer.header -H 'Idempotency-Key: join-{id}' --data @{join}\n  \
              2. Start the node:  voucher-node run --config {config}\n  \
-             3. See it catch up: voucher-node status --url {own}\n",
+             3. See it catch up: voucher-node status --url http://{own}\n",
             id = args.institution,
-            own = args.url,
+            own = args.bind,
+            ca = if url.starts_with("https:") { " --cacert authority.pem" } else { "" },
         )),
         _ => text.push_str(&format!(
             "  1. Start the node:  voucher-node run --config {config}\n     \
@@ -475,7 +500,8 @@ mod tests {
     #[test]
     fn what_is_made_has_every_field_of_the_examples() {
         let home = tempfile::tempdir().unwrap();
-        let made = make(&typed(home.path(), &[]).unwrap()).unwrap();
+        let protected = [("--url", "https://health.example"), ("--tls-bind", "0.0.0.0:443")];
+        let made = make(&typed(home.path(), &protected).unwrap()).unwrap();
         let example = include_str!("../../../config/nanjing-health.toml");
         assert_eq!(fields(&fs::read_to_string(made.config).unwrap()), fields(example));
     }
@@ -492,7 +518,9 @@ mod tests {
             vec![("--registrar", "a"), ("--registrar-url", "http://127.0.0.1:1"), ("--registrar-vkey", vkey)]
         };
         let vkey: &'static str = vkey.leak();
-        let table: [(Vec<(&str, &str)>, &str); 12] = [
+        let table: [(Vec<(&str, &str)>, &str); 14] = [
+            (vec![("--url", "https://health.example")], "needs --tls-bind"),
+            (vec![("--url", "http://health.example")], "nodes talk over TLS"),
             (vec![("--institution", "Nanjing")], "a-z, 0-9 and -"),
             (vec![("--roles", "issuer,doctor")], "possible values: issuer, community, voucher, hospital, auditor"),
             (vec![("--roles", "hospital")], "needs the role issuer"),

@@ -1,7 +1,9 @@
 //! Calls to a running node, as an operator makes them: bounded in time and size, and in words that say what to do.
 
+use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use domain::ids::InstitutionId;
 use domain::member::Role;
 use domain::time::Timestamp;
@@ -87,11 +89,25 @@ pub(super) struct Status {
     /// Version of its program.
     #[serde(default)]
     pub version: String,
+    /// Its certificates.
+    #[serde(default)]
+    pub certificates: Vec<CertificateStatus>,
 }
 
 /// A node of an older version says nothing.
 const fn yes() -> bool {
     true
+}
+
+/// How long a certificate of a node still holds.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct CertificateStatus {
+    /// `node` or `public`.
+    pub kind: String,
+    /// Whole days that are left.
+    pub days_left: i64,
+    /// Somebody must do something.
+    pub is_ending: bool,
 }
 
 /// What a node holds of one log.
@@ -122,16 +138,20 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// A node at a base URL; `token` says who writes to it.
-    pub(super) fn at(url: &str, token: Option<Secret>) -> anyhow::Result<Self> {
+    /// A node at a base URL, whose certificate is of the authority in a file or, without one, of those that this machine
+    /// trusts; `token` says who writes to it.
+    pub(super) fn at(url: &str, authority: Option<&Path>, token: Option<Secret>) -> anyhow::Result<Self> {
         let url = url.trim_end_matches('/');
         check_url(url).map_err(|why| anyhow::anyhow!("--url {url}: {why}"))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let http = reqwest::Client::builder()
-            .timeout(CALL_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()?;
+        let mut http =
+            reqwest::Client::builder().timeout(CALL_TIMEOUT).redirect(reqwest::redirect::Policy::none()).no_proxy();
+        if let Some(file) = authority {
+            let pem = std::fs::read(file).with_context(|| file.display().to_string())?;
+            let trusted = reqwest::Certificate::from_pem(&pem).with_context(|| file.display().to_string())?;
+            http = http.tls_certs_only([trusted]);
+        }
+        let http = http.build()?;
         Ok(Self { runtime, http, url: url.to_owned(), token })
     }
 
@@ -233,9 +253,9 @@ mod tests {
     #[test]
     fn a_url_that_is_none_is_told_at_once() {
         for bad in ["foo", "ftp://host", "http://u:p@host", "http://host?x"] {
-            let error = Node::at(bad, None).err().unwrap().to_string();
+            let error = Node::at(bad, None, None).err().unwrap().to_string();
             assert!(error.starts_with(&format!("--url {bad}: a base URL")), "{error}");
         }
-        assert!(Node::at("http://127.0.0.1:7101/", None).is_ok());
+        assert!(Node::at("http://127.0.0.1:7101/", None, None).is_ok());
     }
 }

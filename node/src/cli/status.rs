@@ -1,10 +1,11 @@
 //! `status`: how a node stands, and how old its knowledge of each log is.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use domain::time::{Millis, Timestamp};
 
-use super::node::{DEFAULT_URL, LogStatus, Node, Status};
+use super::node::{CertificateStatus, DEFAULT_URL, LogStatus, Node, Status};
 use super::output::{say, say_json, span, table};
 use super::{BAD, GOOD};
 
@@ -25,13 +26,16 @@ pub(super) struct StatusArgs {
     /// Base URL of the node
     #[arg(long, value_name = "URL", default_value = DEFAULT_URL, env = "VOUCHER_NODE_URL")]
     url: String,
+    /// The authority of its certificate, PEM: keys/authority.pem of the node
+    #[arg(long, value_name = "FILE", env = "VOUCHER_NODE_CA")]
+    ca: Option<PathBuf>,
     /// The node's own answer, as JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
-    let node = Node::at(&args.url, None)?;
+    let node = Node::at(&args.url, args.ca.as_deref(), None)?;
     let status = node.status()?;
     if args.json {
         say_json(&node.get::<serde_json::Value>("/v1/status")?)?;
@@ -58,10 +62,16 @@ fn page(status: &Status) -> String {
         }
         _ => "the machine's clock".to_owned(),
     };
+    let ending =
+        status.certificates.iter().filter(|certificate| certificate.is_ending).map(|certificate| match certificate {
+            CertificateStatus { kind, days_left, .. } if *days_left < 0 => format!("the {kind} certificate is OVER\n"),
+            CertificateStatus { kind, days_left, .. } => format!("the {kind} certificate ENDS in {days_left} days\n"),
+        });
+    let ending: String = ending.collect();
     let mut rows = vec![["log", "entries", "folded", "last record", "age", ""].map(str::to_owned).to_vec()];
     rows.extend(status.logs.iter().map(|log| row(log, status.time)));
     format!(
-        "{} ({}), version {}\n{}   {clock}\n{ready}\n\n{}",
+        "{} ({}), version {}\n{}   {clock}\n{ready}\n{ending}\n{}",
         status.institution,
         roles.join(", "),
         status.version,
@@ -93,6 +103,10 @@ mod tests {
         let status: Status = serde_json::from_value(serde_json::json!({
             "institution": "hospital-gulou", "roles": ["hospital"], "time": "2026-11-23T08:00:10.000Z",
             "clock": "federation", "clock_ahead_secs": 7200, "ready": false, "version": "0.1.0",
+            "certificates": [
+                {"kind": "node", "not_after_secs": 0, "days_left": 88, "is_ending": false},
+                {"kind": "public", "not_after_secs": 0, "days_left": 20, "is_ending": true},
+            ],
             "writing": "the others are still asked how long this log is",
             "logs": [
                 {"institution": "audit-jiangsu", "origin": "x", "size": 0, "folded": 0, "last_at": "1970-01-01T00:00:00.000Z", "upgrade_needed": false},
@@ -106,6 +120,7 @@ mod tests {
             "hospital-gulou (hospital), version 0.1.0\n\
              2026-11-23T08:00:10.000Z   the demo's clock, 2 h ahead\n\
              may NOT write: the others are still asked how long this log is\n\
+             the public certificate ENDS in 20 days\n\
              \n\
              log             entries  folded               last record  age\n\
              audit-jiangsu         0       0                         -    -\n\

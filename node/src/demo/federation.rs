@@ -20,7 +20,7 @@ use tokio::process::{Child, Command};
 use super::client::Client;
 use super::desk::Desk;
 use super::desks::{self, Desks, OFFICER, SECOND_OFFICER};
-use crate::config::{Config, Http, Registrar, Store};
+use crate::config::{Config, Http, Registrar, Store, Tls};
 use crate::keys::NodeKeys;
 
 /// The configuration of each institution, the registrar first.
@@ -49,8 +49,10 @@ pub(super) struct Institution {
     pub(super) id: String,
     /// Its roles.
     pub(super) roles: Vec<Role>,
-    /// Base URL of its node.
+    /// Base URL of its node for programs on this machine.
     pub(super) url: String,
+    /// Base URL at which the other nodes reach it.
+    pub(super) peer_url: String,
     /// The name of its log.
     pub(super) log_origin: String,
     /// The verification key of its log.
@@ -65,11 +67,26 @@ struct Told {
     institutions: Vec<Institution>,
 }
 
+/// Where a node listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Binds {
+    plain: SocketAddr,
+    tls: SocketAddr,
+}
+
+impl Binds {
+    /// Where an example configuration says.
+    fn of(config: &Config) -> anyhow::Result<Self> {
+        let tls = config.tls.as_ref().with_context(|| format!("{}: [tls]", config.institution))?;
+        Ok(Self { plain: config.http.bind, tls: tls.bind })
+    }
+}
+
 struct Member {
     told: Institution,
     entry: MemberEntry,
     home: PathBuf,
-    bind: SocketAddr,
+    bind: Binds,
     process: Option<Child>,
 }
 
@@ -109,17 +126,17 @@ impl Federation {
         let offset = configs[0].offset().context("utc_offset_minutes")?;
         let (ports, binds) = addresses(&dir, &configs)?;
         let mut members = Vec::new();
-        let ports_were_taken = configs.iter().map(|c| c.http.bind).ne(binds.iter().copied());
+        let configured = configs.iter().map(Binds::of).collect::<anyhow::Result<Vec<_>>>()?;
+        let ports_were_taken = configured != binds;
         for (config, bind) in configs.iter().zip(binds) {
             let id = config.institution.to_string();
             let home = dir.join(&id);
             fs::create_dir_all(&home)?;
             let keys = NodeKeys::load_or_make(&home.join("keys"))?;
-            let url = format!("http://{bind}");
-            let entry = keys.entry(config.institution, &config.roles, &url, &config.origin());
-            let log_vkey = crate::peers::vkey(&entry, KeyKind::Log);
-            let told =
-                Institution { id, roles: entry.roles.clone(), url, log_origin: config.origin(), log_vkey, pid: None };
+            let (url, peer_url) = (format!("http://{}", bind.plain), format!("https://{}", bind.tls));
+            let entry = keys.entry(config.institution, &config.roles, &peer_url, &config.origin());
+            let (log_origin, log_vkey) = (config.origin(), crate::peers::vkey(&entry, KeyKind::Log));
+            let told = Institution { id, roles: entry.roles.clone(), url, peer_url, log_origin, log_vkey, pid: None };
             members.push(Member { told, entry, home, bind, process: None });
         }
         // By directory, because two demos have institutions of the same names.
@@ -139,7 +156,8 @@ impl Federation {
         let member = self.members.iter().find(|m| m.entry.institution == config.institution);
         let Some(Member { told, home, bind, .. }) = member else { return Ok(()) };
         let config = Config {
-            http: Http { bind: *bind, url: told.url.clone(), ..config.http },
+            http: Http { bind: bind.plain, url: told.peer_url.clone(), ..config.http },
+            tls: config.tls.map(|tls| Tls { bind: bind.tls, ..tls }),
             store: Store {
                 dir: home.join("store"),
                 keys: home.join("keys"),
@@ -147,7 +165,7 @@ impl Federation {
                 ..config.store
             },
             registrar: Registrar {
-                url: registrar.url.clone(),
+                url: registrar.peer_url.clone(),
                 log_vkey: registrar.log_vkey.clone(),
                 ..config.registrar
             },
@@ -362,18 +380,16 @@ fn join(entry: &MemberEntry) -> Value {
 
 /// Where the nodes listen: where they did at an earlier start from this directory, because the ledger has it on record;
 /// else the configured ports if they are all free; else free ones.
-fn addresses(dir: &Path, configs: &[Config]) -> anyhow::Result<(Option<File>, Vec<SocketAddr>)> {
-    let configured: Vec<SocketAddr> = configs.iter().map(|c| c.http.bind).collect();
+fn addresses(dir: &Path, configs: &[Config]) -> anyhow::Result<(Option<File>, Vec<Binds>)> {
+    let configured = configs.iter().map(Binds::of).collect::<anyhow::Result<Vec<_>>>()?;
     let lock = File::create(std::env::temp_dir().join("voucher-demo-ports.lock")).ok();
     let lock = lock.filter(|file| file.try_lock().is_ok());
     if let Ok(text) = fs::read(dir.join("federation.json")) {
         let told: Told = serde_json::from_slice(&text).context("federation.json")?;
-        let recorded: Vec<SocketAddr> = told
-            .institutions
-            .iter()
-            .map(|i| i.url.trim_start_matches("http://").parse())
-            .collect::<Result<_, _>>()
-            .context("federation.json: url")?;
+        let address = |url: &str| url.trim_start_matches("http://").trim_start_matches("https://").parse();
+        let binds = told.institutions.iter().map(|i| Ok(Binds { plain: address(&i.url)?, tls: address(&i.peer_url)? }));
+        let recorded: Result<Vec<Binds>, std::net::AddrParseError> = binds.collect();
+        let recorded = recorded.context("federation.json: url, peer_url")?;
         anyhow::ensure!(recorded.len() == configs.len(), "federation.json names {} institutions", recorded.len());
         let began = Instant::now();
         // The nodes of a demo that was killed a moment ago may still be stopping.
@@ -392,7 +408,8 @@ fn addresses(dir: &Path, configs: &[Config]) -> anyhow::Result<(Option<File>, Ve
     if lock.is_some() && listen_on_all(&configured).is_ok() {
         return Ok((lock, configured));
     }
-    let any: Vec<SocketAddr> = configured.iter().map(|a| SocketAddr::new(a.ip(), 0)).collect();
+    let free = |address: SocketAddr| SocketAddr::new(address.ip(), 0);
+    let any: Vec<Binds> = configured.iter().map(|b| Binds { plain: free(b.plain), tls: free(b.tls) }).collect();
     Ok((None, listen_on_all(&any)?))
 }
 
@@ -405,9 +422,11 @@ fn still_runs(dir: &Path, institution: &Institution) -> bool {
 }
 
 /// Listens on all of these at once, and says where that was. They are free again afterwards.
-fn listen_on_all(addresses: &[SocketAddr]) -> std::io::Result<Vec<SocketAddr>> {
-    let listeners = addresses.iter().map(TcpListener::bind).collect::<Result<Vec<_>, _>>()?;
-    listeners.iter().map(TcpListener::local_addr).collect()
+fn listen_on_all(addresses: &[Binds]) -> std::io::Result<Vec<Binds>> {
+    let listen = |b: &Binds| Ok([TcpListener::bind(b.plain)?, TcpListener::bind(b.tls)?]);
+    let listeners = addresses.iter().map(listen).collect::<std::io::Result<Vec<_>>>()?;
+    let told = |[plain, tls]: &[TcpListener; 2]| Ok(Binds { plain: plain.local_addr()?, tls: tls.local_addr()? });
+    listeners.iter().map(told).collect()
 }
 
 fn tail(path: &Path) -> String {

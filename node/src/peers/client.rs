@@ -1,14 +1,25 @@
-//! Calls to other nodes, bounded in time and size.
+//! Calls to other nodes: signed, over TLS pinned to the registry, bounded in time and size.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use actors::writer::Writer;
 use domain::ids::InstitutionId;
+use domain::member::Purpose;
 use domain::reasons::Reason;
+use ed25519_dalek::SigningKey;
 use futures_util::StreamExt as _;
+use parking_lot::Mutex;
+use reqwest::{Method, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::clocks::Clocks;
+use super::signature::{self, Message, Parameters};
+use crate::config::{Config, is_loopback};
+use crate::keys::NodeKeys;
+use crate::tls::pin::{Pin, pinned_to};
 
 /// Longest answer of a peer, in bytes: a full entry bundle of the largest records is below 2 MiB.
 pub const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
@@ -19,11 +30,29 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time for an ordinary call.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Questions of the start rule tell nothing about anybody.
+const START: &str = "/v1/start/";
+
+/// A node that is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Whose.
+    pub institution: InstitutionId,
+    /// Its base URL.
+    pub url: String,
+}
+
 /// A client for other nodes.
-#[derive(Debug, Clone)]
 pub struct PeerClient {
-    http: reqwest::Client,
     me: InstitutionId,
+    registrar: InstitutionId,
+    key: SigningKey,
+    /// For the registry: whose certificates may be whose, and the time by which requests are signed.
+    writer: Arc<Writer>,
+    /// For nodes on this machine.
+    plain: reqwest::Client,
+    /// A client by institution, and what its connections are pinned to: another key, other connections.
+    pinned: Mutex<HashMap<InstitutionId, (Pin, reqwest::Client)>>,
     clocks: Clocks,
 }
 
@@ -40,8 +69,14 @@ pub struct Answer {
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
     /// No connection, a time-out, or the connection broke.
-    #[error("{0}")]
+    #[error("{}", innermost(.0))]
     Unreachable(#[from] reqwest::Error),
+    /// Its URL is none, or would be called without TLS though it is on another machine.
+    #[error("{0} is no https URL, and not on this machine")]
+    Unprotected(String),
+    /// It is no member, so nobody knows its key.
+    #[error("{0} is no member: its certificate cannot be checked")]
+    NoMember(InstitutionId),
     /// More than [`MAX_ANSWER_BYTES`].
     #[error("the answer is larger than {MAX_ANSWER_BYTES} bytes")]
     TooLarge,
@@ -58,6 +93,15 @@ pub enum CallError {
     Unreadable(#[from] serde_json::Error),
 }
 
+/// The library names the request; the innermost cause says what happened to it, such as a certificate that is another's.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
 impl CallError {
     /// The reason to pass on to whoever called us.
     #[must_use]
@@ -69,19 +113,27 @@ impl CallError {
     }
 }
 
+/// What all calls have in common.
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).redirect(reqwest::redirect::Policy::none()).no_proxy()
+}
+
+/// What is sent with a request that changes something.
+struct Sent<'a> {
+    key: &'a str,
+    body: Vec<u8>,
+}
+
 impl PeerClient {
-    /// A client that says whose it is.
+    /// A client that signs as this institution.
     ///
     /// # Errors
     ///
     /// The TLS library cannot be set up.
-    pub fn new(me: InstitutionId) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()?;
-        Ok(Self { http, me, clocks: Clocks::default() })
+    pub fn new(config: &Config, keys: &NodeKeys, writer: Arc<Writer>) -> Result<Self, reqwest::Error> {
+        let plain = builder().tls_backend_preconfigured(crate::tls::nobody()).build()?;
+        let (me, registrar, key) = (config.institution, config.registrar.institution, keys.node_key());
+        Ok(Self { me, registrar, key, writer, plain, pinned: Mutex::default(), clocks: Clocks::default() })
     }
 
     /// What the clocks of those showed who answered.
@@ -90,11 +142,81 @@ impl PeerClient {
         &self.clocks
     }
 
-    async fn ask(&self, request: reqwest::RequestBuilder) -> Result<Answer, CallError> {
+    /// Whose certificates an institution's node may show.
+    ///
+    /// The registrar's log is its own proof, by the key of the configuration: before anything of it is here, it is taken
+    /// from whoever answers. Nothing else is sent to somebody whose key is not known.
+    fn pin(&self, institution: InstitutionId) -> Result<Pin, CallError> {
+        let registry = self.writer.registry();
+        match registry.member(institution) {
+            Some(member) => Ok(Pin::Key { institution, key: member.entry.keys[Purpose::Node as usize] }),
+            None if institution == self.registrar => Ok(Pin::FirstContact),
+            None => Err(CallError::NoMember(institution)),
+        }
+    }
+
+    /// The client for a node, its connections protected as they must be.
+    fn towards(&self, peer: &Peer, url: &Url, is_told_something: bool) -> Result<reqwest::Client, CallError> {
+        match url.scheme() {
+            "https" => {}
+            "http" if is_loopback(url) => return Ok(self.plain.clone()),
+            _ => return Err(CallError::Unprotected(peer.url.clone())),
+        }
+        let pin = self.pin(peer.institution)?;
+        if is_told_something && pin == Pin::FirstContact {
+            return Err(CallError::NoMember(peer.institution));
+        }
+        let mut pinned = self.pinned.lock();
+        if let Some((_, client)) = pinned.get(&peer.institution).filter(|(held, _)| *held == pin) {
+            return Ok(client.clone());
+        }
+        let client = builder().tls_backend_preconfigured(pinned_to(&pin)).build()?;
+        pinned.insert(peer.institution, (pin, client.clone()));
+        Ok(client)
+    }
+
+    async fn ask(
+        &self,
+        peer: &Peer,
+        method: Method,
+        path: &str,
+        sent: Option<Sent<'_>>,
+        timeout: Duration,
+    ) -> Result<Answer, CallError> {
+        let url: Url = format!("{}{path}", peer.url).parse().map_err(|_| CallError::Unprotected(peer.url.clone()))?;
+        let is_told_something = sent.is_some() && !path.starts_with(START);
+        let client = self.towards(peer, &url, is_told_something)?;
+        let mut headers = vec![(signature::AUDIENCE, peer.institution.to_string())];
+        if let Some(Sent { key, body }) = &sent {
+            headers.push((signature::CONTENT_DIGEST, signature::content_digest(body)));
+            headers.push(("Content-Type", "application/json".to_owned()));
+            headers.push(("Idempotency-Key", (*key).to_owned()));
+        }
+        let signed = self.sign(&method, &url, &headers, sent.is_some());
+        let (input, signature) = signed.ok_or_else(|| CallError::Unprotected(url.to_string()))?;
+        headers.extend([(signature::SIGNATURE_INPUT, input), (signature::SIGNATURE, signature)]);
+        let mut request = client.request(method, url).timeout(timeout);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        if let Some(Sent { body, .. }) = sent {
+            request = request.body(body);
+        }
         let asked = Instant::now();
-        let response = request.header("Institution", self.me.as_str()).send().await?;
+        let response = request.send().await?;
         self.clocks.hear(response.url(), response.headers(), asked);
         read(response).await
+    }
+
+    fn sign(&self, method: &Method, url: &Url, headers: &[(&str, String)], has_body: bool) -> Option<(String, String)> {
+        let header = |name: &str| {
+            let named = headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+            named.map(|(_, value)| value.clone()).collect()
+        };
+        let (path, query) = (url.path(), url.query().unwrap_or_default());
+        let message = Message { method: method.as_str(), authority: url.authority(), path, query, header: &header };
+        let (created, nonce) = (self.writer.now(), rand::random());
+        signature::sign(&self.key, &message, has_body, Parameters { institution: self.me, created, nonce })
     }
 
     /// GETs bytes.
@@ -102,8 +224,8 @@ impl PeerClient {
     /// # Errors
     ///
     /// [`CallError`]; a status is not an error.
-    pub async fn get(&self, url: &str, timeout: Duration) -> Result<Answer, CallError> {
-        self.ask(self.http.get(url).timeout(timeout)).await
+    pub async fn get(&self, peer: &Peer, path: &str, timeout: Duration) -> Result<Answer, CallError> {
+        self.ask(peer, Method::GET, path, None, timeout).await
     }
 
     /// GETs JSON.
@@ -111,8 +233,8 @@ impl PeerClient {
     /// # Errors
     ///
     /// [`CallError`], also for a status other than 2xx.
-    pub async fn get_json<T: DeserializeOwned>(&self, url: &str) -> Result<T, CallError> {
-        good(self.get(url, CALL_TIMEOUT).await?)
+    pub async fn get_json<T: DeserializeOwned>(&self, peer: &Peer, path: &str) -> Result<T, CallError> {
+        good(self.get(peer, path, CALL_TIMEOUT).await?)
     }
 
     /// POSTs bytes of JSON under an idempotency key.
@@ -120,15 +242,8 @@ impl PeerClient {
     /// # Errors
     ///
     /// [`CallError`]; a status is not an error.
-    pub async fn post(&self, url: &str, key: &str, body: Vec<u8>) -> Result<Answer, CallError> {
-        let request = self
-            .http
-            .post(url)
-            .header("Idempotency-Key", key)
-            .header("Content-Type", "application/json")
-            .timeout(CALL_TIMEOUT)
-            .body(body);
-        self.ask(request).await
+    pub async fn post(&self, peer: &Peer, path: &str, key: &str, body: Vec<u8>) -> Result<Answer, CallError> {
+        self.ask(peer, Method::POST, path, Some(Sent { key, body }), CALL_TIMEOUT).await
     }
 
     /// POSTs a value and reads one.
@@ -138,11 +253,12 @@ impl PeerClient {
     /// [`CallError`], also for a status other than 2xx.
     pub async fn post_json<T: DeserializeOwned>(
         &self,
-        url: &str,
+        peer: &Peer,
+        path: &str,
         key: &str,
         body: &impl Serialize,
     ) -> Result<T, CallError> {
-        good(self.post(url, key, serde_json::to_vec(body)?).await?)
+        good(self.post(peer, path, key, serde_json::to_vec(body)?).await?)
     }
 }
 

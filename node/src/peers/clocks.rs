@@ -192,7 +192,7 @@ pub async fn watch(node: Arc<Node>) {
 }
 
 fn look(node: &Node) -> Verdict {
-    let urls: Vec<Url> = super::others(node).iter().filter_map(|(_, url)| url.parse().ok()).collect();
+    let urls: Vec<Url> = super::others(node).iter().filter_map(|peer| peer.url.parse().ok()).collect();
     let steps = node.clock.is_federation().then(|| node.clock.ahead());
     judge(node.client.clocks().ahead_of(&urls, node.writer.now(), steps))
 }

@@ -12,7 +12,8 @@ use ledger::key::NoteVerifier;
 use ledger::merkle::verify_consistency;
 use ledger::mirror::{Evidence, Head, Held, MAX_CHECKPOINT_BYTES};
 
-use super::client::CallError;
+use super::Place;
+use super::client::{CallError, Peer};
 use super::fetch::{self, FetchError};
 use crate::api::answer::Listed;
 use crate::api::log::HeadView;
@@ -36,16 +37,16 @@ pub async fn compare(node: Arc<Node>) {
         if others.is_empty() {
             continue;
         }
-        let (peer, url) = &others[turn % others.len()];
-        if let Err(trouble) = with(&node, *peer, url).await {
-            tracing::debug!(%peer, %trouble, "heads could not be compared");
+        let peer = &others[turn % others.len()];
+        if let Err(trouble) = with(&node, peer).await {
+            tracing::debug!(peer = %peer.institution, %trouble, "heads could not be compared");
         }
     }
 }
 
 /// Compares every log with one peer.
-async fn with(node: &Arc<Node>, peer: InstitutionId, url: &str) -> Result<(), CallError> {
-    let heads: Listed<HeadView> = node.client.get_json(&format!("{url}/v1/checkpoints")).await?;
+async fn with(node: &Arc<Node>, peer: &Peer) -> Result<(), CallError> {
+    let heads: Listed<HeadView> = node.client.get_json(peer, "/v1/checkpoints").await?;
     let mut longer = Vec::new();
     for view in heads.items.into_iter().take(MAX_HEADS).filter(|view| view.note.len() <= MAX_CHECKPOINT_BYTES) {
         let origin = node.writer.logs().origin(view.institution);
@@ -65,10 +66,12 @@ async fn with(node: &Arc<Node>, peer: InstitutionId, url: &str) -> Result<(), Ca
             continue;
         }
         let held = node.writer.ledger().edge(&origin);
-        match continues(node, &super::tiles_at(peer, url, log), &held, &offered).await {
+        match continues(node, &Place::of(log, peer.clone()), &held, &offered).await {
             Ok(None) => {}
             Ok(Some(evidence)) => node.keep_fork(log, &evidence).await,
-            Err(trouble) => tracing::debug!(%peer, %log, %trouble, "a longer head could not be judged"),
+            Err(trouble) => {
+                tracing::debug!(peer = %peer.institution, %log, %trouble, "a longer head could not be judged")
+            }
         }
     }
     Ok(())
@@ -112,10 +115,10 @@ async fn judge(node: &Arc<Node>, log: InstitutionId, origin: &str, offered: &Hea
 }
 
 /// Whether a longer head continues what is held, by the tiles of who showed it; evidence if it provably does not.
-async fn continues(node: &Node, base: &str, held: &Held, offered: &Head) -> Result<Option<Evidence>, FetchError> {
+async fn continues(node: &Node, place: &Place, held: &Held, offered: &Head) -> Result<Option<Evidence>, FetchError> {
     let (size, new) = (held.size(), &offered.checkpoint);
     let Some(newest) = held.newest.clone().filter(|_| size > 0) else { return Ok(None) };
-    let (root, proof) = fetch::root_and_proof(node, base, size, new.size).await?;
+    let (root, proof) = fetch::root_and_proof(node, place, size, new.size).await?;
     // Tiles that do not lead to the signed head prove nothing against the log: only its own signature does.
     let leads_there = verify_consistency(size, &root, new.size, &new.root, &proof).is_ok();
     Ok((leads_there && root != held.root()).then(|| Evidence { held: newest, offered: offered.clone() }))

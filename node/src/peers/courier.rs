@@ -175,13 +175,12 @@ async fn hand_over_all(node: &Node, letters: Vec<Letter>) -> Tally {
 
 /// Delivers one letter, and takes it out of the outbox if it need not be kept.
 async fn hand_over(node: &Node, letter: &Letter) -> Outcome {
-    let url = node.writer.registry().member(letter.to).map(|m| m.entry.url.clone());
-    let Some(url) = url else {
+    let Some(peer) = super::peer(node, letter.to) else {
         tracing::warn!(to = %letter.to, path = letter.path, "a letter to someone who is no member");
         return Outcome::NotYet;
     };
     let key = format!("letter-{}-{}", node.config.institution, letter.number);
-    let answer = node.client.post(&format!("{url}{}", letter.path), &key, letter.body.clone()).await;
+    let answer = node.client.post(&peer, &letter.path, &key, letter.body.clone()).await;
     let taken = match answer {
         Ok(answer) if (200..300).contains(&answer.status) => true,
         Ok(answer) if (400..500).contains(&answer.status) && ![404, 408, 429].contains(&answer.status) => {

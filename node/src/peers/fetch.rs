@@ -7,7 +7,8 @@ use ledger::merkle::Hash;
 use ledger::mirror::{self, Accepted, Held, Refused};
 use ledger::tile::{TILE_WIDTH, TileError, TileHashes, TileKind, TilePath, parse_bundle};
 
-use super::client::CallError;
+use super::Place;
+use super::client::{Answer, CallError};
 use crate::node::Node;
 
 /// Entries that are verified and handed over at once: small, so that people's requests come in between.
@@ -36,8 +37,8 @@ pub enum FetchError {
 /// A signed head of a log, and where its tiles are to be had.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
-    /// The URL below which the tiles lie.
-    pub base: &'a str,
+    /// Where its tiles are.
+    pub place: &'a Place,
     /// The log's name.
     pub origin: &'a str,
     /// The log's keys.
@@ -54,11 +55,11 @@ pub struct Source<'a> {
 ///
 /// [`FetchError`]; nothing is changed.
 pub async fn step(node: &Node, source: Source<'_>, held: &Held, most: u64) -> Result<Accepted, FetchError> {
-    let Source { base, size, .. } = source;
+    let Source { place, size, .. } = source;
     let until = size.min(held.size() + most);
-    let entries = fetch(node, base, held.size(), until, size).await?;
+    let entries = fetch(node, place, held.size(), until, size).await?;
     let slices: Vec<&[u8]> = entries.iter().map(Vec::as_slice).collect();
-    let proof = if until < size { prove(node, base, until, size).await? } else { Vec::new() };
+    let proof = if until < size { prove(node, place, until, size).await? } else { Vec::new() };
     Ok(mirror::step(held, source.note, source.origin, source.keys, &slices, &proof)?)
 }
 
@@ -67,31 +68,31 @@ pub async fn step(node: &Node, source: Source<'_>, held: &Held, most: u64) -> Re
 /// # Errors
 ///
 /// [`FetchError`]: the tiles cannot be had, or do not fit together.
-pub async fn root_and_proof(node: &Node, base: &str, size: u64, new: u64) -> Result<(Hash, Vec<Hash>), FetchError> {
-    let root = over_tiles(node, base, new, |tiles| ledger::merkle::root(size, tiles)).await?;
-    Ok((root, prove(node, base, size, new).await?))
+pub async fn root_and_proof(node: &Node, place: &Place, size: u64, new: u64) -> Result<(Hash, Vec<Hash>), FetchError> {
+    let root = over_tiles(node, place, new, |tiles| ledger::merkle::root(size, tiles)).await?;
+    Ok((root, prove(node, place, size, new).await?))
 }
 
-fn tile_url(base: &str, kind: TileKind, index: u64, width: u16) -> String {
-    format!("{base}/{}", TilePath { kind, index, width })
+async fn tile(node: &Node, place: &Place, path: TilePath) -> Result<Answer, FetchError> {
+    let path = format!("{}/{path}", place.base);
+    Ok(node.client.get(&place.peer, &path, super::client::CALL_TIMEOUT).await?)
 }
 
 /// A tile or bundle of at least `width`; where the partial one is gone the full one is taken.
 async fn fetch_tile(
     node: &Node,
-    base: &str,
+    place: &Place,
     kind: TileKind,
     index: u64,
     width: u16,
 ) -> Result<(Vec<u8>, u16), FetchError> {
-    let timeout = super::client::CALL_TIMEOUT;
-    let answer = node.client.get(&tile_url(base, kind, index, width), timeout).await?;
+    let answer = tile(node, place, TilePath { kind, index, width }).await?;
     if answer.status == 200 {
         return Ok((answer.body, width));
     }
     let full = TILE_WIDTH as u16;
     if answer.status == 404 && width < full {
-        let answer = node.client.get(&tile_url(base, kind, index, full), timeout).await?;
+        let answer = tile(node, place, TilePath { kind, index, width: full }).await?;
         if answer.status == 200 {
             return Ok((answer.body, full));
         }
@@ -100,12 +101,12 @@ async fn fetch_tile(
 }
 
 /// Entries `from..until` of a log of `size` entries.
-async fn fetch(node: &Node, base: &str, from: u64, until: u64, size: u64) -> Result<Vec<Vec<u8>>, FetchError> {
+async fn fetch(node: &Node, place: &Place, from: u64, until: u64, size: u64) -> Result<Vec<Vec<u8>>, FetchError> {
     let width = TILE_WIDTH as u64;
     let mut entries = Vec::new();
     for bundle in from / width..until.div_ceil(width) {
         let have = (size - bundle * width).min(width) as u16;
-        let (bytes, got) = fetch_tile(node, base, TileKind::Entries, bundle, have).await?;
+        let (bytes, got) = fetch_tile(node, place, TileKind::Entries, bundle, have).await?;
         for (offset, entry) in parse_bundle(&bytes, usize::from(got))?.into_iter().enumerate() {
             let index = bundle * width + offset as u64;
             if (from..until).contains(&index) {
@@ -117,8 +118,8 @@ async fn fetch(node: &Node, base: &str, from: u64, until: u64, size: u64) -> Res
 }
 
 /// The proof that the first `old` entries are those of the log of `new`, made from the peer's tiles.
-async fn prove(node: &Node, base: &str, old: u64, new: u64) -> Result<Vec<Hash>, FetchError> {
-    over_tiles(node, base, new, |tiles| ledger::merkle::consistency_proof(old, new, tiles)).await
+async fn prove(node: &Node, place: &Place, old: u64, new: u64) -> Result<Vec<Hash>, FetchError> {
+    over_tiles(node, place, new, |tiles| ledger::merkle::consistency_proof(old, new, tiles)).await
 }
 
 /// Hashes by (level, index, width), as far as they are here.
@@ -127,7 +128,7 @@ type Read<'a> = TileHashes<&'a dyn Fn(u8, u64, u16) -> Option<Vec<u8>>>;
 /// Computes over a peer's tiles of a log of `size` entries, and fetches those that it finds missing.
 async fn over_tiles<T>(
     node: &Node,
-    base: &str,
+    place: &Place,
     size: u64,
     compute: impl Fn(&Read<'_>) -> Result<T, TileError>,
 ) -> Result<T, FetchError> {
@@ -148,7 +149,7 @@ async fn over_tiles<T>(
             (Ok(computed), _) => return Ok(computed),
             (Err(_), Some((level, index, width))) => {
                 let exists = exists(size, level, index).max(width);
-                let tile = fetch_tile(node, base, TileKind::Hashes(level), index, exists).await?;
+                let tile = fetch_tile(node, place, TileKind::Hashes(level), index, exists).await?;
                 held.insert((level, index), tile);
             }
             (Err(error), None) => return Err(error.into()),

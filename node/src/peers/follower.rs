@@ -13,12 +13,16 @@ use domain::time::Timestamp;
 use ledger::key::NoteVerifier;
 use ledger::mirror::{self, Held, Refused};
 
+use super::Place;
 use super::clocks::first_ahead;
 use super::fetch::{self, FetchError, STEP_ENTRIES, Source};
 use crate::node::Node;
 
 /// First rest after a failure.
 const FIRST_REST: Duration = Duration::from_millis(50);
+
+/// After so many failures in a row the operator is told, once for each cause.
+const TOLD_AFTER: u32 = 4;
 
 /// What one round of following came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,7 +49,7 @@ pub async fn follow(node: Arc<Node>, institution: InstitutionId) {
     let mut rest = FIRST_REST;
     let longest = Duration::from_millis(node.config.peers.max_backoff_millis.max(100));
     let labels = crate::telemetry::LogLabels { institution: institution.to_string() };
-    let mut failures = 0_u32;
+    let (mut failures, mut told) = (0_u32, String::new());
     loop {
         if node.is_forked(institution) {
             tracing::warn!(%institution, "the log has forked and is not followed further");
@@ -57,6 +61,7 @@ pub async fn follow(node: Arc<Node>, institution: InstitutionId) {
             Ok(round) => {
                 rest = FIRST_REST;
                 failures = 0;
+                told.clear();
                 node.set_too_early(institution, None);
                 if round == Round::Nothing {
                     // A peer that does not wait with its answer shall not keep this node busy.
@@ -74,6 +79,11 @@ pub async fn follow(node: Arc<Node>, institution: InstitutionId) {
                 node.metrics.poll_failures.get_or_create(&labels).inc();
                 failures = failures.saturating_add(1);
                 tracing::debug!(%institution, %trouble, rest_millis = rest.as_millis(), "a poll failed");
+                let why = trouble.to_string();
+                if failures >= TOLD_AFTER && why != told {
+                    tracing::warn!(%institution, why, "the log cannot be had; it is asked for again and again");
+                    told = why;
+                }
                 if let Trouble::Fetch(FetchError::Refused(Refused::Fork(evidence))) = &trouble {
                     node.keep_fork(institution, evidence).await;
                 }
@@ -85,31 +95,23 @@ pub async fn follow(node: Arc<Node>, institution: InstitutionId) {
 }
 
 /// Where to ask: the log's own node, and after failures every other member in turn.
-fn source(node: &Node, institution: InstitutionId, failures: u32) -> Option<(String, String)> {
-    let registry = node.writer.registry();
-    let own = registry
-        .member(institution)
-        .map(|m| m.entry.url.clone())
-        .or_else(|| (institution == node.config.registrar.institution).then(|| node.config.registrar.url.clone()))?;
-    let direct = (format!("{own}/log/checkpoint"), format!("{own}/log"));
-    let others: Vec<_> = registry
-        .members
-        .values()
-        .filter(|m| ![institution, node.config.institution].contains(&m.entry.institution))
-        .map(|m| m.entry.url.clone())
-        .collect();
-    if failures < 3 || failures.is_multiple_of(2) || others.is_empty() {
-        return Some(direct);
-    }
-    let turn = usize::try_from(failures / 2).unwrap_or_default() % others.len();
-    let mirror = format!("{}/mirrors/{institution}", others[turn]);
-    Some((format!("{mirror}/checkpoint"), mirror))
+fn source(node: &Node, institution: InstitutionId, failures: u32) -> Option<Place> {
+    let direct = super::peer(node, institution)?;
+    let mut others = super::others(node);
+    others.retain(|peer| peer.institution != institution);
+    let peer = if failures < 3 || failures.is_multiple_of(2) || others.is_empty() {
+        direct
+    } else {
+        let turn = usize::try_from(failures / 2).unwrap_or_default() % others.len();
+        others.swap_remove(turn)
+    };
+    Some(Place::of(institution, peer))
 }
 
 async fn round(node: &Arc<Node>, institution: InstitutionId, failures: u32) -> Result<Round, Trouble> {
     let origin = node.writer.logs().origin(institution);
     let keys = super::keys_of(node, institution);
-    let (checkpoint_url, base) = source(node, institution, failures).ok_or(Trouble::NoKey)?;
+    let place = source(node, institution, failures).ok_or(Trouble::NoKey)?;
     if keys.is_empty() {
         return Err(Trouble::NoKey);
     }
@@ -117,8 +119,8 @@ async fn round(node: &Arc<Node>, institution: InstitutionId, failures: u32) -> R
     // What is asked for tells the other side what this node holds, so that must be on the disk.
     node.writer.durable(node.writer.ledger().last_ticket()).await;
     let wait = if failures == 0 { node.config.peers.poll_wait_secs } else { 0 };
-    let url = format!("{checkpoint_url}?newer_than={}&wait_secs={wait}", held.size());
-    let answer = node.client.get(&url, Duration::from_secs(wait + 10)).await.map_err(FetchError::from)?;
+    let path = format!("{}/checkpoint?newer_than={}&wait_secs={wait}", place.base, held.size());
+    let answer = node.client.get(&place.peer, &path, Duration::from_secs(wait + 10)).await.map_err(FetchError::from)?;
     if answer.status == 404 && held.size() == 0 {
         // Nothing is written there yet.
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -133,7 +135,7 @@ async fn round(node: &Arc<Node>, institution: InstitutionId, failures: u32) -> R
     if head.size <= held.size() {
         return judge_old(node, &note, &origin, &keys, &held);
     }
-    let source = Source { base: &base, origin: &origin, keys: &keys, note: &note, size: head.size };
+    let source = Source { place: &place, origin: &origin, keys: &keys, note: &note, size: head.size };
     while node.writer.ledger().edge(&origin).size() < head.size {
         let accepted = next_step(node, source).await?;
         hand_over(node, institution, accepted).await?;

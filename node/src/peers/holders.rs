@@ -48,12 +48,10 @@ fn holding(sizes: &BTreeMap<InstitutionId, u64>, size: u64) -> usize {
     sizes.values().filter(|held| **held >= size).count()
 }
 
-/// A follower that names itself asks for what comes after `size` entries of the own log.
-pub fn asked(node: &Node, who: Option<&str>, size: u64) {
-    let Some(member) = who.and_then(|who| who.parse::<InstitutionId>().ok()) else { return };
-    let is_member = member != node.config.institution && node.writer.registry().member(member).is_some();
+/// A member asks for what comes after `size` entries of the own log.
+pub fn asked(node: &Node, member: InstitutionId, size: u64) {
     // Who claims more than there is does not follow this log.
-    if is_member && size <= own_size(node) {
+    if member != node.config.institution && size <= own_size(node) {
         node.holders.hold(member, size);
     }
 }

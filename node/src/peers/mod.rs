@@ -10,6 +10,7 @@ pub mod courier;
 pub mod fetch;
 pub mod follower;
 pub mod holders;
+pub mod signature;
 pub mod start;
 
 use domain::ids::InstitutionId;
@@ -17,6 +18,7 @@ use domain::member::{Member, MemberEntry, Purpose};
 use ledger::key::{KeyKind, NoteVerifier, PublicKey};
 
 use crate::node::Node;
+use client::Peer;
 
 /// A member's verification key as text; empty if the key cannot be one, which registration excludes.
 #[must_use]
@@ -49,23 +51,41 @@ pub fn keys_of(node: &Node, institution: InstitutionId) -> Vec<NoteVerifier> {
     keys
 }
 
-/// Everyone else who is known, with the base URL of each: the members, and the registrar of the configuration.
+/// A member's node, or the registrar's of the configuration.
 #[must_use]
-pub fn others(node: &Node) -> Vec<(InstitutionId, String)> {
-    let (me, registrar) = (node.config.institution, &node.config.registrar);
-    let registry = node.writer.registry();
-    let members = registry.members.values().map(|m| (m.entry.institution, m.entry.url.clone()));
-    let mut others: Vec<_> = members.filter(|(id, _)| *id != me).collect();
-    if registrar.institution != me && !others.iter().any(|(id, _)| *id == registrar.institution) {
-        others.push((registrar.institution, registrar.url.clone()));
-    }
-    others
+pub fn peer(node: &Node, institution: InstitutionId) -> Option<Peer> {
+    let registrar = &node.config.registrar;
+    let registered = node.writer.registry().member(institution).map(|member| member.entry.url.clone());
+    let url = registered.or_else(|| (institution == registrar.institution).then(|| registrar.url.clone()))?;
+    Some(Peer { institution, url })
 }
 
-/// Where a peer serves the tiles of a log: its own, or its mirror of another's.
+/// Everyone else who is known: the members, and the registrar of the configuration.
 #[must_use]
-pub fn tiles_at(peer: InstitutionId, url: &str, log: InstitutionId) -> String {
-    if peer == log { format!("{url}/log") } else { format!("{url}/mirrors/{log}") }
+pub fn others(node: &Node) -> Vec<Peer> {
+    let registry = node.writer.registry();
+    let mut known: std::collections::BTreeSet<InstitutionId> = registry.members.keys().copied().collect();
+    known.insert(node.config.registrar.institution);
+    known.remove(&node.config.institution);
+    known.into_iter().filter_map(|institution| peer(node, institution)).collect()
+}
+
+/// Where a log is served: by its own node, or as another's mirror of it.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// By whom.
+    pub peer: Peer,
+    /// The path below which checkpoint and tiles lie.
+    pub base: String,
+}
+
+impl Place {
+    /// Where a peer serves that log.
+    #[must_use]
+    pub fn of(log: InstitutionId, peer: Peer) -> Self {
+        let base = if peer.institution == log { "/log".to_owned() } else { format!("/mirrors/{log}") };
+        Self { peer, base }
+    }
 }
 
 /// The keys that may sign a member's log: the newest and those it replaced.

@@ -13,6 +13,8 @@ use ledger::checkpoint::Checkpoint;
 use ledger::key::NoteVerifier;
 use ledger::mirror::Refused;
 
+use super::Place;
+use super::client::Peer;
 use super::fetch::{self, FetchError, Source};
 use crate::api::log::{Longest, LongestAnswer};
 use crate::node::{Node, Writing};
@@ -34,7 +36,7 @@ struct Seen {
     checkpoint: Checkpoint,
     note: String,
     /// Where its tiles may be had.
-    base: String,
+    place: Place,
 }
 
 /// Whether the answers suffice: a majority of the others, and among them the registrar or a configured witness.
@@ -127,16 +129,17 @@ async fn restore_from_any(
     longer: &[&Seen],
 ) -> Result<bool, Forked> {
     for seen in longer {
-        let (base, note, size) = (seen.base.as_str(), seen.note.as_bytes(), seen.checkpoint.size);
-        match restore(node, Source { base, origin, keys, note, size }).await {
+        let (place, note, size) = (&seen.place, seen.note.as_bytes(), seen.checkpoint.size);
+        let from = place.peer.institution;
+        match restore(node, Source { place, origin, keys, note, size }).await {
             Ok(entries) => {
-                tracing::warn!(entries, size, base, "entries of this log that were missing here are taken back");
+                tracing::warn!(entries, size, %from, "entries of this log that were missing here are taken back");
                 return Ok(true);
             }
             Err(RestoreError::Fetch(FetchError::Refused(Refused::Fork(_) | Refused::RootMismatch))) => {
                 return Err(Forked);
             }
-            Err(trouble) => tracing::warn!(%trouble, base, "the missing entries cannot be had here"),
+            Err(trouble) => tracing::warn!(%trouble, %from, "the missing entries cannot be had here"),
         }
     }
     Ok(false)
@@ -174,30 +177,22 @@ async fn restore(node: &Arc<Node>, source: Source<'_>) -> Result<u64, RestoreErr
 async fn ask_all(node: &Arc<Node>, origin: &str, keys: &[NoteVerifier]) -> (Vec<Answered>, usize) {
     let registrar = node.config.registrar.institution;
     let others = super::others(node);
-    let asked = others.iter().map(|(id, url)| async move {
+    let asked = others.iter().map(|peer| async move {
         let key = format!("start-{}", rand::random::<u64>());
         let body = Longest { origin: origin.to_owned() };
-        let answer: LongestAnswer =
-            node.client.post_json(&format!("{url}/v1/start/longest"), &key, &body).await.ok()?;
-        let is_witness = node.config.peers.witnesses.contains(id);
-        let head = answer.checkpoint.and_then(|note| seen(*id, url, node.config.institution, origin, keys, note));
-        Some(Answered { is_registrar: *id == registrar, is_witness, head })
+        let answer: LongestAnswer = node.client.post_json(peer, "/v1/start/longest", &key, &body).await.ok()?;
+        let is_witness = node.config.peers.witnesses.contains(&peer.institution);
+        let head = answer.checkpoint.and_then(|note| seen(peer, node.config.institution, origin, keys, note));
+        Some(Answered { is_registrar: peer.institution == registrar, is_witness, head })
     });
     let answers = futures_util::future::join_all(asked).await;
     (answers.into_iter().flatten().collect(), others.len())
 }
 
 /// A head that is signed under our key; what is not says nothing about our log.
-fn seen(
-    id: InstitutionId,
-    url: &str,
-    me: InstitutionId,
-    origin: &str,
-    keys: &[NoteVerifier],
-    note: String,
-) -> Option<Seen> {
+fn seen(peer: &Peer, me: InstitutionId, origin: &str, keys: &[NoteVerifier], note: String) -> Option<Seen> {
     let checkpoint = Checkpoint::open(note.as_bytes(), origin, keys).ok()?;
-    Some(Seen { checkpoint, note, base: super::tiles_at(id, url, me) })
+    Some(Seen { checkpoint, note, place: Place::of(me, peer.clone()) })
 }
 
 #[cfg(test)]

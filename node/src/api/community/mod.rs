@@ -21,6 +21,7 @@ pub use registration::UnderWay;
 use super::answer::{self, Get, Nothing, Post};
 use super::problem::Problem;
 use crate::node::Node;
+use crate::peers;
 
 /// Registers the routes.
 pub fn configure(config: &mut ServiceConfig<'_>) {
@@ -63,10 +64,12 @@ async fn registrar<T: DeserializeOwned>(
     key: &str,
     body: &impl Serialize,
 ) -> Result<T, Problem> {
-    let registry = node.writer.registry();
-    let url = registry.member(registry.registrar).map(|m| m.entry.url.clone());
-    let url = url.ok_or_else(|| Problem::new(Reason::NotReady).detail("the registrar's log is not here yet"))?;
-    let answered = node.client.post_json(&format!("{url}{path}"), key, body).await;
+    let registrar = node.config.registrar.institution;
+    // By its own record: what is sent names people, and goes to nobody whose key is not known.
+    let is_known = node.writer.registry().member(registrar).is_some();
+    let peer = peers::peer(node, registrar).filter(|_| is_known);
+    let peer = peer.ok_or_else(|| Problem::new(Reason::NotReady).detail("the registrar's log is not here yet"))?;
+    let answered = node.client.post_json(&peer, path, key, body).await;
     answered.map_err(|error| Problem::new(error.reason()).detail(format!("the registrar: {error}")))
 }
 

@@ -121,7 +121,7 @@ async fn announce(node: Data<Node>, post: Post<Announcement>) -> Result<HttpResp
         if !proof.verify(&main_key) {
             return Err(Reason::Unauthenticated.into());
         }
-        node.announced.first(&proof.claims, node.writer.now())?;
+        node.announced.once(&proof.claims, node.writer.now())?;
         let command = Command::Announce {
             register: post.body.main_key.clone(),
             enrolment_keys: post.body.enrolment_keys.clone(),

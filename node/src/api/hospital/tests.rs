@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actix_web::body::to_bytes;
 use actix_web::dev::{Service, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::test::{TestRequest, call_service, init_service};
 use actix_web::web::Data;
 use actix_web::{App, Error};
@@ -25,6 +26,7 @@ use uuid::Uuid;
 
 use crate::accounts::planted;
 use crate::api;
+use crate::api::planted::{Who, request};
 use crate::clock::NodeClock;
 use crate::config::{AccountRules, Config, Http, Peers, Registrar, Store};
 use crate::keys::NodeKeys;
@@ -64,6 +66,8 @@ impl Everyone {
                 marker_dir: dir.to_owned(),
             },
             registrar: Registrar { institution: me(), url: "http://127.0.0.1:1".into(), log_vkey: String::new() },
+            tls: None,
+            log: Default::default(),
             peers: Peers::default(),
             accounts: AccountRules::default(),
             retention: Default::default(),
@@ -73,7 +77,8 @@ impl Everyone {
         let (writer, keys, _): (_, NodeKeys, _) = crate::server::open(&config, clock.clone()).unwrap();
         let entry = keys.entry(me(), &Role::ALL, &config.http.url, &config.origin());
         let accounts = planted::accounts(me(), dir, writer.now());
-        let mut node = Node::new(config, writer, clock, keys, PeerClient::new(me()).unwrap(), accounts);
+        let client = PeerClient::new(&config, &keys, writer.clone()).unwrap();
+        let mut node = Node::new(config, writer, clock, keys, client, accounts);
         crate::roles::start(&mut node);
         node.allow_writing();
         let phone = HolderKey::ed25519(&[7; 32]);
@@ -174,18 +179,16 @@ fn presentation(text: &str) -> Presentation {
     Presentation { cose: vp1::parse(text).unwrap().cose_bytes().to_vec(), assisted: None }
 }
 
-/// Who calls: the header's name and value.
-type Who = Option<(&'static str, &'static str)>;
+const CLERK: Who = Who::Header(planted::CLERK);
+const MODULE: Who = Who::Peer(ME);
 
-const CLERK: Who = Some(planted::CLERK);
-const MODULE: Who = Some(("Institution", ME));
-
-/// The served routes, and how a request for them is finished.
-struct Caller<S, R>(S, fn(TestRequest) -> R);
+/// The served routes of a node, and how a request for them is finished.
+struct Caller<S, R>(S, fn(TestRequest) -> R, Data<Node>);
 
 impl<R, S: Service<R, Response = ServiceResponse, Error = Error>> Caller<S, R> {
-    async fn send(&self, who: Who, request: TestRequest) -> (u16, Value) {
-        let request = who.into_iter().fold(request, TestRequest::insert_header);
+    async fn send(&self, who: Who, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+        let (key, body) = (Uuid::new_v4().to_string(), body.map(|body| serde_json::to_vec(&body).unwrap()));
+        let request = request(&self.2, who, method, path, &key, body.as_deref());
         let response = call_service(&self.0, (self.1)(request)).await;
         let status = response.status().as_u16();
         let body = to_bytes(response.into_body()).await.unwrap();
@@ -193,8 +196,7 @@ impl<R, S: Service<R, Response = ServiceResponse, Error = Error>> Caller<S, R> {
     }
 
     async fn post(&self, who: Who, path: &str, body: Value) -> (u16, Value) {
-        let key = ("Idempotency-Key", Uuid::new_v4().to_string());
-        self.send(who, TestRequest::post().uri(path).insert_header(key).set_json(body)).await
+        self.send(who, Method::POST, path, Some(body)).await
     }
 
     async fn good(&self, who: Who, path: &str, body: Value) -> Value {
@@ -210,7 +212,7 @@ impl<R, S: Service<R, Response = ServiceResponse, Error = Error>> Caller<S, R> {
     }
 
     async fn get(&self, who: Who, path: &str) -> Value {
-        let (status, answer) = self.send(who, TestRequest::get().uri(path)).await;
+        let (status, answer) = self.send(who, Method::GET, path, None).await;
         assert_eq!(status, 200, "{path}: {answer}");
         answer
     }
@@ -219,7 +221,7 @@ impl<R, S: Service<R, Response = ServiceResponse, Error = Error>> Caller<S, R> {
 macro_rules! serve {
     ($node:expr) => {{
         let (app, _) = App::new().app_data($node.clone()).into_utoipa_app().configure(api::configure).split_for_parts();
-        Caller(init_service(app.configure(api::extractors)).await, |request| request.to_request())
+        Caller(init_service(app.configure(api::extractors)).await, |request| request.to_request(), $node.clone())
     }};
 }
 
@@ -234,9 +236,9 @@ fn hours() -> Vec<Value> {
 
 /// The first free slot that begins in the future and is not the very next.
 async fn second_slot<R, S: Service<R, Response = ServiceResponse, Error = Error>>(http: &Caller<S, R>) -> Slot {
-    let page = http.get(None, "/v1/hospital/slots?department=cardiology&limit=1").await;
+    let page = http.get(Who::Nobody, "/v1/hospital/slots?department=cardiology&limit=1").await;
     let next = page["next"].as_str().unwrap();
-    let page = http.get(None, &format!("/v1/hospital/slots?department=cardiology&limit=1&cursor={next}")).await;
+    let page = http.get(Who::Nobody, &format!("/v1/hospital/slots?department=cardiology&limit=1&cursor={next}")).await;
     let mut slot = page["items"][0].clone();
     assert_eq!(slot.as_object_mut().unwrap().remove("free"), Some(json!(1)));
     serde_json::from_value(slot).unwrap()
@@ -252,16 +254,19 @@ async fn a_holder_is_booked_examined_and_the_visit_claimed() {
     // The office sets the hours.
     let twice = json!({ "hours": [hours()[0], hours()[0]] });
     assert_eq!(http.refused(CLERK, "/v1/hospital/schedules", twice).await, (400, "malformed".into()));
-    assert_eq!(http.refused(None, "/v1/hospital/schedules", json!({ "hours": [] })).await.0, 401);
+    assert_eq!(http.refused(Who::Nobody, "/v1/hospital/schedules", json!({ "hours": [] })).await.0, 401);
     http.good(CLERK, "/v1/hospital/schedules", json!({ "hours": hours() })).await;
-    assert_eq!(http.get(None, "/v1/hospital/schedules?limit=5").await["next"], "5");
+    assert_eq!(http.get(Who::Nobody, "/v1/hospital/schedules?limit=5").await["next"], "5");
 
     // A voucher module asks for a slot, and tells what it is about.
     let (voucher, qr) = town.issued();
     let slot = second_slot(&http).await;
     let opening = json!({ "details": town.request(voucher, slot.clone()) });
-    let stranger = Some(("Institution", "nobody"));
-    assert_eq!(http.refused(stranger, "/v1/hospital/openings", opening.clone()).await, (403, "forbidden".into()));
+    let stranger = Who::Peer("nobody");
+    assert_eq!(
+        http.refused(stranger, "/v1/hospital/openings", opening.clone()).await,
+        (401, "signature-invalid".into())
+    );
     let answer = http.good(MODULE, "/v1/hospital/openings", opening).await;
     assert_eq!(answer["result"]["hospital"]["opened"]["confirmed"], true);
     let still = second_slot(&http).await;
@@ -289,7 +294,10 @@ async fn a_holder_is_booked_examined_and_the_visit_claimed() {
         assert_eq!(http.refused(CLERK, "/v1/hospital/visits", body.clone()).await, (status, code.to_owned()), "{body}");
     }
     let arrival = json!({ "personal_qr": town.arrive(voucher, 0), "voucher_qr": qr });
-    assert_eq!(http.refused(None, "/v1/hospital/visits", arrival.clone()).await, (401, "unauthenticated".into()));
+    assert_eq!(
+        http.refused(Who::Nobody, "/v1/hospital/visits", arrival.clone()).await,
+        (401, "unauthenticated".into())
+    );
     let answer = http.good(CLERK, "/v1/hospital/visits", arrival).await;
     assert_eq!(answer["result"]["hospital"]["visit"]["voucher"], voucher.to_string());
     let visits = http.get(CLERK, "/v1/hospital/visits").await;
@@ -330,9 +338,9 @@ async fn a_holder_is_booked_examined_and_the_visit_claimed() {
     assert_eq!(http.get(CLERK, "/v1/audit/findings").await["items"], json!([]));
     let (status, checked) = http.post(CLERK, "/v1/audit/check", json!({ "text": qr })).await;
     assert_eq!((status, &checked["genuine"]), (200, &json!(true)), "{checked}");
-    let (_, checked) = http.post(None, "/v1/audit/check", json!({ "text": qr })).await;
+    let (_, checked) = http.post(Who::Nobody, "/v1/audit/check", json!({ "text": qr })).await;
     assert_eq!((&checked["genuine"], &checked["facts"]), (&json!(true), &json!([])), "outside only this much");
-    let outside = http.send(None, TestRequest::get().uri("/v1/audit/report")).await;
+    let outside = http.send(Who::Nobody, Method::GET, "/v1/audit/report", None).await;
     assert_eq!(outside.0, 401);
 }
 

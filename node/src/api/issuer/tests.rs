@@ -19,6 +19,7 @@ use utoipa_actix_web::AppExt as _;
 
 use crate::accounts::planted;
 use crate::api;
+use crate::api::planted::{Who, request};
 use crate::clock::NodeClock;
 use crate::config::{AccountRules, Config, Http, Peers, Registrar, Store};
 use crate::keys::NodeKeys;
@@ -44,6 +45,8 @@ fn node(dir: &std::path::Path) -> Data<Node> {
             marker_dir: dir.to_owned(),
         },
         registrar: Registrar { institution, url: "http://127.0.0.1:1".into(), log_vkey: String::new() },
+        tls: None,
+        log: Default::default(),
         peers: Peers::default(),
         accounts: AccountRules::default(),
         retention: Default::default(),
@@ -52,7 +55,7 @@ fn node(dir: &std::path::Path) -> Data<Node> {
     let clock = Arc::new(NodeClock::real());
     let (writer, keys, _) = crate::server::open(&config, clock.clone()).unwrap();
     let entry = keys.entry(institution, &config.roles, &config.http.url, &config.origin());
-    let client = PeerClient::new(institution).unwrap();
+    let client = PeerClient::new(&config, &keys, writer.clone()).unwrap();
     let accounts = planted::accounts(institution, dir, writer.now());
     let mut node = Node::new(config, writer, clock, keys, client, accounts);
     crate::roles::start(&mut node);
@@ -62,15 +65,12 @@ fn node(dir: &std::path::Path) -> Data<Node> {
     Data::new(node)
 }
 
-/// Who calls: the header's name and value.
-type Who = (&'static str, &'static str);
+const CLERK: Who = Who::Header(planted::CLERK);
+const SECOND: Who = Who::Header(planted::SECOND);
+const XUANWU: Who = Who::Peer("xuanwu");
 
-const CLERK: Who = planted::CLERK;
-const SECOND: Who = planted::SECOND;
-const XUANWU: Who = ("Institution", "xuanwu");
-
-/// The served routes, and how a request for them is finished.
-struct Caller<S, R>(S, fn(TestRequest) -> R);
+/// The served routes of a node, and how a request for them is finished.
+struct Caller<S, R>(S, fn(TestRequest) -> R, Data<Node>);
 
 impl<R, S: Service<R, Response = ServiceResponse, Error = Error>> Caller<S, R> {
     async fn send(&self, request: TestRequest) -> (u16, Vec<u8>) {
@@ -80,15 +80,14 @@ impl<R, S: Service<R, Response = ServiceResponse, Error = Error>> Caller<S, R> {
     }
 
     async fn post(&self, who: Who, path: &str, key: &str, body: Value) -> (u16, Value) {
-        let request = TestRequest::default().method(Method::POST).uri(&format!("/v1/issuer/{path}"));
-        let request = request.insert_header(who).insert_header(("Idempotency-Key", key)).set_json(body);
-        let (status, bytes) = self.send(request).await;
+        let (path, body) = (format!("/v1/issuer/{path}"), serde_json::to_vec(&body).unwrap());
+        let (status, bytes) = self.send(request(&self.2, who, Method::POST, &path, key, Some(&body))).await;
         (status, serde_json::from_slice(&bytes).unwrap())
     }
 
     async fn get(&self, who: Who, path: &str) -> (u16, Value) {
-        let request = TestRequest::default().uri(&format!("/v1/issuer/{path}")).insert_header(who);
-        let (status, bytes) = self.send(request).await;
+        let path = format!("/v1/issuer/{path}");
+        let (status, bytes) = self.send(request(&self.2, who, Method::GET, &path, "", None)).await;
         (status, serde_json::from_slice(&bytes).unwrap())
     }
 
@@ -109,8 +108,8 @@ impl<R, S: Service<R, Response = ServiceResponse, Error = Error>> Caller<S, R> {
 
     async fn consent(&self, who: Who, asked: &Value) -> (u16, Value) {
         let path = format!("/v1/approvals/{}/consent", asked["approval"].as_str().unwrap());
-        let request = TestRequest::default().method(Method::POST).uri(&path).insert_header(who);
-        let (status, bytes) = self.send(request.set_json(json!({ "request": asked["request"] }))).await;
+        let body = serde_json::to_vec(&json!({ "request": asked["request"] })).unwrap();
+        let (status, bytes) = self.send(request(&self.2, who, Method::POST, &path, "consent", Some(&body))).await;
         (status, serde_json::from_slice(&bytes).unwrap())
     }
 
@@ -123,7 +122,7 @@ impl<R, S: Service<R, Response = ServiceResponse, Error = Error>> Caller<S, R> {
 macro_rules! serve {
     ($node:expr) => {{
         let (app, _) = App::new().app_data($node.clone()).into_utoipa_app().configure(api::configure).split_for_parts();
-        Caller(init_service(app.configure(api::extractors)).await, |request| request.to_request())
+        Caller(init_service(app.configure(api::extractors)).await, |request| request.to_request(), $node.clone())
     }};
 }
 
@@ -167,6 +166,7 @@ async fn an_authority_founds_a_federation_and_fills_it() {
     let node = node(dir.path());
     let http = serve!(node);
     http.by_two("members", join(dir.path(), "xuanwu", &[Role::Community, Role::Voucher])).await;
+    http.by_two("members", join(dir.path(), "qinhuai", &[Role::Community])).await;
     http.good("programmes", programme()).await;
 
     // A person, from the community's desk; the same request is answered the same.
@@ -185,7 +185,7 @@ async fn an_authority_founds_a_federation_and_fills_it() {
     let holder = first["result"]["holder"].as_str().unwrap();
     let (_, shown) = http.get(XUANWU, &format!("holders/{holder}")).await;
     assert_eq!((&shown["name"], &shown["document_type"]), (&json!("王**"), &json!("resident-id")));
-    assert_eq!(http.get(("Institution", "qinhuai"), &format!("holders/{holder}")).await.0, 404);
+    assert_eq!(http.get(Who::Peer("qinhuai"), &format!("holders/{holder}")).await.0, 404);
 
     // Vouchers in parts; the same key goes on where it was and does nothing twice.
     let wish = json!({"programme": "ecg", "count": 600});
@@ -250,20 +250,20 @@ async fn who_may_not_is_told_so() {
     let suspend = json!({});
     let table = [
         (XUANWU, "vouchers", generate.clone(), 403, "forbidden"),
-        (("Accept", "*/*"), "vouchers", generate, 401, "unauthenticated"),
+        (Who::Nobody, "vouchers", generate, 401, "unauthenticated"),
         (CLERK, "vouchers", json!({"programme": "ecg", "count": 0}), 400, "malformed"),
         (CLERK, "vouchers", json!({"programme": "ecg", "count": 100_001}), 400, "malformed"),
         (CLERK, "vouchers", json!({"programme": "mri", "count": 1}), 409, "programme-unknown"),
         (CLERK, "vouchers", json!({"programme": "ecg", "count": 1, "more": 1}), 400, "malformed"),
         (CLERK, "programmes", programme(), 409, "programme-exists"),
-        (("Institution", "gulou"), "holders", with(|_| {}), 403, "forbidden"),
+        (Who::Peer("gulou"), "holders", with(|_| {}), 401, "signature-invalid"),
         (XUANWU, "holders", with(|p| p["document_number"] = json!("110105194912310021")), 409, "document-invalid"),
         (XUANWU, "holders", with(|p| p["born"] = json!("1949-12-30")), 409, "document-invalid"),
         (XUANWU, "holders", with(|p| p["enrolment_keys"] = json!({"ecg": "ed25519:AA=="})), 409, "key-unfit"),
         (XUANWU, "holders", with(|p| p["enrolment_ids"] = json!({})), 400, "malformed"),
         (CLERK, "members/xuanwu/suspension", json!({"approver": "wang"}), 400, "malformed"),
         (CLERK, "members/Nobody/suspension", suspend.clone(), 400, "malformed"),
-        (planted::POWERLESS, "members/xuanwu/suspension", suspend.clone(), 403, "forbidden"),
+        (Who::Header(planted::POWERLESS), "members/xuanwu/suspension", suspend.clone(), 403, "forbidden"),
         (CLERK, "voids", json!({"voucher": "health.x", "reason": "mistake"}), 400, "malformed"),
         (CLERK, "claims/health.x/settlement", json!({}), 400, "malformed"),
         (CLERK, "statistics/publications", json!({"from": "2026-01-02", "until": "2026-01-01"}), 400, "malformed"),
@@ -306,9 +306,9 @@ async fn two_persons_void_and_the_record_is_written_once() {
     another["request"] = json!("00".repeat(32));
     let table = [
         (CLERK, &asked, 409, "approver-needed"),
-        (planted::POWERLESS, &asked, 403, "forbidden"),
-        (XUANWU, &asked, 403, "forbidden"),
-        (("Accept", "*/*"), &asked, 401, "unauthenticated"),
+        (Who::Header(planted::POWERLESS), &asked, 403, "forbidden"),
+        (Who::Peer("health"), &asked, 403, "forbidden"),
+        (Who::Nobody, &asked, 401, "unauthenticated"),
         (SECOND, &another, 404, "not-found"),
     ];
     for (who, asked, status, code) in table {
@@ -322,7 +322,7 @@ async fn two_persons_void_and_the_record_is_written_once() {
     let (token, _) =
         node.accounts.issue_token(wang, "machine", &scope, now + domain::time::Millis::days(1), now).unwrap();
     let token: &'static str = format!("Bearer {token}").leak();
-    assert_eq!(http.consent(("Authorization", token), &asked).await.1["code"], json!("person-needed"));
+    assert_eq!(http.consent(Who::Header(("Authorization", token)), &asked).await.1["code"], json!("person-needed"));
 
     let (status, done) = http.consent(SECOND, &asked).await;
     assert_eq!((status, &done["result"]["voided"], &done["repeated"]), (201, &json!(true), &json!(false)), "{done}");

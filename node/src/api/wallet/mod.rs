@@ -38,7 +38,7 @@ async fn holder(node: &Node, caller: &Caller) -> Result<HolderId, Problem> {
         return Err(Problem::new(Reason::Unauthenticated).detail(what));
     };
     let holder = answer::read(node, |work| holders::whose(work, proof)).await?;
-    node.seen.first(&proof.claims, node.writer.now())?;
+    node.seen.once(&proof.claims, node.writer.now())?;
     Ok(holder)
 }
 

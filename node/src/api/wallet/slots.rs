@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use crate::api::problem::Problem;
 use crate::node::Node;
+use crate::peers;
 use crate::peers::client::CallError;
 
 /// Most hospitals that are asked for one list.
@@ -68,10 +69,6 @@ struct Paged<T> {
     next: Option<String>,
 }
 
-fn url_of(node: &Node, hospital: InstitutionId) -> Option<String> {
-    node.writer.registry().member(hospital).map(|m| m.entry.url.clone())
-}
-
 /// What hospitals offer between two times in some departments, in order of time; and which hospitals did not answer.
 pub(super) async fn offers(
     node: &Node,
@@ -90,9 +87,9 @@ pub(super) async fn offers(
         .collect();
     let calls = hospitals.iter().flat_map(|id| departments.iter().map(move |department| (*id, department)));
     let asked = calls.map(|(id, department)| async move {
-        let Some(url) = url_of(node, id) else { return (id, None) };
+        let Some(peer) = peers::peer(node, id) else { return (id, None) };
         let path = format!("/v1/hospital/slots?limit={limit}&department={department}&from={from}&until={until}");
-        let page: Result<Paged<Offer>, CallError> = node.client.get_json(&format!("{url}{path}")).await;
+        let page: Result<Paged<Offer>, CallError> = node.client.get_json(&peer, &path).await;
         (id, page.ok().map(|p| p.items))
     });
     let (mut found, mut silent) = (Vec::new(), Vec::new());
@@ -119,12 +116,12 @@ pub(super) async fn offers(
 /// [`Reason::MemberUnknown`], [`Reason::SlotUnknown`], [`Reason::PeerUnreachable`].
 pub async fn slot_of(node: &Node, wanted: &Wanted) -> Result<Slot, Problem> {
     let Wanted { hospital, department, doctor, start } = wanted;
-    let url = url_of(node, *hospital).ok_or(Reason::MemberUnknown)?;
+    let peer = peers::peer(node, *hospital).ok_or(Reason::MemberUnknown)?;
     let offset = node.writer.settings().offset;
     let mut cursor = String::new();
     for _ in 0..MAX_PAGES {
-        let path = format!("{url}/v1/hospital/schedules?limit=1000{cursor}");
-        let page: Paged<WeeklyHours> = node.client.get_json(&path).await.map_err(|error| {
+        let path = format!("/v1/hospital/schedules?limit=1000{cursor}");
+        let page: Paged<WeeklyHours> = node.client.get_json(&peer, &path).await.map_err(|error| {
             let reason =
                 if error.reason() == Reason::NotMyRole { Reason::SlotUnknown } else { Reason::PeerUnreachable };
             Problem::new(reason).detail(format!("{hospital}: {error}"))

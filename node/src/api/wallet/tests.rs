@@ -17,6 +17,7 @@ use utoipa_actix_web::AppExt as _;
 
 use crate::accounts::planted;
 use crate::api;
+use crate::api::planted::{Who, request};
 use crate::clock::NodeClock;
 use crate::config::{AccountRules, Config, Http, Peers, Registrar, Store};
 use crate::node::Node;
@@ -47,6 +48,8 @@ pub(crate) fn node_alone(dir: &std::path::Path, roles: &[Role]) -> Node {
             marker_dir: dir.to_owned(),
         },
         registrar: Registrar { institution, url: nobody, log_vkey: String::new() },
+        tls: None,
+        log: Default::default(),
         peers: Peers::default(),
         accounts: AccountRules::default(),
         retention: Default::default(),
@@ -55,7 +58,7 @@ pub(crate) fn node_alone(dir: &std::path::Path, roles: &[Role]) -> Node {
     let clock = Arc::new(NodeClock::real());
     let (writer, keys, _) = crate::server::open(&config, clock.clone()).unwrap();
     let entry = keys.entry(institution, &config.roles, &config.http.url, &config.origin());
-    let client = PeerClient::new(institution).unwrap();
+    let client = PeerClient::new(&config, &keys, writer.clone()).unwrap();
     let accounts = planted::accounts(institution, dir, writer.now());
     let mut node = Node::new(config, writer, clock, keys, client, accounts);
     crate::roles::start(&mut node);
@@ -91,6 +94,15 @@ macro_rules! serve {
     }};
 }
 
+macro_rules! call {
+    ($app:expr, $request:expr) => {{
+        let response = call_service(&$app, $request.to_request()).await;
+        let status = response.status().as_u16();
+        let body = to_bytes(response.into_body()).await.unwrap();
+        (status, serde_json::from_slice::<Value>(&body).unwrap_or_default())
+    }};
+}
+
 macro_rules! ask {
     ($app:expr, $method:expr, $path:expr, $who:expr, $body:expr) => {{
         let method: Method = $method;
@@ -104,10 +116,7 @@ macro_rules! ask {
             request = request.insert_header(("Idempotency-Key", key));
             request = request.insert_header(("Content-Type", "application/json")).set_payload(body);
         }
-        let response = call_service(&$app, request.to_request()).await;
-        let status = response.status().as_u16();
-        let body = to_bytes(response.into_body()).await.unwrap();
-        (status, serde_json::from_slice::<Value>(&body).unwrap_or_default())
+        call!($app, request)
     }};
 }
 
@@ -117,9 +126,7 @@ async fn each_route_answers_only_whom_it_is_for() {
     let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
     let node = node(dir.path(), &[Role::Issuer, Role::Community, Role::Voucher]);
     let app = serve!(node);
-    let clerk = Some(planted::CLERK);
-    let peer = Some(("Institution", "xuanwu"));
-    let nobody = None::<(&str, &str)>;
+    let (clerk, peer, nobody) = (Who::Header(planted::CLERK), Who::Peer("xuanwu"), Who::Nobody);
     let voucher = "xuanwu.6f0b6a6e-5a0e-4f6c-9b7e-0c1d2e3f4a5b";
     let about = json!({ "voucher": voucher });
     let qr = json!({ "qr": "VP1:" });
@@ -175,7 +182,9 @@ async fn each_route_answers_only_whom_it_is_for() {
     ];
     for (method, path, who, body, status, code) in table {
         let verb = Method::from_bytes(method.as_bytes()).unwrap();
-        let (got, answer) = ask!(app, verb, path, who, serde_json::to_vec(&body).unwrap());
+        let (key, body) = (uuid::Uuid::new_v4().to_string(), serde_json::to_vec(&body).unwrap());
+        let body = (method != "GET").then_some(body.as_slice());
+        let (got, answer) = call!(app, request(&node, who, verb, path, &key, body));
         let seen = answer["code"].as_str().unwrap_or_default();
         assert_eq!((got, seen), (status, code), "{method} {path} {who:?}: {answer}");
     }

@@ -72,6 +72,9 @@ pub(super) struct ImportArgs {
     /// Base URL of the node that it is for
     #[arg(long, value_name = "URL", default_value = DEFAULT_URL, env = "VOUCHER_NODE_URL")]
     pub url: String,
+    /// The authority of its certificate, PEM: keys/authority.pem of the node
+    #[arg(long, value_name = "FILE", env = "VOUCHER_NODE_CA")]
+    pub ca: Option<PathBuf>,
     /// A file with the token of the account that imports, or - for standard input
     #[arg(long, value_name = "FILE", required_if_eq("yes", "true"))]
     pub token_file: Option<PathBuf>,
@@ -107,7 +110,7 @@ struct Outcome {
 pub(super) fn import(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     let file = read(&args.file)?;
     let token = args.token_file.as_deref().map(read_password).transpose()?;
-    let node = Node::at(&args.url, token)?;
+    let node = Node::at(&args.url, args.ca.as_deref(), token)?;
     let plan = Plan::make(args, &file, &node)?;
     if !args.json {
         say(&page(args, &plan));

@@ -60,7 +60,16 @@ impl Played {
     fn args(&self, table: Table, file: impl Into<PathBuf>, yes: bool) -> ImportArgs {
         let token_file = Some(self.token.path().to_owned());
         let file = file.into();
-        ImportArgs { table, file, url: self.url.clone(), token_file, yes, utc_offset_minutes: 480, json: false }
+        ImportArgs {
+            table,
+            file,
+            url: self.url.clone(),
+            ca: None,
+            token_file,
+            yes,
+            utc_offset_minutes: 480,
+            json: false,
+        }
     }
 
     fn posts(&self) -> Vec<Came> {
@@ -222,7 +231,7 @@ fn only_programmes_that_are_new_are_published() {
     assert_eq!(posts[1].body["card_allowed"], true);
     assert!(posts[1].headers["idempotency-key"].ends_with("-chronic-followup-2026"));
 
-    let plan = Plan::make(&args, PROGRAMMES, &Node::at(&node.url, None).unwrap()).unwrap();
+    let plan = Plan::make(&args, PROGRAMMES, &Node::at(&node.url, None, None).unwrap()).unwrap();
     assert_eq!(plan.left.len(), 2);
     assert!(plan.left[0].contains("prenatal-2026 is published already"), "{:?}", plan.left);
     assert!(plan.left[1].contains("/v1/issuer/programmes/rehab-2026/changes"), "{:?}", plan.left);
@@ -254,7 +263,7 @@ fn rows_that_the_node_refuses_are_told_by_their_lines() {
     let args = node.args(Table::Residents, &file, true);
     assert_eq!(code(import(&args)), BAD);
     let file = read(&file).unwrap();
-    let asked = Node::at(&node.url, Some("vnt_wang".to_owned().into())).unwrap();
+    let asked = Node::at(&node.url, None, Some("vnt_wang".to_owned().into())).unwrap();
     let plan = Plan::make(&args, &file, &asked).unwrap();
     let answers = send(&args, &plan, &run_of(Table::Residents, &file), &asked).unwrap();
     assert_eq!(taken(&answers[0]), "taken, added 1, refused 1");

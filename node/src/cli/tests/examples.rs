@@ -42,10 +42,11 @@ fn every_example_is_read_with_the_registrars_key_in_the_environment() {
         let config = Config::load(&example(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!((config.institution.as_str(), config.roles.as_slice()), (name, roles));
         assert_eq!(config.origin(), format!("voucher-ledger.example/{name}"));
-        assert_eq!(config.http.url, format!("http://127.0.0.1:{port}"), "{name}");
+        assert_eq!(config.http.url, format!("https://127.0.0.1:{}", port + 100), "{name}");
         assert_eq!(config.http.bind.port(), port, "{name}");
+        assert_eq!(config.tls.as_ref().unwrap().bind.port(), port + 100, "{name}");
         assert_eq!(config.registrar.institution.as_str(), "nanjing-health", "{name}");
-        assert_eq!(config.registrar.url, "http://127.0.0.1:7101", "{name}");
+        assert_eq!(config.registrar.url, "https://127.0.0.1:7201", "{name}");
         assert_eq!(config.registrar.log_vkey, vkey, "{name}");
         assert!(config.store.dir.ends_with(format!("{name}/data")), "{name}");
         assert!(binds.insert(config.http.bind), "{name}");

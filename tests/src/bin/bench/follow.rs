@@ -116,7 +116,7 @@ fn node_of(
     clock: Arc<NodeClock>,
     keys: NodeKeys,
 ) -> anyhow::Result<Node> {
-    let client = PeerClient::new(config.institution)?;
+    let client = PeerClient::new(&config, &keys, writer.clone())?;
     let (rules, file) = (&config.accounts, config.accounts_file());
     let accounts = Accounts::open(config.institution, &file, rules.cost(), rules.limits())?;
     Ok(Node::new(config, writer, clock, keys, client, accounts))

@@ -23,7 +23,7 @@ use domain::time::Millis;
 use ledger::key::NoteVerifier;
 use ledger::merkle::leaf_hash;
 use node::clock::NodeClock;
-use node::config::{AccountRules, Config, Http, Peers, Registrar, Store};
+use node::config::{AccountRules, Config, Http, LogRules, Peers, Registrar, Store};
 use node::keys::NodeKeys;
 use parking_lot::Mutex;
 use uuid::Uuid;
@@ -88,6 +88,8 @@ pub(crate) fn config(dir: &Path, id: &str, roles: &[Role], trust: Option<&Config
         },
         registrar,
         peers: Peers { poll_wait_secs: 5, ..Peers::default() },
+        tls: None,
+        log: LogRules { public: true },
         accounts: AccountRules::default(),
         retention: Default::default(),
         oidc: None,
