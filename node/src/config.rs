@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::accounts::password::Cost;
 use crate::accounts::session::Limits;
 use crate::limits::LimitRules;
+use crate::oidc::settings as oidc;
 
 /// Longest time that an answer may wait for peers, in milliseconds.
 pub const MAX_ACKNOWLEDGE_WAIT_MILLIS: u64 = 60_000;
@@ -79,6 +80,9 @@ pub struct Config {
     /// How much anybody may ask.
     #[serde(default)]
     pub limits: LimitRules,
+    /// The identity provider of its operators; none unless it is said.
+    #[serde(default)]
+    pub oidc: Option<oidc::Settings>,
 }
 
 /// Who may act here, and for how long.
@@ -394,6 +398,9 @@ impl Config {
         if [opening_days, claim_days, result_days].contains(&0) {
             return bad("retention", "at least one day: what is erased at once cannot be shown, claimed or checked");
         }
+        if let Some((field, why)) = self.oidc.as_ref().and_then(|oidc| oidc.check().err()) {
+            return bad(field, why);
+        }
         if self.institution != self.registrar.institution && self.registrar.log_vkey.is_empty() {
             return bad("registrar.log_vkey", "the trust anchor's key is needed; the registrar's `init` prints it");
         }
@@ -486,6 +493,21 @@ mod tests {
         assert_eq!(config.peers.witnesses.len(), 2);
         assert_eq!(with(&[("VOUCHER__ROLES", "auditor")]).unwrap().roles, [Role::Auditor]);
         assert_eq!(with(&[("VOUCHER__HTTP__BIND", "127.0.0.1:7200")]).unwrap().http.bind.port(), 7200);
+    }
+
+    #[test]
+    fn an_identity_provider_is_there_if_it_is_said() {
+        assert_eq!(with(&[]).unwrap().oidc, None);
+        let at = "https://idp.example";
+        let callback = "https://node.example/v1/sessions/oidc/callback";
+        let issuer = ("VOUCHER__OIDC__ISSUER", at);
+        let client = ("VOUCHER__OIDC__CLIENT_ID", "voucher-node");
+        let redirect = ("VOUCHER__OIDC__REDIRECT_URL", callback);
+        let oidc = with(&[issuer, client, redirect]).unwrap().oidc.unwrap();
+        assert_eq!((oidc.issuer.as_str(), oidc.scopes.as_str(), oidc.audience), (at, "openid profile", None));
+        assert!(with(&[issuer, client]).is_err(), "a callback is needed");
+        let error = with(&[("VOUCHER__OIDC__ISSUER", "http://idp.example"), client, redirect]).unwrap_err();
+        assert!(error.to_string().starts_with("oidc.issuer: "), "{error}");
     }
 
     #[test]

@@ -131,6 +131,16 @@ fn text_of(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     Ok(text)
 }
 
+/// The first line of a small file that its owner alone may read: a secret of somebody else's making.
+///
+/// # Errors
+///
+/// It cannot be read, or others may read it.
+pub fn first_line(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
+    let text = text_of(path)?;
+    Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned()))
+}
+
 fn header(word: &str) -> String {
     format!("voucher-node/v1/{word}-key ")
 }

@@ -10,6 +10,7 @@ pub mod keyfile;
 pub mod keys;
 pub mod limits;
 pub mod node;
+pub mod oidc;
 pub mod peers;
 pub mod qr;
 pub mod roles;

@@ -25,6 +25,7 @@ use crate::clock::NodeClock;
 use crate::config::Config;
 use crate::keys::NodeKeys;
 use crate::limits::Limits;
+use crate::oidc::Oidc;
 use crate::peers::client::PeerClient;
 use crate::peers::clocks::Verdict;
 use crate::peers::holders::Holders;
@@ -86,6 +87,8 @@ pub struct Node {
     pub metrics: Metrics,
     /// Who may act here.
     pub accounts: Arc<Accounts>,
+    /// The identity provider of those who may, if there is one.
+    pub oidc: Option<Arc<Oidc>>,
     /// What waits for a second person.
     pub approvals: Approvals,
     /// Signatures of holders over requests that were seen.
@@ -124,6 +127,7 @@ impl Node {
     ) -> Self {
         Self {
             accounts: Arc::new(accounts),
+            oidc: None,
             approvals: Approvals::default(),
             limits: Arc::new(Limits::new(config.limits)),
             config,

@@ -29,6 +29,7 @@ use crate::clock::NodeClock;
 use crate::config::Config;
 use crate::keys::NodeKeys;
 use crate::node::Node;
+use crate::oidc::Oidc;
 use crate::peers::{self, client::PeerClient};
 use crate::tls::serving::Certificates;
 use crate::{api, roles};
@@ -143,8 +144,10 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
             "there are no accounts, so nobody can sign in: voucher-node account add, while the node is stopped"
         );
     }
+    let oidc = config.oidc.clone().map(Oidc::open).transpose()?.map(Arc::new);
     let mut node = Node::new(config, writer, clock, keys, client, accounts);
     node.certificates.clone_from(&certificates);
+    node.oidc = oidc;
     roles::start(&mut node);
     let node = Data::new(node);
 
@@ -159,6 +162,9 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
     tokio::spawn(peers::compare::compare(node.clone().into_inner()));
     tokio::spawn(peers::clocks::watch(node.clone().into_inner()));
     tokio::spawn(crate::scrub::scrub(node.clone().into_inner()));
+    if let Some(oidc) = node.oidc.clone() {
+        tokio::spawn(async move { oidc.keep_fresh().await });
+    }
     tokio::spawn(peers::courier::deliver(node.clone().into_inner()));
     if node.config.roles.contains(&Role::Issuer) {
         tokio::spawn(api::issuer::publish_periodically(node.clone().into_inner()));

@@ -2,6 +2,7 @@
 
 pub mod demo;
 pub mod desk;
+pub mod idp;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

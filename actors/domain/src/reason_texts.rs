@@ -686,6 +686,48 @@ const fn all(reason: Reason) -> [&'static str; 4] {
             "That was too fast. Please wait a few seconds and try again.",
             "Too many requests from here. Wait some seconds; a program slows down as Retry-After says.",
         ],
+        Reason::OidcOff => [
+            ASK_ZH,
+            "本节点没有配置统一身份认证。请用账号名和口令登录，或请管理员在配置文件中添加 [oidc] 一节。",
+            ASK_EN,
+            "No identity provider is configured at this node. Sign in with name and password, or add [oidc] to node.toml.",
+        ],
+        Reason::ProviderUnreachable => [
+            LATER_ZH,
+            "统一身份认证服务没有应答，或应答无法使用。请稍后重试；持续如此请管理员查看节点日志。",
+            LATER_EN,
+            "The identity provider does not answer, or not usably. Try again; if it goes on, see the node's log for why.",
+        ],
+        Reason::ProviderRefused => [
+            ASK_ZH,
+            "统一身份认证服务没有放行，或不接受此次登录凭据。请重新登录，仍不行请联系认证服务的管理员。",
+            ASK_EN,
+            "The identity provider let nobody in or refused the code. Sign in anew; if it stays so, ask who runs the provider.",
+        ],
+        Reason::SignInLost => [
+            ASK_ZH,
+            "此次登录不是由本浏览器发起，或已超过十分钟，或已使用过。请从头重新登录。",
+            ASK_EN,
+            "This browser began no such sign-in, or it took over ten minutes, or it was used already. Begin the sign-in anew.",
+        ],
+        Reason::ProviderTokenInvalid => [
+            ASK_ZH,
+            "认证服务的令牌未通过验证，可能已过期、用途不符或签名有误。请重新登录，机器请换用新的令牌。",
+            ASK_EN,
+            "The provider's token does not verify: over, meant for another use, or not its own. Sign in anew, or get a new one.",
+        ],
+        Reason::AccountNotLinked => [
+            ASK_ZH,
+            "认证服务认识您，但本节点没有与之关联的账号，或账号已停用。请找本机构的账号管理员。",
+            ASK_EN,
+            "The provider knows you, and no account here is linked to you, or it is disabled. Ask who keeps the accounts.",
+        ],
+        Reason::SubjectTaken => [
+            ASK_ZH,
+            "该身份已关联到另一个账号。请先解除原来的关联，再进行关联。",
+            ASK_EN,
+            "Another account is linked to that subject. Unlink that one first, or name another subject.",
+        ],
     }
 }
 

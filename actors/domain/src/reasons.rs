@@ -300,6 +300,20 @@ reasons! {
     SignatureReplayed = "signature-replayed", Unauthenticated;
     /// One address or one caller asks too often.
     TooManyRequests = "too-many-requests", TooOften;
+    /// No identity provider is configured here.
+    OidcOff = "oidc-off", NotFound;
+    /// The identity provider does not answer, or says what cannot be used.
+    ProviderUnreachable = "provider-unreachable", Unavailable;
+    /// The identity provider let nobody in, or does not take the code.
+    ProviderRefused = "provider-refused", Unauthenticated;
+    /// This browser has begun no such sign-in, it took too long, or it was used.
+    SignInLost = "sign-in-lost", Unauthenticated;
+    /// What the identity provider is said to have signed is not believed.
+    ProviderTokenInvalid = "provider-token-invalid", Unauthenticated;
+    /// No account is linked to whom the identity provider names, or it is disabled.
+    AccountNotLinked = "account-not-linked", Forbidden;
+    /// Another account is linked to that subject.
+    SubjectTaken = "subject-taken", Rule;
 }
 
 impl std::fmt::Display for Reason {

@@ -26,8 +26,9 @@ use uuid::Uuid;
 
 use password::Cost;
 use permission::{AccountRole, Permission, Permissions};
-use session::{Limits, SecretDigest, Session, Sessions, TOKEN_PREFIX};
-use store::{Account, Shelf, Token};
+use session::{Limits, Proof, SecretDigest, Session, Sessions, TOKEN_PREFIX};
+pub use store::Subject;
+use store::{Account, Book, Shelf, Token};
 use throttle::Throttle;
 
 /// Longest name of an account, in bytes.
@@ -66,6 +67,12 @@ pub enum Fault {
     /// There is no such account or token.
     #[error("there is no such account or token")]
     Unknown,
+    /// Another account is linked to the subject.
+    #[error("another account is linked to that subject")]
+    SubjectTaken,
+    /// No account is linked to the subject, or it is disabled; which of them is told to nobody.
+    #[error("no account is linked to that subject, or it is disabled")]
+    NotLinked,
     /// Somebody must be able to keep the accounts.
     #[error("it is the last account that can keep accounts")]
     LastAdministrator,
@@ -111,6 +118,8 @@ impl Fault {
             Self::PasswordUnfit => Reason::PasswordUnfit,
             Self::Exists => Reason::AccountExists,
             Self::Unknown => Reason::NotFound,
+            Self::SubjectTaken => Reason::SubjectTaken,
+            Self::NotLinked => Reason::AccountNotLinked,
             Self::LastAdministrator => Reason::LastAdministrator,
             Self::Unfit(_) => Reason::Malformed,
             Self::InUse(_) | Self::File { .. } | Self::Hashing(_) => Reason::Internal,
@@ -134,6 +143,8 @@ pub enum Credential {
     Session(Uuid),
     /// A machine's token.
     Token(Uuid),
+    /// A machine's JWT by the identity provider.
+    Jwt,
 }
 
 /// An account that acts, by this request.
@@ -229,25 +240,56 @@ impl Accounts {
         one_time: bool,
         now: Timestamp,
     ) -> Result<Account, Fault> {
-        let is_plain = |c: char| c.is_alphanumeric() || "-._@".contains(c);
-        if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.chars().all(is_plain) {
-            return Err(Fault::Unfit("a name has 1 to 64 bytes: letters, digits, - . _ @"));
-        }
+        check_name(name)?;
         password::check(password, name)?;
-        let hash = self.cost.hash(password)?;
-        let roles = in_order(roles);
-        let (id, name) = (Uuid::new_v4(), name.to_owned());
-        let account = Account { id, name, roles, hash, one_time, disabled: false, created_at: now };
+        let hash = Some(self.cost.hash(password)?);
+        self.shelf.write().change(|book| add(book, Account { hash, one_time, ..blank(name, roles, now) }))
+    }
+
+    /// Makes an account that no password opens: its owner signs in at the identity provider.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Exists`], [`Fault::SubjectTaken`], [`Fault::Unfit`].
+    pub fn create_linked(
+        &self,
+        name: &str,
+        roles: &[AccountRole],
+        subject: Subject,
+        now: Timestamp,
+    ) -> Result<Account, Fault> {
+        check_name(name)?;
+        check_subject(&subject)?;
         self.shelf.write().change(|book| {
-            if book.named(&account.name).is_some() {
-                return Err(Fault::Exists);
-            }
-            if book.accounts.len() >= MAX_ACCOUNTS {
-                return Err(Fault::Unfit("there are too many accounts"));
-            }
-            book.accounts.push(account.clone());
-            Ok(account)
+            let subject = Some(free(book, subject, None)?);
+            add(book, Account { subject, ..blank(name, roles, now) })
         })
+    }
+
+    /// Links an account to a subject of the identity provider, or to none. Its sessions end. With `drop_password` no
+    /// password opens it from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Unknown`], [`Fault::SubjectTaken`], [`Fault::Unfit`]; [`Fault::LastAdministrator`] if nobody could sign in any
+    /// more who keeps accounts.
+    pub fn link(&self, id: Uuid, subject: Option<Subject>, drop_password: bool) -> Result<Account, Fault> {
+        subject.as_ref().map_or(Ok(()), check_subject)?;
+        if drop_password && subject.is_none() {
+            return Err(Fault::Unfit("an account without a subject keeps its password: nobody could sign in"));
+        }
+        let account = self.shelf.write().change(|book| {
+            let subject = subject.map(|subject| free(book, subject, Some(id))).transpose()?;
+            let account = book.account_mut(id)?;
+            account.subject = subject;
+            if drop_password {
+                (account.hash, account.one_time) = (None, false);
+            }
+            let account = account.clone();
+            if book.has_administrator() { Ok(account) } else { Err(Fault::LastAdministrator) }
+        })?;
+        self.sessions.lock().end_all(id, None);
+        Ok(account)
     }
 
     /// Gives an account other roles. They act from the next request on.
@@ -302,7 +344,7 @@ impl Accounts {
     pub fn change_password(&self, acting: &Acting, current: &str, new: &str, now: Timestamp) -> Result<(), Fault> {
         let account = self.shelf.read().book().account(acting.account).cloned().ok_or(Fault::Unknown)?;
         self.throttle.lock().attempt(&account.name, None, now).map_err(Fault::Throttled)?;
-        if !password::is_right(current, &account.hash) {
+        if !self.is_right(current, Some(&account)) {
             return Err(Fault::SignInFailed);
         }
         self.throttle.lock().succeeded(&account.name, None);
@@ -312,7 +354,7 @@ impl Accounts {
         self.put_password(account.id, new, false)?;
         let this = match acting.by {
             Credential::Session(id) => Some(id),
-            Credential::Token(_) => None,
+            Credential::Token(_) | Credential::Jwt => None,
         };
         self.sessions.lock().end_all(account.id, this);
         Ok(())
@@ -324,7 +366,7 @@ impl Accounts {
         let hash = self.cost.hash(password)?;
         self.shelf.write().change(|book| {
             let account = book.account_mut(id)?;
-            (account.hash, account.one_time) = (hash, one_time);
+            (account.hash, account.one_time) = (Some(hash), one_time);
             Ok(account.clone())
         })
     }
@@ -346,10 +388,10 @@ impl Accounts {
         }
         self.throttle.lock().attempt(name, address, now).map_err(Fault::Throttled)?;
         let known = self.named(name);
-        let is_right = password::is_right(password, known.as_ref().map_or(&self.nobody, |account| &account.hash));
+        let is_right = self.is_right(password, known.as_ref());
         let account = known.filter(|account| is_right && !account.disabled).ok_or(Fault::SignInFailed)?;
         self.throttle.lock().succeeded(name, address);
-        let (text, session) = self.sessions.lock().begin(account.id, now, self.limits);
+        let (text, session) = self.sessions.lock().begin(account.id, Proof::Password, now, self.limits);
         // Between looking and opening it may have been disabled or changed.
         let still = self.named(name).is_some_and(|now| !now.disabled && now.hash == account.hash);
         if !still {
@@ -357,6 +399,60 @@ impl Accounts {
             return Err(Fault::SignInFailed);
         }
         Ok((text, session, account))
+    }
+
+    /// Whether a password opens an account. It takes as long where there is no account, or none that has a password.
+    fn is_right(&self, password: &str, account: Option<&Account>) -> bool {
+        let hash = account.and_then(|account| account.hash.as_ref());
+        password::is_right(password, hash.unwrap_or(&self.nobody)) && hash.is_some()
+    }
+
+    /// Counts a try to sign in at the identity provider, as failed until it succeeds.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Throttled`].
+    pub fn attempt_from(&self, address: Option<IpAddr>, now: Timestamp) -> Result<(), Fault> {
+        let Some(address) = address else { return Ok(()) };
+        self.throttle.lock().attempt_from(address, now).map_err(Fault::Throttled)
+    }
+
+    /// Opens a session of whom the identity provider has named, by a try that was counted.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::NotLinked`].
+    pub fn sign_in_as(
+        &self,
+        subject: &Subject,
+        address: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<(String, Session, Account), Fault> {
+        // Held until the session is there: whoever disables or unlinks the account ends it too.
+        let shelf = self.shelf.read();
+        let account = acting_for(shelf.book(), subject)?;
+        let (text, session) = self.sessions.lock().begin(account.id, Proof::Provider, now, self.limits);
+        self.throttle.lock().succeeded_from(address);
+        Ok((text, session, account.clone()))
+    }
+
+    /// Whom a JWT of the identity provider stands for now: a machine, which keeps no accounts and is nobody's second person.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::NotLinked`].
+    pub fn who_is(&self, subject: &Subject, scope: Option<Permissions>) -> Result<Acting, Fault> {
+        let shelf = self.shelf.read();
+        let account = acting_for(shelf.book(), subject)?;
+        let all = account.permissions().without(Permission::ManageAccounts);
+        Ok(Acting {
+            account: account.id,
+            operator: self.pseudonym(account.id),
+            permissions: scope.map_or(all, |scope| all.and(scope)),
+            by: Credential::Jwt,
+            one_time: false,
+            csrf: None,
+        })
     }
 
     /// Ends a session.
@@ -373,13 +469,14 @@ impl Accounts {
     #[must_use]
     pub fn who(&self, secret: &str, now: Timestamp) -> Option<Acting> {
         let digest = SecretDigest::of(secret);
-        let (account, by, scope, csrf) = if secret.starts_with(TOKEN_PREFIX) {
+        let (account, by, scope, csrf, proof) = if secret.starts_with(TOKEN_PREFIX) {
             let (shelf, digest) = (self.shelf.read(), hex::encode(digest.0));
             let token = shelf.book().tokens.iter().find(|token| token.digest == digest && now < token.expires_at)?;
-            (token.account, Credential::Token(token.id), Some(token.scope.iter().copied().collect()), None)
+            let scope = token.scope.iter().copied().collect();
+            (token.account, Credential::Token(token.id), Some(scope), None, Proof::Password)
         } else {
             let session = self.sessions.lock().find(digest, now, self.limits)?;
-            (session.account, Credential::Session(session.id), None, Some(session.csrf))
+            (session.account, Credential::Session(session.id), None, Some(session.csrf), session.proof)
         };
         let shelf = self.shelf.read();
         let account = shelf.book().account(account).filter(|account| !account.disabled)?;
@@ -389,7 +486,8 @@ impl Accounts {
             operator: self.pseudonym(account.id),
             permissions: scope.map_or(all, |scope: Permissions| all.and(scope)),
             by,
-            one_time: account.one_time,
+            // Whoever came by the provider has shown no password that somebody else has set.
+            one_time: account.one_time && proof == Proof::Password,
             csrf,
         })
     }
@@ -457,6 +555,55 @@ impl Accounts {
             if book.tokens.len() < before { Ok(()) } else { Err(Fault::Unknown) }
         })
     }
+}
+
+fn check_name(name: &str) -> Result<(), Fault> {
+    let is_plain = |c: char| c.is_alphanumeric() || "-._@".contains(c);
+    if name.is_empty() || name.len() > MAX_NAME_BYTES || !name.chars().all(is_plain) {
+        return Err(Fault::Unfit("a name has 1 to 64 bytes: letters, digits, - . _ @"));
+    }
+    Ok(())
+}
+
+fn check_subject(subject: &Subject) -> Result<(), Fault> {
+    crate::oidc::jwt::check_subject(&subject.sub)
+        .map_err(|_| Fault::Unfit("a subject has 1 to 255 bytes of ASCII and no control characters"))
+}
+
+/// An account that nothing opens yet.
+fn blank(name: &str, roles: &[AccountRole], now: Timestamp) -> Account {
+    Account {
+        id: Uuid::new_v4(),
+        name: name.to_owned(),
+        roles: in_order(roles),
+        hash: None,
+        one_time: false,
+        disabled: false,
+        created_at: now,
+        subject: None,
+    }
+}
+
+fn add(book: &mut Book, account: Account) -> Result<Account, Fault> {
+    if book.named(&account.name).is_some() {
+        return Err(Fault::Exists);
+    }
+    if book.accounts.len() >= MAX_ACCOUNTS {
+        return Err(Fault::Unfit("there are too many accounts"));
+    }
+    book.accounts.push(account.clone());
+    Ok(account)
+}
+
+/// A subject that no other account is linked to.
+fn free(book: &Book, subject: Subject, but: Option<Uuid>) -> Result<Subject, Fault> {
+    let taken = book.of_subject(&subject).is_some_and(|account| Some(account.id) != but);
+    if taken { Err(Fault::SubjectTaken) } else { Ok(subject) }
+}
+
+/// The account that acts for a subject: linked, and not disabled.
+fn acting_for<'a>(book: &'a Book, subject: &Subject) -> Result<&'a Account, Fault> {
+    book.of_subject(subject).filter(|account| !account.disabled).ok_or(Fault::NotLinked)
 }
 
 fn in_order(roles: &[AccountRole]) -> Vec<AccountRole> {

@@ -262,6 +262,12 @@ impl Permissions {
         Self(self.0 & other.0)
     }
 
+    /// All but one.
+    #[must_use]
+    pub const fn without(self, permission: Permission) -> Self {
+        Self(self.0 & !(1 << permission as u64))
+    }
+
     /// Whether all of it is in another.
     #[must_use]
     pub const fn is_within(self, other: Self) -> bool {
@@ -345,6 +351,8 @@ mod tests {
             (Permissions::of(&[AccountRole::Reader]), Permissions::of(&[AccountRole::CommunityClerk]));
         assert_eq!(reader.and(clerk).iter().collect::<Vec<_>>(), [Permission::ReadRecords]);
         assert!(reader.and(clerk).is_within(clerk) && !reader.is_within(clerk));
+        assert!(!clerk.without(Permission::ReadRecords).has(Permission::ReadRecords));
+        assert_eq!(reader.without(Permission::ManageAccounts), reader);
         assert!(Permission::ALL.len() <= 64, "a set is 64 bits");
         assert!("no-such-thing".parse::<Permission>().is_err());
     }

@@ -44,6 +44,15 @@ pub struct Limits {
     pub absolute: Millis,
 }
 
+/// By what somebody proved who they are when a session began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// A password of this node.
+    Password,
+    /// The word of the identity provider.
+    Provider,
+}
+
 /// Somebody who has signed in.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -51,6 +60,8 @@ pub struct Session {
     pub id: Uuid,
     /// Whose.
     pub account: Uuid,
+    /// By what it began.
+    pub proof: Proof,
     /// What a page sends back with each request that changes something.
     pub csrf: String,
     /// Since when.
@@ -65,7 +76,7 @@ pub struct Sessions(HashMap<SecretDigest, Session>);
 
 impl Sessions {
     /// Begins a session; its secret text is known to nobody but the caller.
-    pub fn begin(&mut self, account: Uuid, now: Timestamp, limits: Limits) -> (String, Session) {
+    pub fn begin(&mut self, account: Uuid, proof: Proof, now: Timestamp, limits: Limits) -> (String, Session) {
         self.0.retain(|_, session| is_on(session, now, limits));
         let of_account = self.0.iter().filter(|(_, s)| s.account == account);
         if of_account.clone().count() >= MAX_SESSIONS_OF_AN_ACCOUNT
@@ -74,7 +85,7 @@ impl Sessions {
             self.0.remove(&oldest);
         }
         let text = secret(SESSION_PREFIX);
-        let session = Session { id: Uuid::new_v4(), account, csrf: secret("vnc_"), began: now, used: now };
+        let session = Session { id: Uuid::new_v4(), account, proof, csrf: secret("vnc_"), began: now, used: now };
         self.0.insert(SecretDigest::of(&text), session.clone());
         (text, session)
     }
@@ -103,7 +114,8 @@ impl Sessions {
     /// A session with a text that is known beforehand.
     #[cfg(test)]
     pub(crate) fn plant(&mut self, text: &str, account: Uuid, now: Timestamp) {
-        let session = Session { id: Uuid::new_v4(), account, csrf: "vnc_planted".into(), began: now, used: now };
+        let (id, csrf) = (Uuid::new_v4(), "vnc_planted".to_owned());
+        let session = Session { id, account, proof: Proof::Password, csrf, began: now, used: now };
         self.0.insert(SecretDigest::of(text), session);
     }
 }
@@ -123,14 +135,14 @@ mod tests {
     fn a_session_ends_at_its_limits_to_the_second() {
         let mut sessions = Sessions::default();
         let at = |secs| NOON + Millis::secs(secs);
-        let (text, session) = sessions.begin(Uuid::nil(), NOON, LIMITS);
+        let (text, session) = sessions.begin(Uuid::nil(), Proof::Password, NOON, LIMITS);
         let digest = SecretDigest::of(&text);
         assert_eq!(sessions.find(digest, at(1_799), LIMITS).map(|s| s.id), Some(session.id));
         assert!(sessions.find(digest, at(1_799 + 1_799), LIMITS).is_some(), "each request counts anew");
         assert!(sessions.find(digest, at(1_799 + 1_799 + 1_800), LIMITS).is_none(), "idle");
         assert!(sessions.find(digest, at(1_799 + 1_799), LIMITS).is_none(), "over is over");
 
-        let (text, _) = sessions.begin(Uuid::nil(), NOON, LIMITS);
+        let (text, _) = sessions.begin(Uuid::nil(), Proof::Password, NOON, LIMITS);
         let digest = SecretDigest::of(&text);
         for minutes in 1..720 {
             assert!(sessions.find(digest, NOON + Millis::minutes(minutes), LIMITS).is_some(), "{minutes}");
@@ -144,7 +156,7 @@ mod tests {
         let mut sessions = Sessions::default();
         let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let begin = |sessions: &mut Sessions, account, secs| {
-            let (text, session) = sessions.begin(account, NOON + Millis::secs(secs), LIMITS);
+            let (text, session) = sessions.begin(account, Proof::Password, NOON + Millis::secs(secs), LIMITS);
             (SecretDigest::of(&text), session.id)
         };
         let first = begin(&mut sessions, a, 0);

@@ -25,14 +25,28 @@ pub struct Account {
     pub name: String,
     /// What it is there for.
     pub roles: Vec<AccountRole>,
-    /// The password's hash: a PHC string.
-    pub hash: String,
+    /// The password's hash: a PHC string. None if no password opens it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
     /// The password was given by somebody else: after signing in, nothing but another password is possible.
     pub one_time: bool,
     /// It cannot sign in, and its tokens open nothing.
     pub disabled: bool,
     /// Since when it exists.
     pub created_at: Timestamp,
+    /// Who it is at an identity provider, if somebody who keeps accounts has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
+}
+
+/// Somebody as an identity provider knows them: by a name that it gives to nobody else, ever.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Subject {
+    /// The provider.
+    pub issuer: String,
+    /// Its name for them (`sub`).
+    pub sub: String,
 }
 
 /// A machine's key to an account: what is kept of it.
@@ -74,7 +88,8 @@ impl Account {
     }
 
     fn administers(&self) -> bool {
-        self.permissions().has(Permission::ManageAccounts)
+        let can_sign_in = self.hash.is_some() || self.subject.is_some();
+        can_sign_in && self.permissions().has(Permission::ManageAccounts)
     }
 }
 
@@ -95,6 +110,12 @@ impl Book {
     #[must_use]
     pub fn named(&self, name: &str) -> Option<&Account> {
         self.accounts.iter().find(|account| account.name == name)
+    }
+
+    /// The account of a subject.
+    #[must_use]
+    pub fn of_subject(&self, subject: &Subject) -> Option<&Account> {
+        self.accounts.iter().find(|account| account.subject.as_ref() == Some(subject))
     }
 
     /// An account to change.
@@ -198,10 +219,11 @@ mod tests {
             id: Uuid::from_u128(1),
             name: "wang".into(),
             roles: vec![AccountRole::Administrator],
-            hash: "$".into(),
+            hash: Some("$".into()),
             one_time: false,
             disabled: false,
             created_at: Timestamp::MIN,
+            subject: None,
         };
         let mut shelf = Shelf::open(&path).unwrap();
         assert!(matches!(Shelf::open(&path), Err(Fault::InUse(_))), "one process at a time");

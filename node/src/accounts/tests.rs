@@ -29,9 +29,9 @@ fn nobody_learns_which_of_name_and_password_is_wrong() {
     // Both are verified against a hash of the same cost.
     assert_eq!(
         accounts.nobody.rsplit_once("$p=1").map(|_| ()),
-        accounts.named("li").unwrap().hash.rsplit_once("$p=1").map(|_| ())
+        accounts.named("li").unwrap().hash.unwrap().rsplit_once("$p=1").map(|_| ())
     );
-    assert_eq!(accounts.nobody.split('$').nth(3), accounts.named("li").unwrap().hash.split('$').nth(3));
+    assert_eq!(accounts.nobody.split('$').nth(3), accounts.named("li").unwrap().hash.unwrap().split('$').nth(3));
     // A name that nobody has is locked like one that somebody has.
     for name in ["li", "nobody-of-that-name"] {
         for _ in 0..4 {
@@ -131,6 +131,94 @@ fn a_token_is_scoped_expires_to_the_second_and_is_revoked() {
     let again = Accounts::open("gulou".parse().unwrap(), &file, Cost::FOR_TESTS_ONLY, limits).unwrap();
     assert!(again.who(&kept, NOON).is_some(), "tokens outlive a restart");
     assert!(again.who("vns_li", NOON).is_none(), "sessions do not");
+}
+
+fn subject(sub: &str) -> Subject {
+    Subject { issuer: "https://idp.example".into(), sub: sub.into() }
+}
+
+#[test]
+fn a_subject_opens_the_account_that_somebody_linked() {
+    let (dir, accounts) = town();
+    let sign_in_as = |sub: &str| accounts.sign_in_as(&subject(sub), None, NOON).map_err(|fault| fault.reason());
+    let [li, wang] = ["li", "wang"].map(|name| accounts.named(name).unwrap().id);
+    let link = |id, sub: Option<&str>, drop| accounts.link(id, sub.map(subject), drop).map_err(|fault| fault.reason());
+    assert_eq!(sign_in_as("s-li").unwrap_err(), Reason::AccountNotLinked);
+    link(li, Some("s-li"), false).unwrap();
+    link(li, Some("s-li"), false).unwrap();
+    assert_eq!(link(wang, Some("s-li"), false), Err(Reason::SubjectTaken));
+    assert_eq!(link(Uuid::nil(), Some("s-nobody"), false), Err(Reason::NotFound));
+    assert_eq!(link(wang, Some(""), false), Err(Reason::Malformed));
+    assert_eq!(link(wang, None, true), Err(Reason::Malformed), "nobody could sign in");
+
+    let (text, session, account) = sign_in_as("s-li").unwrap();
+    assert_eq!((account.id, session.account), (li, li));
+    assert_eq!(accounts.who(&text, NOON).unwrap().by, Credential::Session(session.id));
+    let elsewhere = Subject { issuer: "https://another.example".into(), ..subject("s-li") };
+    assert!(accounts.sign_in_as(&elsewhere, None, NOON).is_err(), "another provider's");
+    // A password of somebody else's making holds up whoever shows it, and nobody else.
+    let given = password::made_up();
+    accounts.reset_password(li, &given).unwrap();
+    assert!(accounts.who(&text, NOON).is_none());
+    let (text, ..) = sign_in_as("s-li").unwrap();
+    assert!(!accounts.who(&text, NOON).unwrap().one_time);
+    assert!(accounts.who(&sign_in(&accounts, "li", &given, NOON).unwrap(), NOON).unwrap().one_time);
+
+    accounts.set_disabled(li, true).unwrap();
+    assert!(accounts.who(&text, NOON).is_none());
+    assert_eq!(sign_in_as("s-li").unwrap_err(), Reason::AccountNotLinked);
+    accounts.set_disabled(li, false).unwrap();
+    let (text, ..) = sign_in_as("s-li").unwrap();
+    link(li, None, false).unwrap();
+    assert!(accounts.who(&text, NOON).is_none(), "unlinked: its sessions are over");
+    link(wang, Some("s-li"), false).unwrap();
+    assert_eq!(sign_in_as("s-li").unwrap().2.id, wang);
+    drop(accounts);
+    let kept = std::fs::read_to_string(dir.path().join("accounts.json")).unwrap();
+    assert_eq!(kept.matches("s-li").count(), 1);
+}
+
+#[test]
+fn an_account_without_a_password_is_opened_by_none() {
+    let (_dir, accounts) = town();
+    let chen = accounts.create_linked("chen", &[AccountRole::Reader], subject("s-chen"), NOON).unwrap();
+    assert_eq!((chen.hash, chen.one_time), (None, false));
+    let taken = accounts.create_linked("zhao", &[], subject("s-chen"), NOON).unwrap_err();
+    assert_eq!(taken.reason(), Reason::SubjectTaken);
+    for password in ["", PASSWORD] {
+        assert_eq!(sign_in(&accounts, "chen", password, NOON), Err(Reason::SignInFailed));
+    }
+    let (text, ..) = accounts.sign_in_as(&subject("s-chen"), None, NOON).unwrap();
+    let acting = accounts.who(&text, NOON).unwrap();
+    let changed = accounts.change_password(&acting, "", "some other words", NOON);
+    assert_eq!(changed.unwrap_err().reason(), Reason::SignInFailed);
+
+    let wang = accounts.named("wang").unwrap().id;
+    let linked = accounts.link(wang, Some(subject("s-wang")), true).unwrap();
+    assert_eq!((linked.hash, sign_in(&accounts, "wang", PASSWORD, NOON)), (None, Err(Reason::SignInFailed)));
+    // Somebody who keeps accounts must be able to sign in.
+    accounts.set_roles(accounts.named("li").unwrap().id, &[]).unwrap();
+    assert_eq!(accounts.link(wang, None, false).unwrap_err().reason(), Reason::LastAdministrator);
+    let given = password::made_up();
+    accounts.reset_password(wang, &given).unwrap();
+    assert!(accounts.link(wang, None, false).is_ok() && sign_in(&accounts, "wang", &given, NOON).is_ok());
+}
+
+#[test]
+fn a_jwt_acts_like_a_token() {
+    let (_dir, accounts) = town();
+    let li = accounts.named("li").unwrap().id;
+    accounts.link(li, Some(subject("s-li")), false).unwrap();
+    let all: Permissions = Permission::ALL.iter().copied().collect();
+    let who = |scope| accounts.who_is(&subject("s-li"), scope).unwrap();
+    assert_eq!(who(None).permissions, all.without(Permission::ManageAccounts));
+    assert_eq!((who(None).by, who(None).csrf, who(None).operator), (Credential::Jwt, None, accounts.pseudonym(li)));
+    assert_eq!(who(Some(all)).permissions, who(None).permissions);
+    let narrow: Permissions = [Permission::ManageAccounts, Permission::ReadStock].into_iter().collect();
+    assert_eq!(who(Some(narrow)).permissions.iter().collect::<Vec<_>>(), [Permission::ReadStock]);
+    assert_eq!(who(None).must_be_person().map_err(|problem| problem.reason), Err(Reason::PersonNeeded));
+    accounts.set_roles(li, &[AccountRole::Reader]).unwrap();
+    assert!(!who(Some(all)).permissions.has(Permission::ReadStock), "what the account may no more");
 }
 
 #[test]

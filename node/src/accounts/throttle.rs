@@ -60,9 +60,28 @@ impl Throttle {
         Ok(())
     }
 
+    /// The same where the provider is told a name, and this node is told none.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn attempt_from(&mut self, address: IpAddr, now: Timestamp) -> Result<(), Millis> {
+        let lock = self.addresses.get(&address).map(|f| f.locked_until);
+        if let Some(until) = lock.filter(|until| now < *until) {
+            return Err(Millis(until.millis() - now.millis()));
+        }
+        fail(&mut self.addresses, address, FAILURES_OF_AN_ADDRESS, now);
+        Ok(())
+    }
+
     /// The try was no failure: nothing is held against the name, and one less against the address.
     pub fn succeeded(&mut self, name: &str, address: Option<IpAddr>) {
         self.names.remove(name);
+        self.succeeded_from(address);
+    }
+
+    /// One failure less against an address.
+    pub fn succeeded_from(&mut self, address: Option<IpAddr>) {
         if let Some(failures) = address.and_then(|a| self.addresses.get_mut(&a)) {
             failures.count = failures.count.saturating_sub(1);
             // Only the lock that this very try would have set: others' failures stay.
@@ -138,6 +157,18 @@ mod tests {
         assert_eq!(throttle.attempt("another", Some("192.0.2.8".parse().unwrap()), NOON), Ok(()));
         assert_eq!(throttle.attempt("another-2", here, NOON + FORGET_AFTER), Ok(()), "forgotten after an hour");
         assert_eq!(throttle.attempt("another-3", here, NOON + FORGET_AFTER), Ok(()));
+    }
+
+    #[test]
+    fn an_address_is_locked_without_a_name_too() {
+        let (mut throttle, here) = (Throttle::default(), "192.0.2.7".parse().unwrap());
+        for _ in 0..FAILURES_OF_AN_ADDRESS {
+            assert_eq!(throttle.attempt_from(here, NOON), Ok(()));
+        }
+        assert_eq!(throttle.attempt_from(here, NOON), Err(FIRST_LOCK));
+        assert_eq!(throttle.attempt("li", Some(here), NOON), Err(FIRST_LOCK), "it is one lock");
+        throttle.succeeded_from(Some(here));
+        assert_eq!(throttle.attempt_from(here, NOON), Ok(()));
     }
 
     #[test]

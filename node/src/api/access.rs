@@ -15,7 +15,8 @@ use crate::accounts::permission::Permission;
 pub enum Access {
     /// Anybody; who is inside may learn more.
     Anyone,
-    /// Anybody, by name and password in the body: what else says who calls is not looked at.
+    /// Anybody, by name and password in the body or by way of the identity provider: what else says who calls is not looked
+    /// at.
     SignIn,
     /// A holder, by the phone's signature.
     Holder,
@@ -65,6 +66,8 @@ pub const TABLE: &[(&str, &str, Access)] = &[
     ("POST", "/v1/qr/decode", Anyone),
     // Accounts.
     ("POST", "/v1/sessions", SignIn),
+    ("GET", "/v1/sessions/oidc/start", SignIn),
+    ("GET", "/v1/sessions/oidc/callback", SignIn),
     ("GET", "/v1/sessions/current", SignedIn),
     ("DELETE", "/v1/sessions/current", SignedIn),
     ("POST", "/v1/sessions/password", SignedIn),
@@ -76,6 +79,7 @@ pub const TABLE: &[(&str, &str, Access)] = &[
     ("POST", "/v1/accounts/{id}/roles", PersonWith(P::ManageAccounts)),
     ("POST", "/v1/accounts/{id}/password", PersonWith(P::ManageAccounts)),
     ("POST", "/v1/accounts/{id}/disabled", PersonWith(P::ManageAccounts)),
+    ("POST", "/v1/accounts/{id}/subject", PersonWith(P::ManageAccounts)),
     ("GET", "/v1/approvals", Person),
     ("POST", "/v1/approvals/{id}/consent", Person),
     ("POST", "/v1/approvals/{id}/refusal", Person),

@@ -26,6 +26,7 @@ pub fn remember(request: &HttpRequest, caller: &Caller) {
             let by = match acting.by {
                 Credential::Session(id) => format!("session {id}"),
                 Credential::Token(id) => format!("token {id}"),
+                Credential::Jwt => "jwt".to_owned(),
             };
             Who { kind: "operator", id: acting.operator.0.to_string(), by }
         }
@@ -50,7 +51,8 @@ pub fn tell(request: &HttpRequest, response: &HttpResponse) {
     let outcome = response.error().and_then(|e| e.as_error::<Problem>()).map_or("done", |p| p.reason.code());
     let is_told = matches!(status, 401 | 403 | 429)
         || who.as_ref().is_some_and(|who| who.kind != "peer" && who.kind != "holder")
-        || (route == "/v1/sessions" && request.method() == Method::POST);
+        || (route == "/v1/sessions" && request.method() == Method::POST)
+        || route.starts_with("/v1/sessions/oidc/");
     let Who { kind, id, by } = who.unwrap_or_else(|| Who { kind: "nobody", id: String::new(), by: String::new() });
     if is_told {
         tracing::info!(target: "access", who = kind, id, by, method, route, status, outcome);

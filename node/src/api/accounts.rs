@@ -3,6 +3,7 @@
 use actix_web::http::header;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpResponse, get, post};
+use domain::reasons::Reason;
 use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 use super::answer::{Get, Listed, Plain};
 use super::problem::{Problem, ProblemBody};
 use super::sessions::slowly;
+use crate::accounts::Subject;
 use crate::accounts::password;
 use crate::accounts::permission::{AccountRole, Permission, Permissions};
 use crate::accounts::store::Account;
@@ -19,7 +21,7 @@ use crate::node::Node;
 
 /// Registers the routes.
 pub fn configure(config: &mut ServiceConfig<'_>) {
-    config.service(list).service(create).service(set_roles).service(reset_password).service(disable);
+    config.service(list).service(create).service(set_roles).service(reset_password).service(disable).service(link);
 }
 
 /// An account as whoever keeps them sees it. It links a name with a pseudonym: it answers who did what.
@@ -43,6 +45,10 @@ struct AccountView {
     disabled: bool,
     /// Its password is for one sign-in.
     one_time: bool,
+    /// A password opens it.
+    has_password: bool,
+    /// Who it is at the identity provider, if it is linked.
+    subject: Option<SubjectView>,
     /// Since when it exists.
     #[schema(value_type = String)]
     created_at: Timestamp,
@@ -51,11 +57,37 @@ struct AccountView {
     one_time_password: Option<String>,
 }
 
+/// Somebody as an identity provider knows them.
+#[derive(Debug, Serialize, ToSchema)]
+struct SubjectView {
+    /// The provider.
+    issuer: String,
+    /// Its name for them.
+    sub: String,
+}
+
 fn view(node: &Node, account: Account) -> AccountView {
     let (operator, permissions) = (node.accounts.pseudonym(account.id).0, Permissions::of(&account.roles));
-    let Account { id, name, roles, disabled, one_time, created_at, .. } = account;
-    let permissions = permissions.iter().collect();
-    AccountView { id, name, operator, roles, permissions, disabled, one_time, created_at, one_time_password: None }
+    let Account { id, name, roles, hash, disabled, one_time, created_at, subject } = account;
+    AccountView {
+        id,
+        name,
+        operator,
+        roles,
+        permissions: permissions.iter().collect(),
+        disabled,
+        one_time,
+        has_password: hash.is_some(),
+        subject: subject.map(|Subject { issuer, sub }| SubjectView { issuer, sub }),
+        created_at,
+        one_time_password: None,
+    }
+}
+
+/// A subject of the provider that is configured.
+fn subject(node: &Node, sub: String) -> Result<Subject, Problem> {
+    let issuer = node.config.oidc.as_ref().ok_or(Reason::OidcOff)?.issuer.clone();
+    Ok(Subject { issuer, sub })
 }
 
 /// Every account with its pseudonym.
@@ -75,23 +107,34 @@ struct NewAccount {
     /// What it is there for.
     #[schema(value_type = Vec<String>)]
     roles: Vec<AccountRole>,
+    /// Who it is at the identity provider (`sub`): it signs in there, and no password opens it.
+    subject: Option<String>,
 }
 
 /// Make an account.
 ///
-/// `201` with a password for one sign-in, after which its owner sets another; `409` `account-exists`.
+/// `201` with a password for one sign-in, after which its owner sets another, unless it is linked to a subject; `409`
+/// `account-exists`, `subject-taken`; `404` `oidc-off`.
 #[utoipa::path(tag = "accounts", request_body = NewAccount, responses(
     (status = 201, body = AccountView), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/accounts")]
 async fn create(node: Data<Node>, plain: Plain<NewAccount>) -> Result<HttpResponse, Problem> {
-    let Plain { body: NewAccount { name, roles }, language, .. } = plain;
+    let Plain { body: NewAccount { name, roles, subject: sub }, language, .. } = plain;
+    if let Some(sub) = sub {
+        let made = create_linked(&node, &name, &roles, sub).map_err(|problem| problem.language(language))?;
+        return Ok(HttpResponse::Created().json(view(&node, made)));
+    }
     let (now, password) = (node.writer.now(), password::made_up());
     let given = password.clone();
     let made = slowly(&node, move |accounts| accounts.create(&name, &roles, &given, true, now)).await;
     let account = made.map_err(|problem| problem.language(language))?;
     let view = AccountView { one_time_password: Some(password[..].to_owned()), ..view(&node, account) };
     Ok(HttpResponse::Created().insert_header((header::CACHE_CONTROL, "no-store")).json(view))
+}
+
+fn create_linked(node: &Node, name: &str, roles: &[AccountRole], sub: String) -> Result<Account, Problem> {
+    Ok(node.accounts.create_linked(name, roles, subject(node, sub)?, node.writer.now())?)
 }
 
 /// Other roles.
@@ -155,5 +198,36 @@ struct Disabled {
 async fn disable(node: Data<Node>, id: Path<Uuid>, plain: Plain<Disabled>) -> Result<HttpResponse, Problem> {
     let set = node.accounts.set_disabled(*id, plain.body.disabled);
     let account = set.map_err(|fault| Problem::from(fault).language(plain.language))?;
+    Ok(HttpResponse::Ok().json(view(&node, account)))
+}
+
+/// Who it is at the identity provider.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Link {
+    /// The provider's name for its owner (`sub`); null to unlink.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(required)]
+    subject: Option<String>,
+    /// No password opens the account from now on; only with a subject.
+    #[serde(default)]
+    drop_password: bool,
+}
+
+/// Link an account to a subject of the identity provider, or to none. Its sessions end.
+///
+/// Who signs in there acts as this account, with its roles; what the provider says of roles is not looked at. `200`; `404`,
+/// also `oidc-off`; `409` `subject-taken`.
+#[utoipa::path(tag = "accounts", params(("id" = String, Path)), request_body = Link, responses(
+    (status = 200, body = AccountView), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/accounts/{id}/subject")]
+async fn link(node: Data<Node>, id: Path<Uuid>, plain: Plain<Link>) -> Result<HttpResponse, Problem> {
+    let Plain { body: Link { subject: sub, drop_password }, language, .. } = plain;
+    let linked = || {
+        let subject = sub.map(|sub| subject(&node, sub)).transpose()?;
+        Ok(node.accounts.link(*id, subject, drop_password)?)
+    };
+    let account = linked().map_err(|problem: Problem| problem.language(language))?;
     Ok(HttpResponse::Ok().json(view(&node, account)))
 }

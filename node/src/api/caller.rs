@@ -20,6 +20,7 @@ use super::seen::Again;
 use crate::accounts::permission::Permission;
 use crate::accounts::{Accounts, Acting, Credential};
 use crate::node::Node;
+use crate::oidc::{Oidc, jwt};
 use crate::peers::signature::{self, Message, Signed};
 
 /// The cookie that carries a session. The prefix makes browsers insist on Secure, on Path=/ and on this very host.
@@ -126,7 +127,7 @@ impl Acting {
     /// [`Reason::PersonNeeded`] for a token, [`Reason::PasswordChangeNeeded`].
     pub fn must_be_person(&self) -> Result<(), Problem> {
         match self.by {
-            Credential::Token(_) => Err(Reason::PersonNeeded.into()),
+            Credential::Token(_) | Credential::Jwt => Err(Reason::PersonNeeded.into()),
             Credential::Session(_) if self.one_time => Err(Reason::PasswordChangeNeeded.into()),
             Credential::Session(_) => Ok(()),
         }
@@ -172,7 +173,7 @@ pub fn header<'a>(request: &'a HttpRequest, name: &str) -> Result<Option<&'a str
 ///
 /// # Errors
 ///
-/// A header that cannot be read or stands twice; a session or token that is over; a page's request without the session's
+/// A header that cannot be read or stands twice; a session, token or JWT that is over or not believed; a page's request without the session's
 /// token; a holder's or a peer's signature that is old, came before, or is for something else.
 pub fn decide(node: &Node, request: &HttpRequest, body: &[u8]) -> Result<Caller, Problem> {
     let (me, now, accounts) = (node.config.institution, node.writer.now(), &node.accounts);
@@ -185,12 +186,22 @@ pub fn decide(node: &Node, request: &HttpRequest, body: &[u8]) -> Result<Caller,
     }
     let Some(authorization) = authorization else { return page(request, now, accounts) };
     if let Some(secret) = authorization.strip_prefix("Bearer ") {
-        let acting = accounts.who(secret.trim(), now).ok_or(Reason::SessionOver)?;
-        return Ok(Caller::Operator(Box::new(acting)));
+        return bearer(secret.trim(), now, accounts, node.oidc.as_deref())
+            .map(|acting| Caller::Operator(Box::new(acting)));
     }
     let token = authorization.strip_prefix("VP1 ").ok_or(Reason::Unauthenticated)?;
     let proof = vp1::parse(token).map_err(|error| Problem::new(Reason::PresentationMalformed).detail(error))?;
     holder(request, body, me, now, proof)
+}
+
+/// A session or token of this node, or a JWT where an identity provider is configured. What a JWT claims is judged by the
+/// machine's time.
+fn bearer(secret: &str, now: Timestamp, accounts: &Accounts, oidc: Option<&Oidc>) -> Result<Acting, Problem> {
+    if let Some(oidc) = oidc.filter(|_| jwt::looks_like_one(secret)) {
+        let (subject, scope) = oidc.bearer(secret)?;
+        return Ok(accounts.who_is(&subject, scope)?);
+    }
+    Ok(accounts.who(secret, now).ok_or(Reason::SessionOver)?)
 }
 
 /// A peer, by the node key that the registry has of it.
@@ -228,7 +239,7 @@ fn peer(node: &Node, request: &HttpRequest, body: &[u8], now: Timestamp) -> Resu
 /// A page, by its cookie. Any site can make a browser send the cookie; none but ours can read the session's token, so a
 /// request that changes something must carry that too. A cookie that is over is nobody's.
 fn page(request: &HttpRequest, now: Timestamp, accounts: &Accounts) -> Result<Caller, Problem> {
-    let Some(acting) = cookie(request).and_then(|secret| accounts.who(secret, now)) else {
+    let Some(acting) = cookie(request, SESSION_COOKIE).and_then(|secret| accounts.who(secret, now)) else {
         return Ok(Caller::Anonymous);
     };
     if !request.method().is_safe() {
@@ -242,11 +253,12 @@ fn page(request: &HttpRequest, now: Timestamp, accounts: &Accounts) -> Result<Ca
     Ok(Caller::Operator(Box::new(acting)))
 }
 
-/// The session in the request's cookies.
-fn cookie(request: &HttpRequest) -> Option<&str> {
+/// A cookie of the request by its name.
+#[must_use]
+pub fn cookie<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
     let headers = request.headers().get_all(actix_web::http::header::COOKIE);
     let mut pairs = headers.filter_map(|v| v.to_str().ok()).flat_map(|text| text.split(';'));
-    pairs.find_map(|pair| pair.trim().strip_prefix(SESSION_COOKIE)?.strip_prefix('='))
+    pairs.find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
 }
 
 fn holder(

@@ -16,6 +16,7 @@ pub mod json;
 pub mod log;
 pub mod looked;
 pub mod methods;
+pub mod oidc;
 pub mod openapi;
 pub mod problem;
 pub mod problems;
@@ -57,6 +58,7 @@ pub struct ApiDoc;
 pub fn configure(config: &mut ServiceConfig<'_>) {
     system::configure(config);
     sessions::configure(config);
+    oidc::configure(config);
     tokens::configure(config);
     accounts::configure(config);
     approvals::configure(config);

@@ -47,7 +47,8 @@ impl Modify for Common {
             let scheme = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(header, text)));
             components.security_schemes.insert(name.to_owned(), scheme.into());
         }
-        let text = "The text of a session (`POST /v1/sessions`) or of a token (`POST /v1/tokens`).";
+        let text = "The text of a session (`POST /v1/sessions`) or of a token (`POST /v1/tokens`), or a JWT of the identity \
+                    provider where one is configured.";
         let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(text)).build();
         components.security_schemes.insert(BEARER.to_owned(), SecurityScheme::Http(bearer).into());
         let text = "The cookie of a session. What changes something carries the session's token too (`csrf`).";

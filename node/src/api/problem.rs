@@ -12,6 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::accounts::Fault;
+use crate::oidc;
 
 /// Seconds after which a caller may ask again when a node cannot answer now.
 pub const RETRY_AFTER_SECS: u32 = 1;
@@ -106,10 +107,22 @@ impl From<Fault> for Problem {
                 tracing::error!(%fault, "accounts");
                 Self::new(reason)
             }
-            Fault::SignInFailed | Fault::PasswordUnfit | Fault::Exists | Fault::Unknown => Self::new(reason),
+            Fault::SignInFailed
+            | Fault::PasswordUnfit
+            | Fault::Exists
+            | Fault::Unknown
+            | Fault::SubjectTaken
+            | Fault::NotLinked => Self::new(reason),
             fault => Self::new(reason).detail(fault),
         };
         Self { retry_after_secs, ..problem }
+    }
+}
+
+/// What is wrong with a JWT is told: whoever made it needs to know, and it is no secret.
+impl From<oidc::Refused> for Problem {
+    fn from(refused: oidc::Refused) -> Self {
+        Self::new(refused.reason()).detail(refused)
     }
 }
 

@@ -16,6 +16,7 @@ use super::caller::SESSION_COOKIE;
 use super::problem::{Problem, ProblemBody};
 use crate::accounts::password::Secret;
 use crate::accounts::permission::{AccountRole, Permission};
+use crate::accounts::session::Session;
 use crate::accounts::{Accounts, Acting, Credential, Fault};
 use crate::node::Node;
 
@@ -97,7 +98,7 @@ fn said(node: &Node, acting: &Acting) -> Result<SignedIn, Problem> {
     Ok(SignedIn {
         session: match acting.by {
             Credential::Session(id) => Some(id),
-            Credential::Token(_) => None,
+            Credential::Token(_) | Credential::Jwt => None,
         },
         name: account.name,
         operator: acting.operator.0,
@@ -116,6 +117,17 @@ fn cookie(value: &str, max_age_secs: i64) -> String {
     format!("{SESSION_COOKIE}={value}; Path=/; Max-Age={max_age_secs}; Secure; HttpOnly; SameSite=Strict")
 }
 
+/// The cookie of a session that has begun.
+pub(super) fn session_cookie(node: &Node, text: &str) -> String {
+    cookie(text, node.accounts.limits().absolute.0 / 1_000)
+}
+
+/// Names who has signed in to the access log.
+pub(super) fn note(node: &Node, request: &HttpRequest, session: &Session) {
+    let operator = node.accounts.pseudonym(session.account);
+    access_log::also(request, "operator", operator, format!("session {}", session.id));
+}
+
 /// Sign in: a session as a cookie for pages, and the same as a bearer text for programs.
 ///
 /// `201`; `401` `sign-in-failed`, which does not say whether name or password is wrong; `429` `sign-in-throttled` with
@@ -128,11 +140,11 @@ async fn sign_in(node: Data<Node>, request: HttpRequest, plain: Plain<SignIn>) -
     let Plain { body: SignIn { name, password }, language, .. } = plain;
     let (now, address) = (node.writer.now(), request.peer_addr().map(|address| address.ip()));
     let tried = slowly(&node, move |accounts| accounts.sign_in(&name, &password, address, now)).await;
-    let (text, session, account) = tried.map_err(|problem| problem.language(language))?;
-    access_log::also(&request, "operator", node.accounts.pseudonym(account.id), format!("session {}", session.id));
+    let (text, session, _) = tried.map_err(|problem| problem.language(language))?;
+    note(&node, &request, &session);
     let acting = node.accounts.who(&text, now).ok_or(Problem::new(Reason::SessionOver).language(language))?;
     let limits = node.accounts.limits();
-    let cookie = cookie(&text, limits.absolute.0 / 1_000);
+    let cookie = session_cookie(&node, &text);
     let ends_at = Some(session.began + limits.absolute);
     let said = SignedIn { ends_at, bearer: Some(text), ..said(&node, &acting)? };
     let mut answer = HttpResponse::Created();
@@ -156,7 +168,7 @@ async fn sign_out(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
     let acting = get.caller.acting().map_err(|problem| problem.language(get.language))?;
     match acting.by {
         Credential::Session(id) => node.accounts.sign_out(id),
-        Credential::Token(_) => return Err(Problem::new(Reason::PersonNeeded).language(get.language)),
+        Credential::Token(_) | Credential::Jwt => return Err(Problem::new(Reason::PersonNeeded).language(get.language)),
     }
     Ok(HttpResponse::NoContent().insert_header((header::SET_COOKIE, cookie("", 0))).finish())
 }
@@ -184,7 +196,7 @@ async fn change_password(node: Data<Node>, plain: Plain<PasswordChange>) -> Resu
     let Plain { caller, body: PasswordChange { current, new }, language } = plain;
     let changed = async {
         let acting = caller.acting()?.clone();
-        if matches!(acting.by, Credential::Token(_)) {
+        if !matches!(acting.by, Credential::Session(_)) {
             return Err(Reason::PersonNeeded.into());
         }
         let now = node.writer.now();

@@ -138,6 +138,7 @@ async fn a_permission_opens_its_own_routes_alone() {
         };
         let session = acting(Credential::Session(uuid::Uuid::nil()), false);
         let token = acting(Credential::Token(uuid::Uuid::nil()), false);
+        let jwt = acting(Credential::Jwt, false);
         let fresh = acting(Credential::Session(uuid::Uuid::nil()), true);
         for (method, path, access) in TABLE {
             let what = format!("{held}: {method} {path}");
@@ -146,11 +147,12 @@ async fn a_permission_opens_its_own_routes_alone() {
                 Some(needed) => {
                     assert_eq!(opens(&session).is_ok(), needed == *held, "{what}");
                     let by_token = needed == *held && !matches!(access, Access::PersonWith(_));
-                    assert_eq!(opens(&token).is_ok(), by_token, "{what}");
+                    assert_eq!((opens(&token).is_ok(), opens(&jwt).is_ok()), (by_token, by_token), "{what}");
                     assert_eq!(opens(&fresh), Err("password-change-needed"), "{what}");
                 }
                 None if *access == Access::Person => {
                     assert_eq!((opens(&token), opens(&session)), (Err("person-needed"), Ok(())), "{what}");
+                    assert_eq!(opens(&jwt), Err("person-needed"), "{what}");
                 }
                 None => {}
             }

@@ -9,10 +9,10 @@ use actors::clock::Clock as _;
 use anyhow::{Context as _, ensure};
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Subcommand};
-use voucher_node::accounts::Accounts;
 use voucher_node::accounts::password::{MAX_PASSWORD_BYTES, Secret, made_up};
 use voucher_node::accounts::permission::AccountRole;
 use voucher_node::accounts::store::Account;
+use voucher_node::accounts::{Accounts, Subject};
 use voucher_node::clock::NodeClock;
 use voucher_node::config::Config;
 
@@ -25,6 +25,7 @@ Examples:
   voucher-node account add    --config node.toml wang --roles issuing-officer,claims-officer
   voucher-node account passwd --config node.toml wang --password-file -
   voucher-node account disable --config node.toml wang
+  voucher-node account link   --config node.toml wang --subject 248289761001
 
 The node must be stopped; a running one is asked at /v1/accounts. Without --password-file a password is made up and printed,
 for one sign-in. A password never stands on the command line, where every user of the machine can read it.";
@@ -70,6 +71,9 @@ enum What {
         roles: Vec<AccountRole>,
         #[command(flatten)]
         given: Given,
+        /// Who it is at the identity provider (`sub`): it signs in there, and no password opens it
+        #[arg(long, value_name = "SUB", conflicts_with = "password_file")]
+        subject: Option<String>,
     },
     /// Set an account's password; its tokens are revoked
     Passwd {
@@ -82,6 +86,19 @@ enum What {
     Disable(Whose),
     /// Let a disabled account in again
     Enable(Whose),
+    /// Link an account to somebody whom the identity provider knows
+    Link {
+        #[command(flatten)]
+        whose: Whose,
+        /// The provider's name for its owner (`sub`)
+        #[arg(long, value_name = "SUB")]
+        subject: String,
+        /// No password opens it from now on
+        #[arg(long)]
+        drop_password: bool,
+    },
+    /// Link an account to nobody whom the identity provider knows
+    Unlink(Whose),
     /// Give an account other roles
     Roles {
         #[command(flatten)]
@@ -141,14 +158,22 @@ fn row(accounts: &Accounts, account: &Account) -> String {
         (false, false) => "",
     };
     let pseudonym = accounts.pseudonym(account.id).0;
-    format!("{:<20} {pseudonym}  {:<18} {}", account.name, state, roles.join(",")).trim_end().to_owned()
+    let linked = account.subject.as_ref().map(|subject| format!("  {} at {}", subject.sub, subject.issuer));
+    let (roles, linked) = (roles.join(","), linked.unwrap_or_default());
+    format!("{:<20} {pseudonym}  {state:<18} {roles}{linked}", account.name).trim_end().to_owned()
+}
+
+/// Somebody as the configured identity provider knows them.
+fn subject(config: &Config, sub: &str) -> anyhow::Result<Subject> {
+    let oidc = config.oidc.as_ref().context("the configuration names no identity provider ([oidc])")?;
+    Ok(Subject { issuer: oidc.issuer.clone(), sub: sub.to_owned() })
 }
 
 pub(super) fn account(args: &AccountArgs) -> anyhow::Result<ExitCode> {
     let config = match &args.what {
         What::List { config } => config,
         What::Add { whose, .. } | What::Passwd { whose, .. } | What::Roles { whose, .. } => &whose.config,
-        What::Disable(whose) | What::Enable(whose) => &whose.config,
+        What::Disable(whose) | What::Enable(whose) | What::Unlink(whose) | What::Link { whose, .. } => &whose.config,
     };
     let config = Config::load(config).with_context(|| config.display().to_string())?;
     let accounts = open(&config)?;
@@ -164,7 +189,11 @@ pub(super) fn account(args: &AccountArgs) -> anyhow::Result<ExitCode> {
     let mut one_time = None;
     match &args.what {
         What::List { .. } => accounts.all().iter().for_each(&mut tell),
-        What::Add { whose, roles, given } => {
+        What::Add { whose, roles, subject: Some(sub), .. } => {
+            let (subject, now) = (subject(&config, sub)?, NodeClock::real().now());
+            tell(&accounts.create_linked(&whose.name, roles, subject, now)?);
+        }
+        What::Add { whose, roles, given, subject: None } => {
             let (password, is_made_up) = password(given.password_file.as_deref())?;
             tell(&accounts.create(&whose.name, roles, &password, is_made_up, NodeClock::real().now())?);
             one_time = is_made_up.then_some(password);
@@ -175,6 +204,10 @@ pub(super) fn account(args: &AccountArgs) -> anyhow::Result<ExitCode> {
             tell(&accounts.reset_password(of(whose)?, &password)?);
             one_time = is_made_up.then_some(password);
         }
+        What::Link { whose, subject: sub, drop_password } => {
+            tell(&accounts.link(of(whose)?, Some(subject(&config, sub)?), *drop_password)?);
+        }
+        What::Unlink(whose) => tell(&accounts.link(of(whose)?, None, false)?),
         What::Disable(whose) => tell(&accounts.set_disabled(of(whose)?, true)?),
         What::Enable(whose) => tell(&accounts.set_disabled(of(whose)?, false)?),
         What::Roles { whose, roles } => tell(&accounts.set_roles(of(whose)?, roles)?),

@@ -72,6 +72,7 @@ impl Everyone {
             accounts: AccountRules::default(),
             retention: Default::default(),
             limits: Default::default(),
+            oidc: None,
         };
         let clock = Arc::new(NodeClock::real());
         let (writer, keys, _): (_, NodeKeys, _) = crate::server::open(&config, clock.clone()).unwrap();

@@ -51,6 +51,7 @@ fn node(dir: &std::path::Path) -> Data<Node> {
         accounts: AccountRules::default(),
         retention: Default::default(),
         limits: Default::default(),
+        oidc: None,
     };
     let clock = Arc::new(NodeClock::real());
     let (writer, keys, _) = crate::server::open(&config, clock.clone()).unwrap();

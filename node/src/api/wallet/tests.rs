@@ -54,6 +54,7 @@ pub(crate) fn node_alone(dir: &std::path::Path, roles: &[Role]) -> Node {
         accounts: AccountRules::default(),
         retention: Default::default(),
         limits: Default::default(),
+        oidc: None,
     };
     let clock = Arc::new(NodeClock::real());
     let (writer, keys, _) = crate::server::open(&config, clock.clone()).unwrap();

@@ -93,6 +93,7 @@ pub(crate) fn config(dir: &Path, id: &str, roles: &[Role], trust: Option<&Config
         accounts: AccountRules::default(),
         retention: Default::default(),
         limits: Default::default(),
+        oidc: None,
     })
 }
 
