@@ -25,6 +25,8 @@ pub mod tokens;
 pub mod wallet;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;
 
 use actix_web::web;

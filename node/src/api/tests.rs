@@ -59,6 +59,11 @@ macro_rules! ask {
     }};
 }
 
+/// A request as another institution's node makes it.
+pub(super) fn as_peer(request: TestRequest, institution: &str) -> TestRequest {
+    request.insert_header(("Institution", institution))
+}
+
 /// No header at all.
 const NOBODY: [(&str, &str); 0] = [];
 

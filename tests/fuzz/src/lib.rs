@@ -173,13 +173,21 @@ fn child(targets: Vec<Target>, notes: &Path) {
     assert_eq!(names.len(), targets.len(), "a target's name is its own");
     // The same numbers each time, unless there is time for other ones.
     let seed = number("VOUCHER_FUZZ_SEED").unwrap_or_else(|| if secs.is_some() { rand::random() } else { 1 });
-    let mut planned = Duration::ZERO;
+    let (mut planned, mut failed) = (Duration::ZERO, false);
     for mut target in targets.into_iter().filter(|target| target.name.contains(&only)) {
         let time = secs.map_or(SHARE * target.shares, Duration::from_secs);
         planned += time;
         notes.begin(target.name, planned);
-        let came = target.fuzz(time, seed, &mut notes);
-        println!("{:<22} {came}", target.name);
+        match target.fuzz(time, seed, &mut notes) {
+            Ok(came) => println!("{:<22} {came}", target.name),
+            Err(why) => {
+                failed = true;
+                eprintln!("{:<22} FAILED (VOUCHER_FUZZ_SEED={seed}): {why}", target.name);
+            }
+        }
+    }
+    if failed {
+        std::process::exit(FAILED);
     }
 }
 
@@ -200,30 +208,33 @@ impl std::fmt::Display for Came {
 }
 
 impl Target {
-    fn fuzz(&mut self, time: Duration, seed: u64, notes: &mut Notes) -> Came {
+    fn fuzz(&mut self, time: Duration, seed: u64, notes: &mut Notes) -> Result<Came, String> {
         let mut random = StdRng::seed_from_u64(seed);
         let mut pool: Vec<Vec<u8>> = self.seeds.iter().chain(&self.refused).cloned().collect();
         assert!(!self.seeds.is_empty(), "{}: without good inputs nothing deep is reached", self.name);
         let (first, began) = (pool.len(), Instant::now());
-        let mut outcomes = HashSet::new();
+        let (mut outcomes, mut refused) = (HashSet::new(), Vec::new());
         let mut came = Came { runs: 0, taken: 0, outcomes: 0, slowest: Duration::ZERO, peak_kib: 0 };
         let resident = watch::forget_peak();
         for turn in 0.. {
             let input = match pool.get(turn).filter(|_| turn < first) {
                 Some(seed) => seed.clone(),
-                None if began.elapsed() > time => break,
+                None if began.elapsed() > time || !refused.is_empty() => break,
                 None => change::changed(&pool, &self.words, self.max_bytes, &mut random),
             };
             notes.input(&input);
             let before = watch::cpu_time();
             let said = catch_unwind(AssertUnwindSafe(|| (self.run)(&input)));
             let took = watch::cpu_time().saturating_sub(before);
-            let said = said.unwrap_or_else(|_| self.shorten(seed, &watch::last_panic(), input.clone(), notes));
+            let Ok(said) = said else {
+                let why = watch::last_panic();
+                return Err(format!("{why}\nby {}", shown(&self.shorten(input, notes))));
+            };
             if let (Err(why), true) = (&said, turn < self.seeds.len()) {
-                self.give_up(seed, &format!("the good input {turn} is refused: {why}"), &input);
+                refused.push(format!("the good input {turn} is refused: {why}\n{}", shown(&input)));
             }
             if took > self.slowest {
-                self.give_up(seed, &format!("{took:?} of the processor for one input"), &input);
+                return Err(format!("{took:?} of the processor for {}", shown(&input)));
             }
             came.runs += 1;
             came.taken += u64::from(said.is_ok());
@@ -239,13 +250,13 @@ impl Target {
         came.outcomes = outcomes.len();
         came.peak_kib = watch::peak_kib().saturating_sub(resident);
         if came.peak_kib > self.peak_mib * 1024 {
-            self.give_up(seed, &format!("{} KiB of memory, perhaps before this input", came.peak_kib), &[]);
+            refused.push(format!("{} KiB of memory", came.peak_kib));
         }
-        came
+        if refused.is_empty() { Ok(came) } else { Err(refused.join("\n")) }
     }
 
-    /// Shortens an input that fails, and says which it is.
-    fn shorten(&mut self, seed: u64, said: &str, mut input: Vec<u8>, notes: &mut Notes) -> ! {
+    /// Shortens an input that fails.
+    fn shorten(&mut self, mut input: Vec<u8>, notes: &mut Notes) -> Vec<u8> {
         let began = Instant::now();
         let mut step = input.len().next_power_of_two() / 2;
         while step > 0 {
@@ -261,13 +272,7 @@ impl Target {
             }
             step /= 2;
         }
-        self.give_up(seed, said, &input)
-    }
-
-    /// Ends the child: what it says is the failure.
-    fn give_up(&self, seed: u64, said: &str, input: &[u8]) -> ! {
-        eprintln!("{} (VOUCHER_FUZZ_SEED={seed}): {said}\nby {}", self.name, shown(input));
-        std::process::exit(FAILED)
+        input
     }
 }
 
