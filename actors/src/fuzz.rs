@@ -141,7 +141,11 @@ fn golden_keys(kind: &str) -> Vec<PublicKey> {
     let key = |vector: &Value| hex::decode(vector["key"]["public_hex"].as_str().unwrap()).unwrap();
     let keys = all[kind].as_array().unwrap().iter().map(|v| PublicKey::from_slice(&key(v)).unwrap());
     let mut different: Vec<PublicKey> = Vec::new();
-    keys.for_each(|key| if !different.contains(&key) { different.push(key) });
+    keys.for_each(|key| {
+        if !different.contains(&key) {
+            different.push(key)
+        }
+    });
     different
 }
 
@@ -172,7 +176,11 @@ fn names() -> Vec<Target> {
         Target::text("institution", ["hospital-gulou", "a", "0-9"], spelled_once::<InstitutionId>),
         Target::text("short name", ["elderly-checkup-2026", "x"], spelled_once::<ShortName>),
         Target::text("digest", [&digest], spelled_once::<Digest>),
-        Target::text("voucher", [format!("nanjing-health.{uuid}")], spelled_once::<VoucherId>).words(["{", "}", "urn:uuid:"]),
+        Target::text("voucher", [format!("nanjing-health.{uuid}")], spelled_once::<VoucherId>).words([
+            "{",
+            "}",
+            "urn:uuid:",
+        ]),
         Target::text("record's name", [record], stays_same::<RecordName>).words(["\"index\":", "\"id\":", "null"]),
         Target::text(
             "time",

@@ -97,17 +97,24 @@ fn files() -> Vec<Target> {
     let cheap = keyfile::sealed_line("log", &Zeroizing::new([7; 32]), &passphrase, [8, 1, 1]).unwrap();
     let (toml, again) = (file("node.toml"), file("again.toml"));
     vec![
-        Target::text("configuration", [CONFIG, &fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../config/nanjing-health.toml")).unwrap()], move |text| {
-            fs::write(&toml, text).unwrap();
-            let read = Config::load(&toml);
-            if let Ok(config) = &read {
-                // What was read can be written down, and read again.
-                fs::write(&again, toml::to_string(config).unwrap()).unwrap();
-                assert_eq!(format!("{config:?}"), format!("{:?}", Config::load(&again).unwrap()));
-                assert!(config.offset().is_some() && config.http.bind.ip().is_loopback());
-            }
-            said(read)
-        })
+        Target::text(
+            "configuration",
+            [
+                CONFIG,
+                &fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../config/nanjing-health.toml")).unwrap(),
+            ],
+            move |text| {
+                fs::write(&toml, text).unwrap();
+                let read = Config::load(&toml);
+                if let Ok(config) = &read {
+                    // What was read can be written down, and read again.
+                    fs::write(&again, toml::to_string(config).unwrap()).unwrap();
+                    assert_eq!(format!("{config:?}"), format!("{:?}", Config::load(&again).unwrap()));
+                    assert!(config.offset().is_some() && config.http.bind.ip().is_loopback());
+                }
+                said(read)
+            },
+        )
         .words(["[http]\n", "= ", "'", "\"\"\"", "[[", "true", "1979-05-27", "0x", "inf", "['", "\n"])
         .shares(2),
         Target::new("key file", [fs::read(&plain).unwrap()], move |bytes| {
@@ -147,7 +154,18 @@ fn pictures() -> Vec<Target> {
             }
             said(read)
         })
-        .words([&b"IHDR"[..], b"IDAT", b"PLTE", b"tRNS", b"\xff\xd8", b"\xff\xc0", b"\xff\xc4", b"VP8L", b"VP8X", b"ANIM"])
+        .words([
+            &b"IHDR"[..],
+            b"IDAT",
+            b"PLTE",
+            b"tRNS",
+            b"\xff\xd8",
+            b"\xff\xc0",
+            b"\xff\xc4",
+            b"VP8L",
+            b"VP8X",
+            b"ANIM",
+        ])
         .may_take(Duration::from_secs(40), 512)
         .shares(4),
         Target::text("drawn text", ["VC1:0", "A"], |text| {
@@ -205,7 +223,8 @@ fn letters() -> Vec<Target> {
         "cancel": { "cose": [1, 2, 3], "assisted": { "helper": uuid, "reason": "no-phone" } },
     });
     let opening = json!({ "details": { "salt": vec![7_u8; 32], "voucher": voucher, "slot": slot } });
-    let result = json!({ "voucher": voucher, "text": "窦性心律", "items": [{ "code": "ecg", "done": true, "result": "x" }] });
+    let result =
+        json!({ "voucher": voucher, "text": "窦性心律", "items": [{ "code": "ecg", "done": true, "result": "x" }] });
     let policy = json!({
         "programme": "ecg", "title_zh": "心电图", "title_en": "ECG", "service": "ecg", "issuing_department": "卫健委",
         "classes": ["elderly"], "validity_days": 30, "vouchers_per_holder": 2, "departments": ["cardiology"],
@@ -228,8 +247,12 @@ fn letters() -> Vec<Target> {
         letter::<Value>("any body", &json!({ "a": [1, -1, 0.5, null, true, "x"], "b": { "c": {} } })),
         Target::new("a peer's heads", [heads.to_string()], loosely::<Listed<HeadView>>).words(WORDS),
         Target::new("a peer's longest", [r#"{"checkpoint":"a"}"#], loosely::<LongestAnswer>).words(WORDS),
-        Target::new("a registrar's answer", [json!({ "holder": uuid, "enrolments": [enrolled] }).to_string()], loosely::<Granted>)
-            .words(WORDS),
+        Target::new(
+            "a registrar's answer",
+            [json!({ "holder": uuid, "enrolments": [enrolled] }).to_string()],
+            loosely::<Granted>,
+        )
+        .words(WORDS),
         Target::new("a hospital's hours", [hours.to_string()], move |bytes| {
             let hours: Vec<WeeklyHours> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
             let hospital = "gulou".parse().unwrap();

@@ -374,7 +374,9 @@ mod tests {
     #[test]
     fn a_removal_with_a_value_is_none() {
         let mut writer = FrameWriter::default();
-        for (present, value, good) in [(1, &b"v"[..], true), (1, b"", true), (0, b"", true), (0, b"v", false), (2, b"", false)] {
+        for (present, value, good) in
+            [(1, &b"v"[..], true), (1, b"", true), (0, b"", true), (0, b"v", false), (2, b"", false)]
+        {
             writer.begin(7, 3);
             writer.bytes.extend_from_slice(&[PRIVATE, 1, 0, 0, 0, 1, 0, 0, 0, b'k', present]);
             writer.sized(value);

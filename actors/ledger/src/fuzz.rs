@@ -254,8 +254,7 @@ fn options(dir: &std::path::Path) -> Options {
 /// The segments of a journal with some commits.
 fn journal(dir: &std::path::Path) -> Vec<Vec<u8>> {
     let mut disk = MemoryDisk::new();
-    let (ledger, _) =
-        Ledger::open_on(options(dir), Box::new(disk.clone()), Arc::new(MemoryStore::new())).unwrap();
+    let (ledger, _) = Ledger::open_on(options(dir), Box::new(disk.clone()), Arc::new(MemoryStore::new())).unwrap();
     ledger.allow_writing();
     for (size, entry) in (0..).zip(entries(6)) {
         let private = [(vec![size as u8], Some(entry.clone())), (b"gone".to_vec(), None)].into();
@@ -274,8 +273,8 @@ fn reopened(dir: &std::path::Path, segments: &[&[u8]]) -> Result<u64, String> {
     }
     // What the life before told of this boot is not known on another disk.
     let options = Options { boot_id: "boot-2".into(), ..options(dir) };
-    let (ledger, report) = Ledger::open_on(options, Box::new(disk), Arc::new(MemoryStore::new()))
-        .map_err(|error| error.to_string())?;
+    let (ledger, report) =
+        Ledger::open_on(options, Box::new(disk), Arc::new(MemoryStore::new())).map_err(|error| error.to_string())?;
     let found = ledger.entries(ORIGIN, 0, usize::MAX);
     assert_eq!(found.len() as u64, report.size);
     for (found, written) in found.iter().zip(entries(6)) {
@@ -341,16 +340,20 @@ fn journals() -> Vec<Target> {
         .words(["SVJFRAM1", "SVJSEGM1"])
         .may_take(Duration::from_secs(3), 64)
         .shares(3),
-        Target::new("marker", [{
-            let (marker, _) = Marker::open(&home, ORIGIN, "boot").unwrap();
-            marker.write(9, Hash([1; 32]), 4).unwrap();
-            std::fs::read(marker.path()).unwrap()
-        }], move |bytes| {
-            let (marker, _) = Marker::open(&home, ORIGIN, "boot").unwrap();
-            std::fs::write(marker.path(), bytes).unwrap();
-            *whole_frames.borrow_mut() += 1;
-            some(Marker::open(&home, ORIGIN, "boot").unwrap().1)
-        }),
+        Target::new(
+            "marker",
+            [{
+                let (marker, _) = Marker::open(&home, ORIGIN, "boot").unwrap();
+                marker.write(9, Hash([1; 32]), 4).unwrap();
+                std::fs::read(marker.path()).unwrap()
+            }],
+            move |bytes| {
+                let (marker, _) = Marker::open(&home, ORIGIN, "boot").unwrap();
+                std::fs::write(marker.path(), bytes).unwrap();
+                *whole_frames.borrow_mut() += 1;
+                some(Marker::open(&home, ORIGIN, "boot").unwrap().1)
+            },
+        ),
     ]
 }
 

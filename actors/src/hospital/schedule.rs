@@ -308,7 +308,8 @@ mod tests {
 
     #[test]
     fn hours_that_nobody_checked_make_no_slot_and_no_harm() {
-        for row in ["heart x Mon 08:00 12:00 65535 1", "heart x Mon 23:59 24:00 64096 1", "heart x Mon 12:00 08:00 0 1"] {
+        for row in ["heart x Mon 08:00 12:00 65535 1", "heart x Mon 23:59 24:00 64096 1", "heart x Mon 12:00 08:00 0 1"]
+        {
             let hours = [hours(row)];
             for from in ["2026-11-23T02:00:00Z", "2026-11-23T15:59:00Z", "2026-11-22T16:00:00Z"] {
                 let found = slots(&hours, "gulou".parse().unwrap(), at(from), at(from) + Millis::hours(5), offset());

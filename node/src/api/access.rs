@@ -195,7 +195,10 @@ impl Access {
     pub fn admit(self, caller: &Caller) -> Result<(), Problem> {
         match (self, caller) {
             (Self::Anyone | Self::SignIn, _) => Ok(()),
-            (Self::Holder, _) => Ok(()), // whose key it is, only the role can say; it refuses everybody else
+            (Self::Holder, Caller::Holder(_)) => Ok(()), // whose key it is, only the role can say
+            (Self::Holder, _) => {
+                Err(Problem::new(Reason::Unauthenticated).detail("a holder signs the request: Authorization: VP1 …"))
+            }
             (_, Caller::Anonymous) => Err(Problem::new(Reason::Unauthenticated).detail(match self {
                 Self::Peer => "the Institution header says which node calls",
                 _ => "sign in (POST /v1/sessions), or send a token: Authorization: Bearer …",

@@ -185,7 +185,10 @@ fn asked() -> Vec<(&'static str, Value)> {
         ("/v1/issuer/parameters", json!({})),
         ("/v1/issuer/programmes", policy.clone()),
         ("/v1/issuer/programmes/ecg/changes", policy),
-        ("/v1/issuer/holders", with(json!({ "community": "xuanwu", "voucher_module": "xuanwu", "enrolment_keys": {} }))),
+        (
+            "/v1/issuer/holders",
+            with(json!({ "community": "xuanwu", "voucher_module": "xuanwu", "enrolment_keys": {} })),
+        ),
         ("/v1/issuer/vouchers", json!({ "programme": "ecg", "count": 2 })),
         ("/v1/issuer/dispatches", json!({ "community": "xuanwu", "programme": "ecg", "count": 1 })),
         ("/v1/issuer/voids", json!({ "voucher": VOUCHER, "reason": "mistake" })),
@@ -238,7 +241,20 @@ fn bodies(ask: &Ask) -> Target {
     };
     Target::new("body", ["\u{18}{\"origin\":\"a\"}"], run)
         .beside(seeds)
-        .words(["null", "[]", "{}", "\"\"", ",", ":", "\\u0000", "1e99", "-1", "18446744073709551616", "[[[[", "\"x\":1,"])
+        .words([
+            "null",
+            "[]",
+            "{}",
+            "\"\"",
+            ",",
+            ":",
+            "\\u0000",
+            "1e99",
+            "-1",
+            "18446744073709551616",
+            "[[[[",
+            "\"x\":1,",
+        ])
         .max_bytes(8_192)
         .may_take(Duration::from_secs(5), 512)
         .shares(6)

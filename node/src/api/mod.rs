@@ -27,6 +27,8 @@ pub mod wallet;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
+mod matrix;
+#[cfg(test)]
 mod tests;
 
 use actix_web::web;

@@ -10,8 +10,9 @@ const MOST: usize = 6;
 const BYTES: &[u8] = b"\0\x01\x7f\x80\xff\n\r\t \"',.:;+-/=\\{}[]<>%_09azAZ";
 
 /// Characters that are longer or other than they look.
-const CHARS: &[&str] =
-    &["\u{0}", "\u{7f}", "\u{a0}", "é", "\u{301}", "\u{200b}", "\u{202e}", "\u{2028}", "\u{feff}", "０", "王", "𠀀", "Ａ"];
+const CHARS: &[&str] = &[
+    "\u{0}", "\u{7f}", "\u{a0}", "é", "\u{301}", "\u{200b}", "\u{202e}", "\u{2028}", "\u{feff}", "０", "王", "𠀀", "Ａ",
+];
 
 /// Numbers at the edges of their types.
 const NUMBERS: &[u64] = &[

@@ -203,7 +203,10 @@ struct Came {
 impl std::fmt::Display for Came {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { runs, taken, outcomes, slowest, peak_kib } = self;
-        write!(f, "{runs:>8} inputs, {taken:>7} taken, {outcomes:>4} outcomes, {slowest:>9.1?} and {peak_kib} KiB at most")
+        write!(
+            f,
+            "{runs:>8} inputs, {taken:>7} taken, {outcomes:>4} outcomes, {slowest:>9.1?} and {peak_kib} KiB at most"
+        )
     }
 }
 
@@ -298,7 +301,13 @@ mod tests {
         let mut target = Target::new("ladder", [b"deep".as_slice()], move |input: &[u8]| {
             let same = input.iter().zip(secret).take_while(|(a, b)| a == b).count();
             assert!(same < secret.len(), "found");
-            if same < 4 { Err("x".repeat(same)) } else if same == 4 { Ok(()) } else { Err("y".repeat(same)) }
+            if same < 4 {
+                Err("x".repeat(same))
+            } else if same == 4 {
+                Ok(())
+            } else {
+                Err("y".repeat(same))
+            }
         })
         .max_bytes(16);
         let mut random = StdRng::seed_from_u64(1);

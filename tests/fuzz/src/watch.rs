@@ -98,6 +98,7 @@ fn status(name: &str) -> u64 {
 /// What this thread has had of the processor.
 pub(crate) fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    let (secs, nanos) = (u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default());
+    let (secs, nanos) =
+        (u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default());
     Duration::new(secs, nanos)
 }

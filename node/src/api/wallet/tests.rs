@@ -131,7 +131,9 @@ async fn each_route_answers_only_whom_it_is_for() {
         ("GET", "/v1/community/stock/vouchers?more=1", clerk, json!(null), 400, "malformed"),
         ("GET", "/v1/issuer/vouchers?more=1", clerk, json!(null), 400, "malformed"),
         ("GET", "/v1/issuer/claims?more=1", clerk, json!(null), 400, "malformed"),
-        ("GET", "/v1/wallet/notices?more=1", clerk, json!(null), 400, "malformed"),
+        ("GET", "/v1/wallet/notices?more=1", clerk, json!(null), 401, "unauthenticated"),
+        ("GET", "/v1/wallet/slots?voucher=x", nobody, json!(null), 401, "unauthenticated"),
+        ("POST", "/v1/wallet/checks", nobody, json!({}), 401, "unauthenticated"),
         ("GET", "/v1/issuer/statistics?from=2026-01-02&until=2026-01-01", clerk, json!(null), 400, "malformed"),
         (
             "POST",
@@ -255,8 +257,13 @@ async fn a_node_without_the_role_says_so() {
     let node = node(dir.path(), &[Role::Issuer]);
     let app = serve!(node);
     let clerk = Some(planted::CLERK);
+    let phone = Phone(HolderKey::ed25519(&[1; 32]));
+    let now = node.writer.now().secs();
     for path in ["/v1/community/stock", "/v1/community/cards/490314286148", "/v1/wallet", "/v1/wallet/notices"] {
-        let (status, answer) = ask!(app, Method::GET, path, clerk, Vec::new());
+        let signed = Some(("Authorization", phone.wallet("GET", path, b"", now)));
+        let clerk = clerk.map(|(name, value)| (name, value.to_owned()));
+        let who = if path.starts_with("/v1/wallet") { signed } else { clerk };
+        let (status, answer) = ask!(app, Method::GET, path, who, Vec::new());
         assert_eq!((status, &answer["code"]), (404, &json!("not-my-role")), "{path}");
     }
 }
