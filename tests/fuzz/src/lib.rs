@@ -47,6 +47,9 @@ const CHILD: &str = "VOUCHER_FUZZ_CHILD";
 /// Whether an input was taken, or why not: what came of it is told apart by the words.
 pub type Said = Result<(), String>;
 
+/// Gives an input to a decoder.
+type Run = Box<dyn FnMut(&[u8]) -> Said>;
+
 /// One decoder, and what must hold whatever it is given: panics are failures.
 pub struct Target {
     name: &'static str,
@@ -57,7 +60,7 @@ pub struct Target {
     slowest: Duration,
     peak_mib: u64,
     shares: u32,
-    run: Box<dyn FnMut(&[u8]) -> Said>,
+    run: Run,
 }
 
 impl Target {

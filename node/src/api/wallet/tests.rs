@@ -183,6 +183,26 @@ async fn each_route_answers_only_whom_it_is_for() {
 }
 
 #[actix_web::test]
+async fn what_cannot_come_is_not_waited_for() {
+    // The ledger's threads outlive the test by a moment: their directory must too.
+    let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
+    let node = node(dir.path(), &[Role::Issuer]);
+    let app = serve!(node);
+    for (path, status, code) in [
+        ("/mirrors/nobody/checkpoint?newer_than=0&wait_secs=30", 404, "not-found"),
+        ("/mirrors/Nobody/checkpoint", 400, "malformed"),
+        ("/log/checkpoint?newer_than=0&wait_secs=301", 400, "malformed"),
+        ("/log/checkpoint?newer_than=0&wait_secs=300", 200, ""),
+        ("/mirrors/xuanwu/checkpoint?newer_than=0&wait_secs=30", 200, ""),
+    ] {
+        let asked = async { ask!(app, Method::GET, path, None::<(&str, &str)>, Vec::new()) };
+        let (got, answer) =
+            actix_web::rt::time::timeout(std::time::Duration::from_secs(5), asked).await.expect("it is not waited for");
+        assert_eq!((got, answer["code"].as_str().unwrap_or_default()), (status, code), "{path}: {answer}");
+    }
+}
+
+#[actix_web::test]
 async fn a_phone_announces_itself_and_opens_no_wallet_that_is_not_its_own() {
     // The ledger's threads outlive the test by a moment: their directory must too.
     let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
