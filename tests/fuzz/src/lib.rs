@@ -24,7 +24,7 @@ use rand::rngs::StdRng;
 use watch::Notes;
 
 /// Time of a target's one share where no other time is asked for.
-pub const SHARE: Duration = Duration::from_millis(600);
+pub const SHARE: Duration = Duration::from_millis(450);
 
 /// Most inputs from which further ones are made, the seeds not counted.
 const MAX_POOL: usize = 2_000;
