@@ -157,6 +157,11 @@ fn encoded(body: Body, acted: bool) -> Vec<u8> {
     bytes
 }
 
+/// The bytes of a record of each kind, for other tests.
+pub(crate) fn records() -> Vec<Vec<u8>> {
+    bodies().into_iter().enumerate().map(|(n, (_, body))| encoded(body, n % 2 == 0)).collect()
+}
+
 /// Length and leaf hash of each record.
 const GOLDEN: &str = "
 generated 374 dd8d0be6fad58ee891f4ff3f8ec5c30edbe129900720ca5132bcf798bdca2642

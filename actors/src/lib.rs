@@ -32,4 +32,6 @@ pub mod writer;
 pub mod town;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod golden;

@@ -225,12 +225,22 @@ fn line(
         return Ok(Zeroizing::new(format!("{}{}\n", header(word), *base64)));
     };
     let costs = [ARGON_KIB, ARGON_PASSES, 1];
+    sealed_line(word, key, passphrase, costs).ok_or_else(|| KeyFileError::Unreadable(path.to_owned(), word))
+}
+
+/// A key sealed at some costs (KiB, passes, lanes); none if they cannot be.
+pub(crate) fn sealed_line(
+    word: &str,
+    key: &Key,
+    passphrase: &Passphrase,
+    costs: [u32; 3],
+) -> Option<Zeroizing<String>> {
     let (salt, nonce): ([u8; 16], [u8; 24]) = (rand::random(), rand::random());
-    let under = passphrase.key(&salt, costs).ok_or_else(|| KeyFileError::Unreadable(path.to_owned(), word))?;
+    let under = passphrase.key(&salt, costs)?;
     let hidden = encrypt(&under, &nonce, bound(word, costs, &salt).as_bytes(), key.as_slice());
     let [kib, passes, lanes] = costs;
     let (salt, nonce, hidden) = (STANDARD.encode(salt), STANDARD.encode(nonce), STANDARD.encode(hidden));
-    Ok(Zeroizing::new(format!("{}{kib} {passes} {lanes} {salt} {nonce} {hidden}\n", sealed_header(word))))
+    Some(Zeroizing::new(format!("{}{kib} {passes} {lanes} {salt} {nonce} {hidden}\n", sealed_header(word))))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), KeyFileError> {

@@ -5,6 +5,8 @@ pub mod api;
 pub mod clock;
 pub mod config;
 pub mod demo;
+#[cfg(test)]
+mod fuzz;
 pub mod import;
 pub mod keyfile;
 pub mod keys;

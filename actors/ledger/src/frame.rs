@@ -304,7 +304,8 @@ impl<'a> Cursor<'a> {
                     _ => return None,
                 };
                 let value = cursor.sized()?;
-                Some((key, present.then_some(value)))
+                // What is removed has no value: a frame has one spelling.
+                (present || value.is_empty()).then_some((key, present.then_some(value)))
             })?)),
             HEADS => Some(Section::Heads(self.list(|cursor| {
                 Some(HeadRow {
@@ -368,6 +369,20 @@ mod tests {
             assert_eq!(read(&bytes[..at], 7), None, "cut at {at}");
         }
         assert_eq!(read(&bytes, 8), None, "another generation");
+    }
+
+    #[test]
+    fn a_removal_with_a_value_is_none() {
+        let mut writer = FrameWriter::default();
+        for (present, value, good) in
+            [(1, &b"v"[..], true), (1, b"", true), (0, b"", true), (0, b"v", false), (2, b"", false)]
+        {
+            writer.begin(7, 3);
+            writer.bytes.extend_from_slice(&[PRIVATE, 1, 0, 0, 0, 1, 0, 0, 0, b'k', present]);
+            writer.sized(value);
+            let bytes = writer.finish();
+            assert_eq!(read(bytes, 7).is_some(), good, "{present} {value:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ pub mod cosignature;
 pub mod disk;
 pub mod fail;
 pub mod frame;
+#[cfg(test)]
+mod fuzz;
 pub mod journal;
 mod keep;
 pub mod key;

@@ -210,7 +210,11 @@ impl<'a> Day<'a> {
         let first = u16::try_from(minutes).unwrap_or(DAY).min(DAY);
         for (row, h) in hours.iter().enumerate().filter(|(_, h)| h.weekday == day.weekday()) {
             let length = h.slot_minutes.max(1);
-            of_day.push(row, h.start.0 + first.saturating_sub(h.start.0).div_ceil(length) * length);
+            // Another hospital's hours come unchecked: a slot may be longer than any day.
+            let past = first.saturating_sub(h.start.0).div_ceil(length).checked_mul(length);
+            if let Some(start) = past.and_then(|past| h.start.0.checked_add(past)) {
+                of_day.push(row, start);
+            }
         }
         of_day
     }
@@ -267,7 +271,7 @@ pub fn capacity_of(hours: &[WeeklyHours], slot: &Slot, offset: FixedOffset) -> O
             && h.weekday == local.weekday()
             && h.start.0 <= start
             && (start - h.start.0).is_multiple_of(h.slot_minutes.max(1))
-            && start + h.slot_minutes <= h.end.0
+            && start.checked_add(h.slot_minutes).is_some_and(|end| end <= h.end.0)
             && slot.end == slot.start + Millis::minutes(i64::from(h.slot_minutes))
     };
     hours.iter().find(fits).map(|h| h.capacity)
@@ -299,6 +303,26 @@ mod tests {
             end: end.parse().unwrap(),
             slot_minutes: minutes.parse().unwrap(),
             capacity: capacity.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn hours_that_nobody_checked_make_no_slot_and_no_harm() {
+        for row in ["heart x Mon 08:00 12:00 65535 1", "heart x Mon 23:59 24:00 64096 1", "heart x Mon 12:00 08:00 0 1"]
+        {
+            let hours = [hours(row)];
+            for from in ["2026-11-23T02:00:00Z", "2026-11-23T15:59:00Z", "2026-11-22T16:00:00Z"] {
+                let found = slots(&hours, "gulou".parse().unwrap(), at(from), at(from) + Millis::hours(5), offset());
+                assert_eq!(found.count(), 0, "{row} from {from}");
+            }
+            let slot = Slot {
+                hospital: "gulou".parse().unwrap(),
+                department: hours[0].department.clone(),
+                doctor: hours[0].doctor.clone(),
+                start: at("2026-11-23T02:00:00Z"),
+                end: at("2026-11-23T02:00:00Z") + Millis::minutes(i64::from(hours[0].slot_minutes)),
+            };
+            assert_eq!(capacity_of(&hours, &slot, offset()), None, "{row}");
         }
     }
 

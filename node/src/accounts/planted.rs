@@ -28,3 +28,11 @@ pub(crate) fn accounts(institution: InstitutionId, dir: &Path, now: Timestamp) -
     assert!(made_up().len() > 12);
     accounts
 }
+
+/// A session of an account of these roles, made where there is none yet: its secret.
+pub(crate) fn session(accounts: &Accounts, name: &str, roles: &[AccountRole], now: Timestamp) -> String {
+    let account = accounts.named(name).unwrap_or_else(|| accounts.create(name, roles, PASSWORD, false, now).unwrap());
+    let secret = format!("vns_{name}");
+    accounts.sessions.lock().plant(&secret, account.id, now);
+    secret
+}

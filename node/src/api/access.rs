@@ -205,7 +205,10 @@ impl Access {
             (Self::Anyone | Self::SignIn, _) => Ok(()),
             (Self::Log, _) if logs_are_public => Ok(()),
             (Self::Log, Caller::Operator(acting)) => acting.may(Permission::ReadRecords),
-            (Self::Holder, _) => Ok(()), // whose key it is, only the role can say; it refuses everybody else
+            (Self::Holder, Caller::Holder(_)) => Ok(()), // whose key it is, only the role can say
+            (Self::Holder, _) => {
+                Err(Problem::new(Reason::Unauthenticated).detail("a holder signs the request: Authorization: VP1 …"))
+            }
             (_, Caller::Anonymous) => Err(Problem::new(Reason::Unauthenticated).detail(match self {
                 Self::Peer => PEERS_SIGN,
                 Self::Log => "only members read this log; it is not public (log.public)",

@@ -153,7 +153,7 @@ struct Roles {
     (status = 200, body = AccountView), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/accounts/{id}/roles")]
-async fn set_roles(node: Data<Node>, id: Path<Uuid>, plain: Plain<Roles>) -> Result<HttpResponse, Problem> {
+async fn set_roles(node: Data<Node>, plain: Plain<Roles>, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
     let set = node.accounts.set_roles(*id, &plain.body.roles);
     let account = set.map_err(|fault| Problem::from(fault).language(plain.language))?;
     Ok(HttpResponse::Ok().json(view(&node, account)))
@@ -171,7 +171,7 @@ struct Empty {}
     (status = 200, body = AccountView), (status = 404, body = ProblemBody),
 ))]
 #[post("/v1/accounts/{id}/password")]
-async fn reset_password(node: Data<Node>, id: Path<Uuid>, plain: Plain<Empty>) -> Result<HttpResponse, Problem> {
+async fn reset_password(node: Data<Node>, plain: Plain<Empty>, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
     let (id, password) = (*id, password::made_up());
     let given = password.clone();
     let reset = slowly(&node, move |accounts| accounts.reset_password(id, &given)).await;
@@ -195,7 +195,7 @@ struct Disabled {
     (status = 200, body = AccountView), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/accounts/{id}/disabled")]
-async fn disable(node: Data<Node>, id: Path<Uuid>, plain: Plain<Disabled>) -> Result<HttpResponse, Problem> {
+async fn disable(node: Data<Node>, plain: Plain<Disabled>, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
     let set = node.accounts.set_disabled(*id, plain.body.disabled);
     let account = set.map_err(|fault| Problem::from(fault).language(plain.language))?;
     Ok(HttpResponse::Ok().json(view(&node, account)))
@@ -222,7 +222,7 @@ struct Link {
     (status = 200, body = AccountView), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/accounts/{id}/subject")]
-async fn link(node: Data<Node>, id: Path<Uuid>, plain: Plain<Link>) -> Result<HttpResponse, Problem> {
+async fn link(node: Data<Node>, plain: Plain<Link>, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
     let Plain { body: Link { subject: sub, drop_password }, language, .. } = plain;
     let linked = || {
         let subject = sub.map(|sub| subject(&node, sub)).transpose()?;

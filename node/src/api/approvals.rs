@@ -194,7 +194,7 @@ struct Consent {
     (status = 201, body = Receipt<Nothing>), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/approvals/{id}/consent")]
-async fn consent(node: Data<Node>, id: Path<Uuid>, plain: Plain<Consent>) -> Result<HttpResponse, Problem> {
+async fn consent(node: Data<Node>, plain: Plain<Consent>, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
     let done = async {
         let waiting = second(&node, *id, &plain.caller, plain.body.request)?;
         let approver = plain.caller.acting()?;
@@ -244,7 +244,7 @@ fn second(node: &Node, id: Uuid, caller: &Caller, request: Digest) -> Result<Wai
     (status = 204, description = "It is forgotten"), (status = 404, body = ProblemBody),
 ))]
 #[post("/v1/approvals/{id}/refusal")]
-async fn refuse(node: Data<Node>, id: Path<Uuid>, plain: Plain<Consent>) -> Result<HttpResponse, Problem> {
+async fn refuse(node: Data<Node>, plain: Plain<Consent>, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
     let refused = || {
         let acting = plain.caller.acting()?;
         let mut all = node.approvals.0.lock();

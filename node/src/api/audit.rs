@@ -74,7 +74,7 @@ fn read_cursor(text: &str) -> Option<(InstitutionId, u64)> {
     (status = 200, body = Listed<Found>), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody),
 ))]
 #[get("/v1/audit/findings")]
-async fn findings(node: Data<Node>, page: Query<Page>, get: Get) -> Result<HttpResponse, Problem> {
+async fn findings(node: Data<Node>, get: Get, page: Query<Page>) -> Result<HttpResponse, Problem> {
     inside(&node, &get)?;
     let limit = page.limit()?;
     let invalid = || Problem::new(Reason::CursorInvalid).language(get.language);

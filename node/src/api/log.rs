@@ -15,10 +15,14 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::answer::{Get, Listed};
 use super::caller::Caller;
 use super::problem::Problem;
+use crate::config::MAX_POLL_WAIT_SECS;
 use crate::node::Node;
 
 /// Longest wait for a newer checkpoint, in seconds.
 pub const MAX_WAIT_SECS: u64 = 30;
+
+/// Longest wait that may be asked for, in seconds: what a node may be configured to ask its peers.
+pub const MAX_WAIT_ASKED_SECS: u64 = MAX_POLL_WAIT_SECS;
 
 /// Registers the routes.
 pub fn configure(config: &mut ServiceConfig<'_>) {
@@ -36,7 +40,8 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
 pub struct Newer {
     /// Answer as soon as the log is larger than this.
     pub newer_than: Option<u64>,
-    /// Wait at most so long, up to 30 seconds.
+    /// Wait at most so long; nobody waits longer than 30 seconds.
+    #[param(maximum = 300)]
     pub wait_secs: Option<u64>,
 }
 
@@ -50,7 +55,7 @@ pub struct Newer {
     (status = 503, description = "The node stops", body = super::problem::ProblemBody),
 ))]
 #[get("/log/checkpoint")]
-async fn own_checkpoint(node: Data<Node>, newer: Query<Newer>, get: Get) -> Result<HttpResponse, Problem> {
+async fn own_checkpoint(node: Data<Node>, get: Get, newer: Query<Newer>) -> Result<HttpResponse, Problem> {
     if let (Some(held), Caller::Peer(member)) = (newer.newer_than, get.caller) {
         crate::peers::holders::asked(&node, member, held);
     }
@@ -63,23 +68,29 @@ async fn own_checkpoint(node: Data<Node>, newer: Query<Newer>, get: Get) -> Resu
     (status = 404, description = "No such tile for any published checkpoint", body = super::problem::ProblemBody),
 ))]
 #[get("/log/tile/{path:.*}")]
-async fn own_tile(node: Data<Node>, path: Path<String>, _: Get) -> Result<HttpResponse, Problem> {
+async fn own_tile(node: Data<Node>, _: Get, path: Path<String>) -> Result<HttpResponse, Problem> {
     tile(&node, node.config.institution, &path)
 }
 
 /// The newest signed checkpoint of another institution's log that this node holds in full.
 #[utoipa::path(tag = "log", params(Newer, ("institution" = String, Path)), responses(
     (status = 200, description = "A signed note", body = String, content_type = "text/plain"),
-    (status = 404, description = "Not mirrored here", body = super::problem::ProblemBody),
+    (status = 404, description = "Not mirrored here; at once for who is no member", body = super::problem::ProblemBody),
 ))]
 #[get("/mirrors/{institution}/checkpoint")]
 async fn mirror_checkpoint(
     node: Data<Node>,
+    _: Get,
     institution: Path<String>,
     newer: Query<Newer>,
-    _: Get,
 ) -> Result<HttpResponse, Problem> {
-    checkpoint(&node, known(&institution)?, &newer).await
+    let institution = known(&institution)?;
+    // The log of a member may still come; whoever else is asked for is not waited for.
+    let is_own = institution == node.config.institution;
+    if !is_own && node.writer.registry().member(institution).is_none() {
+        return Err(Reason::NotFound.into());
+    }
+    checkpoint(&node, institution, &newer).await
 }
 
 /// A tile or entry bundle of a mirrored log.
@@ -92,7 +103,7 @@ async fn mirror_checkpoint(
     )
 )]
 #[get("/mirrors/{institution}/tile/{path:.*}")]
-async fn mirror_tile(node: Data<Node>, path: Path<(String, String)>, _: Get) -> Result<HttpResponse, Problem> {
+async fn mirror_tile(node: Data<Node>, _: Get, path: Path<(String, String)>) -> Result<HttpResponse, Problem> {
     let (institution, path) = path.into_inner();
     tile(&node, known(&institution)?, &path)
 }
@@ -103,6 +114,9 @@ fn known(institution: &str) -> Result<InstitutionId, Problem> {
 
 async fn checkpoint(node: &Node, of: InstitutionId, newer: &Newer) -> Result<HttpResponse, Problem> {
     let origin = node.writer.logs().origin(of);
+    if newer.wait_secs.is_some_and(|secs| secs > MAX_WAIT_ASKED_SECS) {
+        return Err(Problem::malformed(format!("wait_secs is at most {MAX_WAIT_ASKED_SECS}")));
+    }
     let wait = Duration::from_secs(newer.wait_secs.unwrap_or(0).min(MAX_WAIT_SECS));
     if let Some(than) = newer.newer_than {
         let grown = async {

@@ -28,6 +28,10 @@ pub mod tokens;
 pub mod wallet;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+mod matrix;
+#[cfg(test)]
 pub(crate) mod planted;
 #[cfg(test)]
 mod tests;

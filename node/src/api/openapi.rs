@@ -4,7 +4,7 @@ use actix_web::http::Method;
 use domain::reasons::{Kind, Reason};
 use utoipa::Modify;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
@@ -56,6 +56,15 @@ impl Modify for Common {
         components.security_schemes.insert(COOKIE.to_owned(), SecurityScheme::ApiKey(cookie).into());
         for kind in OF_ALL.into_iter().chain(OF_BODIES) {
             components.responses.insert(name_of(kind), problem(described(kind)).into());
+        }
+        // A request that is repeated is answered without what it had to say.
+        for (_, schema) in components.schemas.iter_mut().filter(|(name, _)| name.starts_with("Receipt")) {
+            if let RefOr::T(Schema::Object(receipt)) = schema
+                && let Some(result) = receipt.properties.get_mut("result")
+            {
+                let null = ObjectBuilder::new().schema_type(Type::Null);
+                *result = OneOfBuilder::new().item(null).item(result.clone()).into();
+            }
         }
         components.responses.insert("problem".to_owned(), problem("Any other problem.".to_owned()).into());
         for (path, item) in &mut openapi.paths.paths {

@@ -51,7 +51,9 @@ async fn readyz(node: Data<Node>) -> Result<&'static str, Problem> {
 }
 
 /// Numbers for Prometheus, OpenMetrics text.
-#[utoipa::path(tag = "node", responses((status = 200, description = "OpenMetrics text", body = String)))]
+#[utoipa::path(tag = "node", responses(
+    (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"),
+))]
 #[get("/metrics")]
 async fn metrics(node: Data<Node>) -> HttpResponse {
     let held = answer::read(&node, |work| {

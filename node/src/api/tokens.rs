@@ -95,7 +95,7 @@ async fn issue(node: Data<Node>, plain: Plain<Wish>) -> Result<HttpResponse, Pro
     (status = 204, description = "It opens nothing any more"), (status = 404, body = ProblemBody),
 ))]
 #[delete("/v1/tokens/{id}")]
-async fn revoke(node: Data<Node>, id: Path<Uuid>, get: Get) -> Result<HttpResponse, Problem> {
+async fn revoke(node: Data<Node>, get: Get, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
     let revoked = || {
         let acting = get.caller.acting()?;
         let of = if acting.may(Permission::ManageAccounts).is_ok() { None } else { Some(acting.account) };

@@ -95,7 +95,7 @@ struct InStock {
 /// Vouchers that are ready to be issued, page by page.
 #[utoipa::path(tag = "community", params(Which), responses((status = 200, body = Listed<InStock>)))]
 #[get("/v1/community/stock/vouchers")]
-async fn vouchers(node: Data<Node>, which: Query<Which>, get: Get) -> Result<HttpResponse, Problem> {
+async fn vouchers(node: Data<Node>, get: Get, which: Query<Which>) -> Result<HttpResponse, Problem> {
     clerk_reads(&node, &get)?;
     let Which { programme, limit, cursor } = which.into_inner();
     let page = Page { limit, cursor };

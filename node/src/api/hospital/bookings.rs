@@ -110,7 +110,7 @@ struct Day {
 /// The bookings of a day in order of time, used ones included.
 #[utoipa::path(tag = "hospital", params(Day), responses((status = 200, body = Listed<Booking>)))]
 #[get("/v1/hospital/bookings")]
-async fn list(node: Data<Node>, day: Query<Day>, get: Get) -> Result<HttpResponse, Problem> {
+async fn list(node: Data<Node>, get: Get, day: Query<Day>) -> Result<HttpResponse, Problem> {
     operator_reads(&node, &get)?;
     let offset = node.writer.settings().offset;
     let day = day.day.unwrap_or_else(|| node.writer.now().day_at(offset));

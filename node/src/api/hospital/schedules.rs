@@ -114,7 +114,7 @@ async fn replace(
 /// The weekly hours, public: who works where and when.
 #[utoipa::path(tag = "hospital", params(Page), responses((status = 200, body = Listed<Hours>)))]
 #[get("/v1/hospital/schedules")]
-async fn list(node: Data<Node>, page: Query<Page>, get: Get) -> Result<HttpResponse, Problem> {
+async fn list(node: Data<Node>, get: Get, page: Query<Page>) -> Result<HttpResponse, Problem> {
     plays(&node, &get)?;
     let limit = page.limit()?;
     let after: usize = page.after::<usize>()?.unwrap_or(0);
@@ -191,7 +191,7 @@ fn read_cursor(text: &str) -> Option<Place> {
     (status = 200, body = Listed<Free>), (status = 400, body = ProblemBody),
 ))]
 #[get("/v1/hospital/slots")]
-async fn free(node: Data<Node>, which: Query<Which>, get: Get) -> Result<HttpResponse, Problem> {
+async fn free(node: Data<Node>, get: Get, which: Query<Which>) -> Result<HttpResponse, Problem> {
     plays(&node, &get)?;
     let Which { department, doctor, from, until, limit, cursor } = which.into_inner();
     let page = Page { limit, cursor };

@@ -161,7 +161,7 @@ async fn check(node: Data<Node>, post: Post<Look>) -> Result<HttpResponse, Probl
 /// Who is in.
 #[utoipa::path(tag = "hospital", params(Page), responses((status = 200, body = Listed<Booking>)))]
 #[get("/v1/hospital/visits")]
-async fn visits(node: Data<Node>, page: Query<Page>, get: Get) -> Result<HttpResponse, Problem> {
+async fn visits(node: Data<Node>, get: Get, page: Query<Page>) -> Result<HttpResponse, Problem> {
     at_stages(&node, &page, &get, &[Stage::InUse]).await
 }
 
@@ -283,7 +283,7 @@ async fn abort(node: Data<Node>, voucher: Path<String>, post: Post<Abort>) -> Re
 /// What became of completed examinations: to be claimed, claimed, rejected (with the reason), redeemed.
 #[utoipa::path(tag = "hospital", params(Page), responses((status = 200, body = Listed<Booking>)))]
 #[get("/v1/hospital/claims")]
-async fn claims(node: Data<Node>, page: Query<Page>, get: Get) -> Result<HttpResponse, Problem> {
+async fn claims(node: Data<Node>, get: Get, page: Query<Page>) -> Result<HttpResponse, Problem> {
     at_stages(&node, &page, &get, &[Stage::Rejected, Stage::Examined, Stage::Claimed, Stage::Redeemed]).await
 }
 

@@ -116,7 +116,7 @@ struct ClaimRow {
 /// Claims that stand unanswered, or rejected ones that may be answered again.
 #[utoipa::path(tag = "issuer", params(Which), responses((status = 200, body = Listed<ClaimRow>)))]
 #[get("/v1/issuer/claims")]
-async fn list(node: Data<Node>, which: Query<Which>, get: Get) -> Result<HttpResponse, Problem> {
+async fn list(node: Data<Node>, get: Get, which: Query<Which>) -> Result<HttpResponse, Problem> {
     operator_reads(&node, &get)?;
     let Which { stage, limit, cursor } = which.into_inner();
     let stage = stage.unwrap_or(Stage::Claimed);

@@ -188,7 +188,7 @@ async fn granted_before(node: &Node, post: &Post<()>) -> Result<Option<HttpRespo
     (status = 200, body = Object), (status = 404, body = ProblemBody),
 ))]
 #[get("/v1/issuer/holders/{holder}")]
-async fn show(node: Data<Node>, holder: Path<Uuid>, get: Get) -> Result<HttpResponse, Problem> {
+async fn show(node: Data<Node>, get: Get, holder: Path<Uuid>) -> Result<HttpResponse, Problem> {
     node.role::<Issuer>().map_err(|problem| problem.language(get.language))?;
     let by = home(&get.caller).map_err(|problem| problem.language(get.language))?;
     let found = answer::read(&node, |work| issuer::holder(work, *holder)).await;
@@ -219,7 +219,7 @@ struct More {
     (status = 201, body = Receipt<Granted>), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/issuer/holders/{holder}/enrolments")]
-async fn enrol(node: Data<Node>, holder: Path<Uuid>, post: Post<More>) -> Result<HttpResponse, Problem> {
+async fn enrol(node: Data<Node>, post: Post<More>, holder: Path<Uuid>) -> Result<HttpResponse, Problem> {
     by_home(&node, post, |More { enrolment_ids, enrolment_keys }, by| {
         let enrolments = wanted(enrolment_ids, enrolment_keys, BTreeMap::new())?;
         Ok(Command::Enrol { holder: *holder, by, enrolments })
@@ -241,7 +241,7 @@ struct Block {
     (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/issuer/holders/{holder}/block")]
-async fn block(node: Data<Node>, holder: Path<Uuid>, post: Post<Block>) -> Result<HttpResponse, Problem> {
+async fn block(node: Data<Node>, post: Post<Block>, holder: Path<Uuid>) -> Result<HttpResponse, Problem> {
     by_home(&node, post, |Block { reason }, by| Ok(Command::Block { holder: *holder, by, reason })).await
 }
 
@@ -264,7 +264,7 @@ struct NewPhone {
     (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/issuer/holders/{holder}/key")]
-async fn change_key(node: Data<Node>, holder: Path<Uuid>, post: Post<NewPhone>) -> Result<HttpResponse, Problem> {
+async fn change_key(node: Data<Node>, post: Post<NewPhone>, holder: Path<Uuid>) -> Result<HttpResponse, Problem> {
     by_home(&node, post, |NewPhone { main_key, enrolment_keys }, by| {
         let key = |(programme, text): (ShortName, String)| Ok((programme, public_key(&text)?));
         let keys = enrolment_keys.into_iter().map(key).collect::<Result<Vec<_>, Problem>>()?;
@@ -278,7 +278,7 @@ async fn change_key(node: Data<Node>, holder: Path<Uuid>, post: Post<NewPhone>) 
     (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/issuer/holders/{holder}/card")]
-async fn issue_card(node: Data<Node>, holder: Path<Uuid>, post: Post<CardKeys>) -> Result<HttpResponse, Problem> {
+async fn issue_card(node: Data<Node>, post: Post<CardKeys>, holder: Path<Uuid>) -> Result<HttpResponse, Problem> {
     by_home(&node, post, |CardKeys { card, keys }, by| {
         let key = |(programme, text): (ShortName, String)| Ok((programme, bytes("a card's key", &text)?));
         let keys = keys.into_iter().map(key).collect::<Result<Vec<_>, Problem>>()?;
@@ -304,7 +304,7 @@ struct Move {
     (status = 201, body = Receipt<Nothing>), (status = 409, body = ProblemBody),
 ))]
 #[post("/v1/issuer/holders/{holder}/move")]
-async fn move_home(node: Data<Node>, holder: Path<Uuid>, post: Post<Move>) -> Result<HttpResponse, Problem> {
+async fn move_home(node: Data<Node>, post: Post<Move>, holder: Path<Uuid>) -> Result<HttpResponse, Problem> {
     by_home(&node, post, |Move { community, voucher_module }, by| {
         Ok(Command::Move { holder: *holder, by, community, voucher_module })
     })

@@ -127,7 +127,7 @@ struct Figures {
     (status = 200, body = Figures), (status = 400, body = ProblemBody),
 ))]
 #[get("/v1/issuer/statistics")]
-async fn figures(node: Data<Node>, period: Query<Period>, get: Get) -> Result<HttpResponse, Problem> {
+async fn figures(node: Data<Node>, get: Get, period: Query<Period>) -> Result<HttpResponse, Problem> {
     node.role::<Issuer>().map_err(|p| p.language(get.language))?;
     let (from, until) = (day_number(period.from), day_number(period.until));
     if until < from {

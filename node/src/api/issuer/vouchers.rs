@@ -260,7 +260,7 @@ fn row(work: &Work<'_>, voucher: VoucherId, doc: &VoucherDoc) -> Option<VoucherR
 /// The issuer's vouchers at a stage. A page may hold fewer than asked for and still have a next one.
 #[utoipa::path(tag = "issuer", params(Which), responses((status = 200, body = Listed<VoucherRow>)))]
 #[get("/v1/issuer/vouchers")]
-async fn list(node: Data<Node>, which: Query<Which>, get: Get) -> Result<HttpResponse, Problem> {
+async fn list(node: Data<Node>, get: Get, which: Query<Which>) -> Result<HttpResponse, Problem> {
     operator_reads(&node, &get)?;
     let Which { stage, programme, limit, cursor } = which.into_inner();
     let page = Page { limit, cursor };

@@ -163,7 +163,7 @@ struct Offers {
     (status = 200, body = Offers), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
 ))]
 #[get("/v1/wallet/slots")]
-async fn offered(node: Data<Node>, wish: Query<Wish>, get: Get) -> Result<HttpResponse, Problem> {
+async fn offered(node: Data<Node>, get: Get, wish: Query<Wish>) -> Result<HttpResponse, Problem> {
     let listed = async {
         let holder = holder_reads(&node, &get).await?;
         let wish = wish.into_inner();

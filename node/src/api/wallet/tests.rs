@@ -140,7 +140,9 @@ async fn each_route_answers_only_whom_it_is_for() {
         ("GET", "/v1/community/stock/vouchers?more=1", clerk, json!(null), 400, "malformed"),
         ("GET", "/v1/issuer/vouchers?more=1", clerk, json!(null), 400, "malformed"),
         ("GET", "/v1/issuer/claims?more=1", clerk, json!(null), 400, "malformed"),
-        ("GET", "/v1/wallet/notices?more=1", clerk, json!(null), 400, "malformed"),
+        ("GET", "/v1/wallet/notices?more=1", clerk, json!(null), 401, "unauthenticated"),
+        ("GET", "/v1/wallet/slots?voucher=x", nobody, json!(null), 401, "unauthenticated"),
+        ("POST", "/v1/wallet/checks", nobody, json!({}), 401, "unauthenticated"),
         ("GET", "/v1/issuer/statistics?from=2026-01-02&until=2026-01-01", clerk, json!(null), 400, "malformed"),
         (
             "POST",
@@ -188,6 +190,26 @@ async fn each_route_answers_only_whom_it_is_for() {
         let (got, answer) = call!(app, request(&node, who, verb, path, &key, body));
         let seen = answer["code"].as_str().unwrap_or_default();
         assert_eq!((got, seen), (status, code), "{method} {path} {who:?}: {answer}");
+    }
+}
+
+#[actix_web::test]
+async fn what_cannot_come_is_not_waited_for() {
+    // The ledger's threads outlive the test by a moment: their directory must too.
+    let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
+    let node = node(dir.path(), &[Role::Issuer]);
+    let app = serve!(node);
+    for (path, status, code) in [
+        ("/mirrors/nobody/checkpoint?newer_than=0&wait_secs=30", 404, "not-found"),
+        ("/mirrors/Nobody/checkpoint", 400, "malformed"),
+        ("/log/checkpoint?newer_than=0&wait_secs=301", 400, "malformed"),
+        ("/log/checkpoint?newer_than=0&wait_secs=300", 200, ""),
+        ("/mirrors/xuanwu/checkpoint?newer_than=0&wait_secs=30", 200, ""),
+    ] {
+        let asked = async { ask!(app, Method::GET, path, Some(planted::CLERK), Vec::new()) };
+        let (got, answer) =
+            actix_web::rt::time::timeout(std::time::Duration::from_secs(5), asked).await.expect("it is not waited for");
+        assert_eq!((got, answer["code"].as_str().unwrap_or_default()), (status, code), "{path}: {answer}");
     }
 }
 
@@ -266,8 +288,13 @@ async fn a_node_without_the_role_says_so() {
     let node = node(dir.path(), &[Role::Issuer]);
     let app = serve!(node);
     let clerk = Some(planted::CLERK);
+    let phone = Phone(HolderKey::ed25519(&[1; 32]));
+    let now = node.writer.now().secs();
     for path in ["/v1/community/stock", "/v1/community/cards/490314286148", "/v1/wallet", "/v1/wallet/notices"] {
-        let (status, answer) = ask!(app, Method::GET, path, clerk, Vec::new());
+        let signed = Some(("Authorization", phone.wallet("GET", path, b"", now)));
+        let clerk = clerk.map(|(name, value)| (name, value.to_owned()));
+        let who = if path.starts_with("/v1/wallet") { signed } else { clerk };
+        let (status, answer) = ask!(app, Method::GET, path, who, Vec::new());
         assert_eq!((status, &answer["code"]), (404, &json!("not-my-role")), "{path}");
     }
 }

@@ -41,7 +41,7 @@ struct HowMany {
 /// What happened to the holder's vouchers, newest first.
 #[utoipa::path(tag = "wallet", params(HowMany), responses((status = 200, body = Object), (status = 401, body = ProblemBody)))]
 #[get("/v1/wallet/notices")]
-async fn notices(node: Data<Node>, how_many: Query<HowMany>, get: Get) -> Result<HttpResponse, Problem> {
+async fn notices(node: Data<Node>, get: Get, how_many: Query<HowMany>) -> Result<HttpResponse, Problem> {
     let holder = holder_reads(&node, &get).await?;
     let limit = Page { limit: how_many.limit, cursor: None }.limit()?;
     let all = answer::read(&node, |work| wallet::notices(work, holder, limit)).await;
