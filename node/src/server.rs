@@ -38,6 +38,9 @@ use actors::misbehave::misbehaves;
 /// How long a client may take to send its headers.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a connection is kept without a request: longer than other nodes keep theirs (node/src/peers/client.rs).
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
 /// Longest time that requests under way get when the node stops, in seconds.
 const SHUTDOWN_SECS: u64 = 5;
 
@@ -205,10 +208,12 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
                 edge::leave(answering.clone(), entered, answer)
             })
             .wrap(Compress::default())
+            .wrap_fn(|request, service| edge::unmark(service.call(request)))
     })
     .on_connect(move |io, data| counting.on_connect(io, data))
     .workers(workers)
     .max_connections(MAX_CONNECTIONS)
+    .keep_alive(KEEP_ALIVE)
     .client_request_timeout(CLIENT_TIMEOUT)
     .shutdown_timeout(SHUTDOWN_SECS)
     .disable_signals()

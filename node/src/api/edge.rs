@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use actix_web::body::BoxBody;
+use actix_web::body::{BodySize, BoxBody, MessageBody as _};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::web::Data;
 use actix_web::{Error, ResponseError as _};
@@ -20,6 +20,12 @@ use crate::telemetry::RequestLabels;
 
 /// What an operator looks at first when all is busy: answered beside all limits but that of the address.
 const ALWAYS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
+/// From so many bytes on a body is packed for who can unpack it.
+const WORTH_PACKING: u64 = 4_096;
+
+/// How a body is marked that is not to be packed.
+const IDENTITY: &str = "identity";
 
 /// Headers of every answer. Nothing here is to be framed, guessed at, or told where somebody came from; pages take nothing from
 /// elsewhere. The browsable description styles itself.
@@ -56,9 +62,11 @@ pub fn enter(node: &Node, request: &mut ServiceRequest) -> Entered {
         // Answered as a GET would be; the server leaves the body away.
         request.head_mut().method = Method::GET;
     }
-    let route = request.match_pattern().unwrap_or_else(|| "unknown".to_owned());
-    let is_recorded = request.method() == Method::POST && access::is_recorded(&route);
     let place = place(node, request).map_err(|problem| problem.language(language));
+    // To look for the route costs as much as all of a refusal.
+    let route = if place.is_ok() { request.match_pattern() } else { Some("refused".to_owned()) };
+    let route = route.unwrap_or_else(|| "unknown".to_owned());
+    let is_recorded = request.method() == Method::POST && access::is_recorded(&route);
     let is_over_tls = request.app_config().secure();
     Entered { place, began: Instant::now(), language, method, route, is_recorded, is_over_tls }
 }
@@ -100,6 +108,7 @@ pub async fn leave(
             response = response.into_response(problem.language(language).error_response());
         }
     }
+    leave_small_bodies_alone(&mut response);
     let status = response.status().as_u16();
     access_log::tell(response.request(), response.response());
     node.metrics.requests.get_or_create(&RequestLabels { method, route, status }).inc();
@@ -120,6 +129,31 @@ pub async fn leave(
         headers.insert(HeaderName::from_static("strict-transport-security"), for_a_year);
     }
     drop(place);
+    Ok(response)
+}
+
+/// What is packed costs more than it saves: the packer's memory is several times such a body, and hashes do not shrink.
+fn leave_small_bodies_alone(response: &mut ServiceResponse<BoxBody>) {
+    let is_small = matches!(response.response().body().size(), BodySize::Sized(bytes) if bytes < WORTH_PACKING);
+    let is_bytes = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream");
+    if is_small || is_bytes && response.status().is_success() {
+        let identity = HeaderValue::from_static(IDENTITY);
+        response.headers_mut().insert(header::CONTENT_ENCODING, identity);
+    }
+}
+
+/// The last thing on the way out: what told the packer to leave a body alone is not for the caller.
+///
+/// # Errors
+///
+/// What the server itself finds wrong with a request.
+pub async fn unmark<B>(
+    answer: impl Future<Output = Result<ServiceResponse<B>, Error>>,
+) -> Result<ServiceResponse<B>, Error> {
+    let mut response = answer.await?;
+    if response.headers().get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == IDENTITY) {
+        response.headers_mut().remove(header::CONTENT_ENCODING);
+    }
     Ok(response)
 }
 

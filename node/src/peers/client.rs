@@ -27,6 +27,9 @@ pub const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// Time to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How long a connection is kept without a call: the other side keeps it longer, so that no call meets its end.
+const IDLE: Duration = Duration::from_secs(10);
+
 /// Time for an ordinary call.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -115,7 +118,11 @@ impl CallError {
 
 /// What all calls have in common.
 fn builder() -> reqwest::ClientBuilder {
-    reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).redirect(reqwest::redirect::Policy::none()).no_proxy()
+    reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
 }
 
 /// What is sent with a request that changes something.

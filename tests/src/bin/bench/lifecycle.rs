@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::report::{Line, Times};
 
 const NODE: &str = "nanjing-health";
-const PROGRAMME: &str = "heart-check";
+pub(crate) const PROGRAMME: &str = "heart-check";
 const HOLDERS: usize = 64;
 
 /// Bookings of one doctor's hour; each holder has a doctor, so that no appointment is ever full.
@@ -36,10 +36,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const REST: Duration = Duration::from_millis(10);
 
 /// The node's process; it ends with this.
-struct Town {
+pub(crate) struct Town {
     child: Child,
     http: reqwest::Client,
-    url: String,
+    pub(crate) url: String,
     token: String,
 }
 
@@ -88,7 +88,8 @@ pub(crate) async fn lifecycle(dir: &Path, each: usize) -> anyhow::Result<Line> {
 }
 
 impl Town {
-    async fn open(dir: &Path) -> anyhow::Result<Self> {
+    /// Starts it.
+    pub(crate) async fn open(dir: &Path) -> anyhow::Result<Self> {
         let program = program()?;
         let bind = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let (url, shown) = (format!("http://{bind}"), dir.display());
@@ -97,7 +98,8 @@ impl Town {
              roles = [\"issuer\", \"community\", \"voucher\", \"hospital\", \"auditor\"]\n\
              [http]\nbind = \"{bind}\"\nurl = \"{url}\"\n\
              [store]\ndir = \"{shown}/ledger\"\nkeys = \"{shown}/keys\"\nmarker_dir = \"{shown}\"\n\
-             [registrar]\ninstitution = \"{NODE}\"\nurl = \"{url}\"\nlog_vkey = \"\"\n[peers]\n"
+             [registrar]\ninstitution = \"{NODE}\"\nurl = \"{url}\"\nlog_vkey = \"\"\n\
+             [limits]\noperator_per_sec = 1000000\noperator_burst = 1000000\n"
         );
         let (file, log) = (dir.join("node.toml"), std::fs::File::create(dir.join("node.log"))?);
         std::fs::write(&file, config)?;
@@ -116,7 +118,7 @@ impl Town {
     }
 
     /// A programme, and a doctor for each holder who sees people at any time.
-    async fn furnish(&self) -> anyhow::Result<()> {
+    pub(crate) async fn furnish(&self) -> anyhow::Result<()> {
         let programme = json!({
             "programme": PROGRAMME, "title_zh": "心脏检查", "title_en": "Heart check", "service": "ecg",
             "issuing_department": "市卫健委", "classes": ["elderly"], "validity_days": 30, "vouchers_per_holder": SLOT_TAKES,
@@ -219,7 +221,7 @@ impl Town {
         .await
     }
 
-    async fn desk(&self, path: &str, body: Value) -> anyhow::Result<Value> {
+    pub(crate) async fn desk(&self, path: &str, body: Value) -> anyhow::Result<Value> {
         self.post(&As::Desk(&self.token), path, &body).await
     }
 

@@ -6,6 +6,7 @@ mod follow;
 mod house;
 mod lifecycle;
 mod limits;
+mod overload;
 mod report;
 mod size;
 
@@ -156,6 +157,12 @@ async fn run(bench: &mut Bench, scale: &Scale) -> anyhow::Result<()> {
     if bench.wants(&["lifecycle"]) {
         let dir = bench.dir("lifecycle")?;
         bench.add(lifecycle::lifecycle(&dir, scale.vouchers_each).await?)?;
+    }
+    if bench.wants(&["rest_writes", "overload"]) {
+        let dir = bench.dir("overload")?;
+        for line in overload::overload(&dir, scale.span).await? {
+            bench.add(line)?;
+        }
     }
     let limits = ["limit_sign", "limit_verify_strict", "limit_sha256", "limit_fdatasync", "limit_sled_batch"];
     if bench.wants(&limits) {
