@@ -125,7 +125,8 @@ impl std::fmt::Debug for Limits {
 }
 
 /// What an address is counted as: of IPv6, the network of one customer.
-fn counted(address: IpAddr) -> IpAddr {
+#[must_use]
+pub fn counted(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from(u128::from(v6) >> 64 << 64)),
         v4 => v4,
@@ -203,9 +204,18 @@ impl Limits {
     pub fn by(&self, caller: &Caller) -> Result<(), Problem> {
         match caller {
             Caller::Operator(acting) => self.by_operator.take(acting.operator),
-            Caller::Holder(proof) => self.by_holder.take(proof.claims.kid),
-            Caller::Anonymous | Caller::Peer(_) => Ok(()),
+            // Whose key a holder's is, only the wallet can say; a name that nobody proved counts against nobody.
+            Caller::Anonymous | Caller::Peer(_) | Caller::Holder(_) => Ok(()),
         }
+    }
+
+    /// A request by a holder whose key has been found to be theirs.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn by_holder(&self, kid: [u8; 8]) -> Result<(), Problem> {
+        self.by_holder.take(kid)
     }
 
     /// A place among the requests that are being answered.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{ServerHandle, Service as _};
+use actix_web::dev::{ServerHandle, Service as _, ServiceResponse};
 use actix_web::middleware::Compress;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer, ResponseError as _};
@@ -15,7 +15,7 @@ use anyhow::Context as _;
 use domain::holder::RegistrarEvent;
 use domain::member::{Parameters, Role};
 use domain::record::Body;
-use futures_util::future::{Either, ready};
+use futures_util::future::{Either, TryFutureExt as _, ready};
 use ledger::log::{Ledger, Options};
 use tokio::signal::unix::{SignalKind, signal};
 use utoipa::{Modify as _, OpenApi as _};
@@ -197,18 +197,18 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
             .app_data(Data::new(Allowed::by(&openapi)))
             .service(docs(openapi))
             .default_service(actix_web::web::to(methods::nothing_here))
+            .wrap_fn(|request, service| edge::mark(service.call(request)))
+            .wrap(Compress::default())
             .wrap_fn(move |mut request, service| {
                 let entered = edge::enter(&answering, &mut request);
                 let answer = match entered.place {
-                    Ok(_) => Either::Left(service.call(request)),
+                    Ok(_) => Either::Left(service.call(request).map_ok(ServiceResponse::map_into_boxed_body)),
                     Err(ref problem) => {
                         Either::Right(ready(Ok(request.into_response(problem.clone().error_response()))))
                     }
                 };
                 edge::leave(answering.clone(), entered, answer)
             })
-            .wrap(Compress::default())
-            .wrap_fn(|request, service| edge::unmark(service.call(request)))
     })
     .on_connect(move |io, data| counting.on_connect(io, data))
     .workers(workers)

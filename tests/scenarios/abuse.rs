@@ -119,14 +119,28 @@ async fn connections_are_counted_and_slow_ones_are_dropped() {
 async fn every_answer_carries_its_headers_and_no_other_site_is_let_in() {
     let root = tempfile::tempdir().unwrap();
     let node = node(root.path(), &[]).await;
-    let client = reqwest::Client::new();
+    let client = reqwest::Client::builder().no_gzip().build().unwrap();
     let origin = "https://elsewhere.example";
-    for (method, path) in [("GET", "/docs/"), ("GET", "/v1/nothing"), ("OPTIONS", "/v1/wallet"), ("GET", "/v1/status")]
-    {
+    let table = [
+        ("GET", "/docs/", "identity", 200, None),
+        ("GET", "/problems", "gzip", 200, Some("gzip")),
+        ("GET", "/v1/status", "gzip", 200, None),
+        ("GET", "/v1/nothing", "gzip", 404, None),
+        ("OPTIONS", "/v1/wallet", "gzip", 405, None),
+        // Also what no part of the interface sees.
+        ("GET", "/v1/status", "identity;q=0, *;q=0", 406, None),
+    ];
+    for (method, path, packing, status, packed) in table {
         let request = client.request(method.parse().unwrap(), format!("{}{path}", node.url));
+        let request = request.header("Accept-Encoding", packing);
         let request = request.header("Origin", origin).header("Access-Control-Request-Method", "POST");
         let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), status, "{method} {path} {packing}");
         let headers = answer.headers();
+        assert_eq!(headers.get("content-encoding").map(|value| value.to_str().unwrap()), packed, "{path} {packing}");
+        if path.starts_with("/v1/") {
+            assert_eq!(headers["cache-control"], "no-store", "{method} {path}");
+        }
         for (name, value) in [
             ("x-content-type-options", "nosniff"),
             ("x-frame-options", "DENY"),

@@ -327,7 +327,7 @@ impl Accounts {
     ///
     /// [`Fault::Unknown`], [`Fault::PasswordUnfit`].
     pub fn reset_password(&self, id: Uuid, password: &str) -> Result<Account, Fault> {
-        let account = self.put_password(id, password, true)?;
+        let account = self.put_password(id, password, true, None)?;
         self.shelf.write().change(|book| {
             book.tokens.retain(|token| token.account != id);
             Ok(())
@@ -351,7 +351,7 @@ impl Accounts {
         if current == new {
             return Err(Fault::PasswordUnfit);
         }
-        self.put_password(account.id, new, false)?;
+        self.put_password(account.id, new, false, account.hash.as_deref())?;
         let this = match acting.by {
             Credential::Session(id) => Some(id),
             Credential::Token(_) | Credential::Jwt => None,
@@ -360,12 +360,16 @@ impl Accounts {
         Ok(())
     }
 
-    fn put_password(&self, id: Uuid, password: &str, one_time: bool) -> Result<Account, Fault> {
+    /// Puts a password in the place of `old`, or of whatever there is: while this one was hashed another may have been set.
+    fn put_password(&self, id: Uuid, password: &str, one_time: bool, old: Option<&str>) -> Result<Account, Fault> {
         let name = self.shelf.read().book().account(id).ok_or(Fault::Unknown)?.name.clone();
         password::check(password, &name)?;
         let hash = self.cost.hash(password)?;
         self.shelf.write().change(|book| {
             let account = book.account_mut(id)?;
+            if old.is_some_and(|old| account.hash.as_deref() != Some(old)) {
+                return Err(Fault::SignInFailed);
+            }
             (account.hash, account.one_time) = (Some(hash), one_time);
             Ok(account.clone())
         })

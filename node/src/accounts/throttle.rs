@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use domain::time::{Millis, Timestamp};
 
+use crate::limits::counted;
+
 /// Wrong passwords for one name before it is locked.
 pub const FAILURES_OF_A_NAME: u32 = 5;
 
@@ -46,6 +48,7 @@ impl Throttle {
     ///
     /// The time that is left, if name or address is locked.
     pub fn attempt(&mut self, name: &str, address: Option<IpAddr>, now: Timestamp) -> Result<(), Millis> {
+        let address = address.map(counted);
         let locks = [
             self.names.get(name).map(|f| f.locked_until),
             address.and_then(|a| self.addresses.get(&a)).map(|f| f.locked_until),
@@ -66,6 +69,7 @@ impl Throttle {
     ///
     /// As above.
     pub fn attempt_from(&mut self, address: IpAddr, now: Timestamp) -> Result<(), Millis> {
+        let address = counted(address);
         let lock = self.addresses.get(&address).map(|f| f.locked_until);
         if let Some(until) = lock.filter(|until| now < *until) {
             return Err(Millis(until.millis() - now.millis()));
@@ -82,7 +86,7 @@ impl Throttle {
 
     /// One failure less against an address.
     pub fn succeeded_from(&mut self, address: Option<IpAddr>) {
-        if let Some(failures) = address.and_then(|a| self.addresses.get_mut(&a)) {
+        if let Some(failures) = address.and_then(|a| self.addresses.get_mut(&counted(a))) {
             failures.count = failures.count.saturating_sub(1);
             // Only the lock that this very try would have set: others' failures stay.
             if failures.count < FAILURES_OF_AN_ADDRESS {
@@ -155,6 +159,11 @@ mod tests {
         }
         assert_eq!(throttle.attempt("another", here, NOON), Err(FIRST_LOCK));
         assert_eq!(throttle.attempt("another", Some("192.0.2.8".parse().unwrap()), NOON), Ok(()));
+        for n in 0..FAILURES_OF_AN_ADDRESS {
+            let one_of_a_network = format!("2001:db8::{n:x}").parse().unwrap();
+            assert_eq!(throttle.attempt(&format!("name-{n}"), Some(one_of_a_network), NOON), Ok(()));
+        }
+        assert_eq!(throttle.attempt("another", Some("2001:db8::ffff".parse().unwrap()), NOON), Err(FIRST_LOCK));
         assert_eq!(throttle.attempt("another-2", here, NOON + FORGET_AFTER), Ok(()), "forgotten after an hour");
         assert_eq!(throttle.attempt("another-3", here, NOON + FORGET_AFTER), Ok(()));
     }

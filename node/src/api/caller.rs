@@ -4,7 +4,7 @@
 //! that the registry has of it (node/src/peers/signature.rs).
 
 use actix_web::HttpRequest;
-use actix_web::http::header::ACCEPT_LANGUAGE;
+use actix_web::http::header::{ACCEPT_LANGUAGE, AUTHORIZATION, HeaderValue};
 use actors::token::vp1;
 use domain::custody::PRESENTATION_WINDOW;
 use domain::ids::{Digest, InstitutionId, Operator};
@@ -167,6 +167,14 @@ pub fn header<'a>(request: &'a HttpRequest, name: &str) -> Result<Option<&'a str
         return Err(Problem::malformed(format!("the header {name} stands twice")));
     }
     value.to_str().map(Some).map_err(|_| Problem::malformed(format!("the header {name} is not ASCII")))
+}
+
+/// Whether who calls can be known only from the body too: holders and peers sign it.
+#[must_use]
+pub fn signs(request: &HttpRequest) -> bool {
+    let by_key = |value: &HeaderValue| !value.as_bytes().starts_with(b"Bearer ");
+    request.headers().contains_key(signature::SIGNATURE_INPUT)
+        || request.headers().get(AUTHORIZATION).is_some_and(by_key)
 }
 
 /// Decides who calls.

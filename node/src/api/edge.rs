@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use actix_web::body::{BodySize, BoxBody, MessageBody as _};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method, StatusCode};
@@ -93,10 +93,10 @@ fn place(node: &Node, request: &ServiceRequest) -> Result<Option<UnderWay>, Prob
 pub async fn leave(
     node: Data<Node>,
     entered: Entered,
-    answer: impl Future<Output = Result<ServiceResponse<BoxBody>, Error>>,
+    answer: impl Future<Output = Result<ServiceResponse<impl MessageBody + 'static>, Error>>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     let Entered { place, began, language, method, route, is_recorded, is_over_tls } = entered;
-    let mut response = answer.await?;
+    let mut response = answer.await?.map_into_boxed_body();
     // A refusal is told in the caller's language, wherever it was found out.
     let problem = response.response().error().and_then(|e| e.as_error::<Problem>()).cloned();
     if let Some(problem) = problem.filter(|p| p.language != language) {
@@ -108,7 +108,6 @@ pub async fn leave(
             response = response.into_response(problem.language(language).error_response());
         }
     }
-    leave_small_bodies_alone(&mut response);
     let status = response.status().as_u16();
     access_log::tell(response.request(), response.response());
     node.metrics.requests.get_or_create(&RequestLabels { method, route, status }).inc();
@@ -117,7 +116,15 @@ pub async fn leave(
         // No further request shall come over this connection.
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
+    let is_kept_by_nobody = response.request().path().starts_with("/v1/");
     let headers = response.headers_mut();
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == IDENTITY) {
+        // It told the packer to leave the body alone, and tells a caller nothing.
+        headers.remove(header::CONTENT_ENCODING);
+    }
+    if is_kept_by_nobody && !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
     tell_the_time(&node, headers);
     for (name, value) in HEADERS {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -132,27 +139,21 @@ pub async fn leave(
     Ok(response)
 }
 
-/// What is packed costs more than it saves: the packer's memory is several times such a body, and hashes do not shrink.
-fn leave_small_bodies_alone(response: &mut ServiceResponse<BoxBody>) {
+/// Tells the packer to leave a body alone where packing costs more than it saves: its memory is several times a small body,
+/// and hashes do not shrink.
+///
+/// # Errors
+///
+/// What the server itself finds wrong with a request.
+pub async fn mark<B: MessageBody>(
+    answer: impl Future<Output = Result<ServiceResponse<B>, Error>>,
+) -> Result<ServiceResponse<B>, Error> {
+    let mut response = answer.await?;
     let is_small = matches!(response.response().body().size(), BodySize::Sized(bytes) if bytes < WORTH_PACKING);
     let is_bytes = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/octet-stream");
     if is_small || is_bytes && response.status().is_success() {
         let identity = HeaderValue::from_static(IDENTITY);
         response.headers_mut().insert(header::CONTENT_ENCODING, identity);
-    }
-}
-
-/// The last thing on the way out: what told the packer to leave a body alone is not for the caller.
-///
-/// # Errors
-///
-/// What the server itself finds wrong with a request.
-pub async fn unmark<B>(
-    answer: impl Future<Output = Result<ServiceResponse<B>, Error>>,
-) -> Result<ServiceResponse<B>, Error> {
-    let mut response = answer.await?;
-    if response.headers().get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding == IDENTITY) {
-        response.headers_mut().remove(header::CONTENT_ENCODING);
     }
     Ok(response)
 }

@@ -57,6 +57,11 @@ fn see_other(to: &str) -> actix_web::HttpResponseBuilder {
 async fn start(node: Data<Node>, request: HttpRequest, get: Get) -> Result<HttpResponse, Problem> {
     let begun = || {
         let oidc = provider(&node)?;
+        // A picture or a frame in somebody else's page begins no sign-in.
+        let kind = caller::header(&request, "Sec-Fetch-Dest")?;
+        if kind.is_some_and(|kind| kind != "document") {
+            return Err(Reason::Forbidden.into());
+        }
         let address = request.peer_addr().map(|address| address.ip());
         node.accounts.attempt_from(address, node.writer.now())?;
         Ok(oidc.begin()?)

@@ -365,6 +365,9 @@ pub struct Decoded {
     pub texts: Vec<String>,
 }
 
+/// Photos that are in memory at once: anybody may send one.
+static READING: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(16);
+
 /// Whose turn it is to have a photo read.
 static DECODING: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(1);
 
@@ -389,6 +392,8 @@ async fn decode(request: HttpRequest, payload: Payload) -> Result<HttpResponse, 
             .detail("image/png, image/jpeg or image/webp")
             .language(language));
     }
+    // A photo takes its place before it takes memory.
+    let Ok(_place) = READING.try_acquire() else { return Err(Problem::new(Reason::Busy).language(language)) };
     let bytes = answer::bytes(&request, &mut payload.into_inner(), qr::MAX_PHOTO_BYTES).await;
     let bytes = bytes.map_err(|problem| problem.language(language))?;
     // Decoding is work for the processor: not on a thread that serves requests, and on one at a time, since anybody may ask.

@@ -1,6 +1,7 @@
 //! Certificates that a node issues to itself: a TLS key made in memory, certified by the node key for some weeks.
 
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -134,6 +135,8 @@ pub fn load(chain: &std::path::Path, key: &std::path::Path) -> anyhow::Result<Is
     let first = certificates.first().with_context(|| format!("{}: no certificate in it", chain.display()))?;
     let (_, parsed) = x509_parser::parse_x509_certificate(first).with_context(|| chain.display().to_string())?;
     let not_after = u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or_default();
+    let mode = std::fs::metadata(key).with_context(|| key.display().to_string())?.permissions().mode();
+    anyhow::ensure!(mode & 0o007 == 0, "{} is open to everybody (mode {:o}): chmod o= it", key.display(), mode & 0o777);
     let private = PrivateKeyDer::from_pem_file(key).with_context(|| key.display().to_string())?;
     let private = any_supported_type(&private).with_context(|| key.display().to_string())?;
     let certified = CertifiedKey::new(certificates, private);

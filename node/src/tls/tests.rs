@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,7 +109,9 @@ fn public(dir: &std::path::Path, seed: u8) -> RootCertStore {
     params.not_after = rcgen::date_time_ymd(2100, 1, 1);
     let certificate = params.signed_by(&tls_key, &rcgen::Issuer::new(authority, authority_key)).unwrap();
     std::fs::write(dir.join("chain.pem"), certificate.pem()).unwrap();
-    std::fs::write(dir.join("key.pem"), tls_key.serialize_pem()).unwrap();
+    let key = dir.join("key.pem");
+    std::fs::write(&key, tls_key.serialize_pem()).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(root.der().clone()).unwrap();
     roots
@@ -163,5 +166,10 @@ fn what_cannot_be_served_with_is_told_at_the_start() {
     let files = format!("certificate = '{0}/empty.pem'\nkey = '{0}/none.pem'", dir.path().display());
     let error = Certificates::open(&config(&files), key(1)).unwrap_err();
     assert!(format!("{error:#}").contains("empty.pem: no certificate in it"), "{error:#}");
+    public(dir.path(), 1);
+    std::fs::set_permissions(dir.path().join("key.pem"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let files = format!("certificate = '{0}/chain.pem'\nkey = '{0}/key.pem'", dir.path().display());
+    let error = Certificates::open(&config(&files), key(1)).unwrap_err();
+    assert!(format!("{error:#}").contains("is open to everybody (mode 644)"), "{error:#}");
     assert!(certificate::issue(id("gulou"), &key(1), &["näme".to_owned()], machine_time()).is_err());
 }

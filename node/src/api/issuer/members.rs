@@ -17,6 +17,7 @@ use crate::api::answer::Nothing;
 use crate::api::answer::{Post, Receipt};
 use crate::api::approvals::Asked;
 use crate::api::problem::{Problem, ProblemBody};
+use crate::config::{check_node_url, is_loopback};
 use crate::node::Node;
 
 pub(super) fn configure(config: &mut ServiceConfig<'_>) {
@@ -71,6 +72,16 @@ struct Join {
     proofs: Three,
 }
 
+/// Every member calls this URL: it leads to another machine over TLS, or to this one where the registrar itself is reached so.
+fn check_url(url: &str, registrar: &str) -> Result<(), Problem> {
+    check_node_url(url).map_err(|why| Problem::malformed(format!("url: {why}")))?;
+    let here = |url: &str| url.parse().is_ok_and(|url| is_loopback(&url));
+    if here(url) && !here(registrar) {
+        return Err(Problem::malformed("url: an address of this machine would lead every member to itself"));
+    }
+    Ok(())
+}
+
 /// Register an institution from its join file.
 ///
 /// `202` until a second person consents, then there `201`; `409` `member-exists`, `key-registered`, `key-unfit`.
@@ -79,7 +90,9 @@ struct Join {
 ))]
 #[post("/v1/issuer/members")]
 async fn register(node: Data<Node>, request: HttpRequest, post: Post<Join>) -> Result<HttpResponse, Problem> {
-    by_two(&node, &request, Permission::ManageMembers, post, |join, _| {
+    let here = node.config.http.url.clone();
+    by_two(&node, &request, Permission::ManageMembers, post, move |join, _| {
+        check_url(&join.url, &here)?;
         let keys = join.keys.read("a key")?;
         let proofs = join.proofs.read::<64>("a proof")?.map(|proof| signature_of(&proof));
         let Join { institution, roles, url, origin, .. } = join;
@@ -111,7 +124,9 @@ async fn change(
     id: Path<String>,
     post: Post<Change>,
 ) -> Result<HttpResponse, Problem> {
+    let here = node.config.http.url.clone();
     by_two(&node, &request, Permission::ManageMembers, post, move |Change { roles, url }, _| {
+        check_url(url, &here)?;
         let (institution, roles, url) = (parsed("a member's id", &id)?, roles.clone(), url.clone());
         Ok(Command::ChangeMember { institution, roles, url })
     })

@@ -39,6 +39,7 @@ async fn holder(node: &Node, caller: &Caller) -> Result<HolderId, Problem> {
     };
     let holder = answer::read(node, |work| holders::whose(work, proof)).await?;
     node.seen.once(&proof.claims, node.writer.now())?;
+    node.limits.by_holder(proof.claims.kid)?;
     Ok(holder)
 }
 
