@@ -44,9 +44,8 @@ pub fn also(request: &HttpRequest, kind: &'static str, operator: domain::ids::Op
 
 /// Writes what came of a request. What operators do and what is refused for want of proof is told always, the rest at
 /// level debug: nodes and phones ask all day.
-pub fn tell(request: &HttpRequest, response: &HttpResponse) {
+pub fn tell(request: &HttpRequest, response: &HttpResponse, route: &str) {
     let who = request.extensions().get::<Who>().cloned();
-    let route = request.match_pattern().unwrap_or_else(|| "unknown".to_owned());
     let (method, status) = (request.method().as_str(), response.status().as_u16());
     let outcome = response.error().and_then(|e| e.as_error::<Problem>()).map_or("done", |p| p.reason.code());
     let is_told = matches!(status, 401 | 403 | 429)

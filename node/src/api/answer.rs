@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix_web::http::header;
 use actix_web::web::{BytesMut, Data};
-use actix_web::{FromRequest, HttpRequest, HttpResponse, dev::Payload};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, HttpResponse, dev::Payload};
 use actors::role::{Ask, Rules};
 use actors::writer::{Act, Done, Refused};
 use domain::ids::{RecordName, VoucherId};
@@ -22,6 +22,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::access::{self, Access};
 use super::access_log;
 use super::caller::{self, Caller};
+use super::edge;
 use super::json;
 use super::problem::Problem;
 use crate::node::Node;
@@ -129,7 +130,8 @@ fn idempotency_key(request: &HttpRequest) -> Result<&str, Problem> {
 
 /// Who calls, if the route is for them: before anything is made of the body.
 fn admitted(node: &Node, request: &HttpRequest, body: &[u8]) -> Result<Caller, Problem> {
-    let pattern = request.match_pattern().unwrap_or_default();
+    let known = request.extensions().get::<edge::Route>().map(|route| route.0.clone());
+    let pattern = known.or_else(|| request.match_pattern()).unwrap_or_default();
     // A route that nobody put into the table is nobody's.
     let access = access::access(request.method(), &pattern).ok_or(Reason::Forbidden)?;
     if access == Access::SignIn {

@@ -7,7 +7,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::web::Data;
-use actix_web::{Error, ResponseError as _};
+use actix_web::{Error, HttpMessage as _, ResponseError as _};
 use domain::reason_texts::Language;
 use domain::reasons::Reason;
 
@@ -42,6 +42,10 @@ const HEADERS: [(&str, &str); 6] = [
     ),
 ];
 
+/// The route of a request, by its pattern: looked for once.
+#[derive(Debug)]
+pub struct Route(pub String);
+
 /// A request that came in.
 pub struct Entered {
     /// A place among those that are being answered, none for what is always answered; or why there is none.
@@ -66,6 +70,7 @@ pub fn enter(node: &Node, request: &mut ServiceRequest) -> Entered {
     // To look for the route costs as much as all of a refusal.
     let route = if place.is_ok() { request.match_pattern() } else { Some("refused".to_owned()) };
     let route = route.unwrap_or_else(|| "unknown".to_owned());
+    request.extensions_mut().insert(Route(route.clone()));
     let is_recorded = request.method() == Method::POST && access::is_recorded(&route);
     let is_over_tls = request.app_config().secure();
     Entered { place, began: Instant::now(), language, method, route, is_recorded, is_over_tls }
@@ -109,7 +114,7 @@ pub async fn leave(
         }
     }
     let status = response.status().as_u16();
-    access_log::tell(response.request(), response.response());
+    access_log::tell(response.request(), response.response(), &route);
     node.metrics.requests.get_or_create(&RequestLabels { method, route, status }).inc();
     node.metrics.request_seconds.observe(began.elapsed().as_secs_f64());
     if node.is_closing() || one_too_many(&response) {

@@ -40,7 +40,7 @@ pub(crate) struct Town {
     child: Child,
     http: reqwest::Client,
     pub(crate) url: String,
-    token: String,
+    pub(crate) token: String,
 }
 
 impl Drop for Town {
