@@ -370,7 +370,7 @@ impl Accounts {
             if old.is_some_and(|old| account.hash.as_deref() != Some(old)) {
                 return Err(Fault::SignInFailed);
             }
-            (account.hash, account.one_time) = (Some(hash), one_time);
+            (account.hash, account.one_time, account.one_time_spent) = (Some(hash), one_time, false);
             Ok(account.clone())
         })
     }
@@ -393,7 +393,11 @@ impl Accounts {
         self.throttle.lock().attempt(name, address, now).map_err(Fault::Throttled)?;
         let known = self.named(name);
         let is_right = self.is_right(password, known.as_ref());
-        let account = known.filter(|account| is_right && !account.disabled).ok_or(Fault::SignInFailed)?;
+        let opens = |account: &Account| is_right && !account.disabled && !(account.one_time && account.one_time_spent);
+        let account = known.filter(opens).ok_or(Fault::SignInFailed)?;
+        if account.one_time {
+            self.spend(account.id)?;
+        }
         self.throttle.lock().succeeded(name, address);
         let (text, session) = self.sessions.lock().begin(account.id, Proof::Password, now, self.limits);
         // Between looking and opening it may have been disabled or changed.
@@ -403,6 +407,14 @@ impl Accounts {
             return Err(Fault::SignInFailed);
         }
         Ok((text, session, account))
+    }
+
+    /// Takes a password that is for one sign-in: of several tries at once, one opens a session.
+    fn spend(&self, id: Uuid) -> Result<(), Fault> {
+        self.shelf.write().change(|book| {
+            let account = book.account_mut(id)?;
+            if std::mem::replace(&mut account.one_time_spent, true) { Err(Fault::SignInFailed) } else { Ok(()) }
+        })
     }
 
     /// Whether a password opens an account. It takes as long where there is no account, or none that has a password.
@@ -582,6 +594,7 @@ fn blank(name: &str, roles: &[AccountRole], now: Timestamp) -> Account {
         roles: in_order(roles),
         hash: None,
         one_time: false,
+        one_time_spent: false,
         disabled: false,
         created_at: now,
         subject: None,

@@ -30,6 +30,9 @@ pub struct Account {
     pub hash: Option<String>,
     /// The password was given by somebody else: after signing in, nothing but another password is possible.
     pub one_time: bool,
+    /// That password has opened a session: it opens no other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub one_time_spent: bool,
     /// It cannot sign in, and its tokens open nothing.
     pub disabled: bool,
     /// Since when it exists.
@@ -221,6 +224,7 @@ mod tests {
             roles: vec![AccountRole::Administrator],
             hash: Some("$".into()),
             one_time: false,
+            one_time_spent: false,
             disabled: false,
             created_at: Timestamp::MIN,
             subject: None,

@@ -78,8 +78,8 @@ fn a_password_that_somebody_else_set_is_for_one_sign_in() {
     let given = password::made_up();
     assert!(accounts.reset_password(li, &given).unwrap().one_time);
     assert!(accounts.who(&old, NOON).is_none() && accounts.who(&token, NOON).is_none());
-    let (first, second) =
-        (sign_in(&accounts, "li", &given, NOON).unwrap(), sign_in(&accounts, "li", &given, NOON).unwrap());
+    let first = sign_in(&accounts, "li", &given, NOON).unwrap();
+    assert_eq!(sign_in(&accounts, "li", &given, NOON), Err(Reason::SignInFailed), "it was for one");
     let acting = accounts.who(&first, NOON).unwrap();
     assert!(acting.one_time);
     let change = |current: &str, new: &str| {
@@ -90,7 +90,14 @@ fn a_password_that_somebody_else_set_is_for_one_sign_in() {
     assert_eq!(change(&given, &given), Err(Reason::PasswordUnfit));
     assert_eq!(change(&given, "another password"), Ok(()));
     assert!(!accounts.who(&first, NOON).unwrap().one_time);
-    assert!(accounts.who(&second, NOON).is_none(), "other sessions end");
+    let again = || sign_in(&accounts, "li", "another password", NOON);
+    let (second, _) = (again().unwrap(), again().unwrap());
+    let acting = accounts.who(&first, NOON).unwrap();
+    assert_eq!(
+        accounts.change_password(&acting, "another password", "a third password", NOON).map_err(|f| f.reason()),
+        Ok(())
+    );
+    assert!(accounts.who(&first, NOON).is_some() && accounts.who(&second, NOON).is_none(), "other sessions end");
 }
 
 #[test]

@@ -68,7 +68,7 @@ struct SubjectView {
 
 fn view(node: &Node, account: Account) -> AccountView {
     let (operator, permissions) = (node.accounts.pseudonym(account.id).0, Permissions::of(&account.roles));
-    let Account { id, name, roles, hash, disabled, one_time, created_at, subject } = account;
+    let Account { id, name, roles, hash, disabled, one_time, created_at, subject, .. } = account;
     AccountView {
         id,
         name,
