@@ -139,7 +139,7 @@ fn commit(shared: &Shared, journal: &mut Journal, marker: Option<&Marker>, batch
         take_full(durable, full);
         durable.root = durable.tiles.root();
         let checkpoint = Checkpoint { origin: shared.origin.to_string(), size, root: durable.root };
-        let note: Arc<str> = checkpoint.sign(&shared.options.signer).into();
+        let note: Arc<str> = checkpoint.sign(&shared.signer.read()).into();
         frame.end_log(size, &durable.root, &note);
         let head = Head { checkpoint, note };
         durable.newest = Some(head.clone());

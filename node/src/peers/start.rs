@@ -182,8 +182,12 @@ async fn ask_all(node: &Arc<Node>, origin: &str, keys: &[NoteVerifier]) -> (Vec<
         let body = Longest { origin: origin.to_owned() };
         let answer: LongestAnswer = node.client.post_json(peer, "/v1/start/longest", &key, &body).await.ok()?;
         let is_witness = node.config.peers.witnesses.contains(&peer.institution);
+        let is_registrar = peer.institution == registrar;
+        let told = answer.checkpoint.is_some();
         let head = answer.checkpoint.and_then(|note| seen(peer, node.config.institution, origin, keys, note));
-        Some(Answered { is_registrar: peer.institution == registrar, is_witness, head })
+        // The registrar knows which keys this log has. What it holds under another key than is known here is longer than
+        // what is here: its own log is followed first, and says which key that is.
+        (!is_registrar || !told || head.is_some()).then_some(Answered { is_registrar, is_witness, head })
     });
     let answers = futures_util::future::join_all(asked).await;
     (answers.into_iter().flatten().collect(), others.len())
