@@ -145,7 +145,11 @@ impl NodeKeys {
     /// # Errors
     ///
     /// [`KeyFileError`], also if there is a next one already.
-    pub fn make_next(dir: &Path, purpose: Purpose, passphrase: Option<&Passphrase>) -> Result<PrivateKey, KeyFileError> {
+    pub fn make_next(
+        dir: &Path,
+        purpose: Purpose,
+        passphrase: Option<&Passphrase>,
+    ) -> Result<PrivateKey, KeyFileError> {
         let (_, word) = PURPOSES[purpose as usize];
         make(&next_file_of(dir, word), word, passphrase).map(|seed| PrivateKey::from_seed(&seed))
     }
@@ -373,5 +377,39 @@ mod tests {
         let sealed = fs::read_to_string(keys.join("node.key")).unwrap();
         fs::write(keys.join("log.key"), sealed.replace("node-key-sealed", "log-key-sealed")).unwrap();
         assert!(matches!(under(Some(&good)), Err(KeyFileError::OtherPassphrase(_))));
+    }
+
+    #[test]
+    fn the_next_key_is_taken_when_it_is_named_and_the_old_one_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = NodeKeys::load_or_make(dir.path()).unwrap();
+        let old = keys.public();
+        let next = *NodeKeys::make_next(dir.path(), Purpose::Node, None).unwrap().public().as_bytes();
+        assert!(NodeKeys::make_next(dir.path(), Purpose::Node, None).is_err(), "one at a time");
+        let file = next_file_of(dir.path(), "node");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!keys.take_next(Purpose::Node, &next).unwrap(), "it has not looked");
+        keys.look_for_next().unwrap();
+        assert!(!keys.take_next(Purpose::Node, &old[0]).unwrap() && !keys.take_next(Purpose::Log, &next).unwrap());
+        assert_eq!((keys.public(), keys.has_next(Purpose::Node)), (old, true));
+
+        let mut there = fs::File::open(file_of(dir.path(), "node")).unwrap();
+        let before = keys.node_key();
+        assert!(keys.take_next(Purpose::Node, &next).unwrap());
+        assert_eq!(keys.public(), [old[0], next, old[2]]);
+        assert_eq!(keys.other_node_key().unwrap(), before, "for who has not heard of it yet");
+        assert_eq!(NodeKeys::load_or_make(dir.path()).unwrap().public(), keys.public());
+        assert!(!file.exists());
+        let mut left = Vec::new();
+        std::io::Read::read_to_end(&mut there, &mut left).unwrap();
+        assert!(left.iter().all(|byte| *byte == 0), "the old bytes are overwritten");
+
+        // Lost, with a next one that nobody has named yet: nobody believes it, and nothing is made in its place.
+        let lost = *NodeKeys::make_next(dir.path(), Purpose::Log, None).unwrap().public().as_bytes();
+        fs::remove_file(file_of(dir.path(), "log")).unwrap();
+        assert_eq!(NodeKeys::missing(dir.path()), None);
+        assert_eq!(NodeKeys::load_or_make(dir.path()).unwrap().public()[0], lost);
+        fs::remove_file(file_of(dir.path(), "log")).unwrap();
+        assert_eq!(NodeKeys::missing(dir.path()).unwrap().0, "log");
     }
 }

@@ -43,9 +43,6 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time that requests under way get when the node stops, in seconds.
 const SHUTDOWN_SECS: u64 = 5;
 
-/// Time between two looks at whether this node has the log key that the registrar's log names.
-const KEY_ROUND: Duration = Duration::from_millis(200);
-
 /// Most connections at once, for each worker.
 const MAX_CONNECTIONS: usize = 2_048;
 
@@ -305,10 +302,6 @@ fn docs(openapi: utoipa::openapi::OpenApi) -> SwaggerUi {
 
 /// Satisfies the start rule, then writes what the registrar writes first.
 async fn start_writing(node: Arc<Node>, plain_restart: bool) {
-    while !rotation::may_sign(&node) {
-        node.forbid_writing(crate::node::Writing::OtherKey { settled: false });
-        tokio::time::sleep(KEY_ROUND).await;
-    }
     if let Err(error) = peers::start::settle(&node, plain_restart).await {
         tracing::error!(%error, "this node will not write");
         node.set_writing(crate::node::Writing::Forked);

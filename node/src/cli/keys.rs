@@ -166,10 +166,8 @@ fn rotation(
     old: Option<&PrivateKey>,
     stolen_at: Option<u64>,
 ) -> Rotation {
-    let (key, message) = (
-        new.public(),
-        actors::replica::possession_message(config.institution, purpose, &config.origin()),
-    );
+    let (key, message) =
+        (new.public(), actors::replica::possession_message(config.institution, purpose, &config.origin()));
     let by_both = [message.as_slice(), key.as_bytes()].concat();
     // Whoever has stolen a key can sign with it as well as its owner: that says nothing any more.
     let by_old = old.filter(|_| stolen_at.is_none()).map(|old| to_base64(&old.sign(&by_both)));

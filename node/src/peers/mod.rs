@@ -45,7 +45,8 @@ pub fn keys_of(node: &Node, institution: InstitutionId) -> Vec<NoteVerifier> {
 #[must_use]
 pub fn keys_for(node: &Node, institution: InstitutionId, note: &[u8]) -> Vec<NoteVerifier> {
     // The second line is the size. It is signed, so who claims another one is not believed under any key.
-    let claimed = note.split(|byte| *byte == b'\n').nth(1).and_then(|line| std::str::from_utf8(line).ok()?.parse().ok());
+    let claimed =
+        note.split(|byte| *byte == b'\n').nth(1).and_then(|line| std::str::from_utf8(line).ok()?.parse().ok());
     keys_at(node, institution, claimed.unwrap_or(u64::MAX))
 }
 

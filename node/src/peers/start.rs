@@ -18,6 +18,7 @@ use super::client::Peer;
 use super::fetch::{self, FetchError, Source};
 use crate::api::log::{Longest, LongestAnswer};
 use crate::node::{Node, Writing};
+use crate::rotation;
 
 /// Time between two rounds of asking.
 const ROUND: Duration = Duration::from_secs(1);
@@ -53,13 +54,19 @@ fn suffices(answers: &[Answered], others: usize, is_unwitnessed_registrar: bool)
 ///
 /// Somebody holds another history under our key: this log must not be written to here.
 pub async fn settle(node: &Arc<Node>, plain_restart: bool) -> Result<(), Unlike> {
-    if plain_restart {
-        node.allow_writing();
-        return Ok(());
-    }
     let origin = node.config.origin();
     let is_unwitnessed_registrar = node.config.is_registrar() && node.config.peers.witnesses.is_empty();
     loop {
+        if !rotation::may_sign(node) {
+            // Whatever is missing would be taken back under a head that nobody takes.
+            node.forbid_writing(Writing::OtherKey { settled: false });
+            tokio::time::sleep(ROUND).await;
+            continue;
+        }
+        if plain_restart {
+            node.allow_writing();
+            return Ok(());
+        }
         let keys = super::keys_of(node, node.config.institution);
         let (answers, others) = ask_all(node, &origin, &keys).await;
         let size = node.writer.ledger().accepted_size(&origin);
