@@ -210,8 +210,17 @@ pub fn read(path: &Path, word: &'static str, passphrase: Option<&Passphrase>) ->
 /// [`KeyFileError::Io`], also if there is one.
 pub fn make(path: &Path, word: &'static str, passphrase: Option<&Passphrase>) -> Result<Key, KeyFileError> {
     let key: Key = Zeroizing::new(rand::random());
-    write(path, &line(path, word, &key, passphrase)?)?;
+    keep(path, word, &key, passphrase)?;
     Ok(key)
+}
+
+/// Keeps a key where there is none.
+///
+/// # Errors
+///
+/// [`KeyFileError::Io`], also if there is one.
+pub fn keep(path: &Path, word: &'static str, key: &Key, passphrase: Option<&Passphrase>) -> Result<(), KeyFileError> {
+    write(path, &line(path, word, key, passphrase)?)
 }
 
 fn line(
@@ -246,7 +255,8 @@ pub(crate) fn sealed_line(
 fn write(path: &Path, text: &str) -> Result<(), KeyFileError> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io(path))?;
     file.write_all(text.as_bytes()).map_err(io(path))?;
-    file.sync_all().map_err(io(path))
+    file.sync_all().map_err(io(path))?;
+    sync_names(path)
 }
 
 /// Seals a key under a passphrase, in place of what the file was; whether it was in plain. What was in plain is
@@ -263,13 +273,49 @@ pub fn seal(path: &Path, word: &'static str, passphrase: &Passphrase) -> Result<
         _ => {}
     }
     write(&beside, &line(path, word, &key, Some(passphrase))?)?;
-    let mut old = OpenOptions::new().write(true).open(path).map_err(io(path))?;
-    fs::rename(&beside, path).map_err(io(path))?;
-    let dir = path.parent().unwrap_or(Path::new("."));
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(io(dir))?;
+    put_in_place(&beside, path)?;
+    Ok(true)
+}
+
+/// Puts a file in another's place, and overwrites what that one was, if there was one.
+///
+/// # Errors
+///
+/// [`KeyFileError::Io`]. Both stand as they were until the one is in place of the other.
+pub fn put_in_place(beside: &Path, path: &Path) -> Result<(), KeyFileError> {
+    let old = match OpenOptions::new().write(true).open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        opened => Some(opened.map_err(io(path))?),
+    };
+    fs::rename(beside, path).map_err(io(path))?;
+    sync_names(path)?;
     // The old bytes have no name any more; they go from the disk as well.
+    old.map_or(Ok(()), |old| overwrite(old, path))
+}
+
+/// Overwrites a file and removes it, if it is there.
+///
+/// # Errors
+///
+/// [`KeyFileError::Io`].
+pub fn wipe(path: &Path) -> Result<(), KeyFileError> {
+    let old = match OpenOptions::new().write(true).open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        opened => opened.map_err(io(path))?,
+    };
+    overwrite(old, path)?;
+    fs::remove_file(path).map_err(io(path))?;
+    sync_names(path)
+}
+
+fn overwrite(mut old: File, path: &Path) -> Result<(), KeyFileError> {
     let length = usize::try_from(old.metadata().map_err(io(path))?.len()).unwrap_or_default();
     old.seek(SeekFrom::Start(0)).and_then(|_| old.write_all(&vec![0; length])).map_err(io(path))?;
-    old.sync_all().map_err(io(path))?;
-    Ok(true)
+    old.sync_all().map_err(io(path))
+}
+
+/// Makes the names in a file's directory last.
+fn sync_names(path: &Path) -> Result<(), KeyFileError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(io(dir))
 }

@@ -46,6 +46,11 @@ pub enum Writing {
     },
     /// This log was written in two places: never again here.
     Forked,
+    /// The registrar says that another key signs this log.
+    OtherKey {
+        /// The start rule was satisfied before.
+        settled: bool,
+    },
     /// It may.
     Allowed,
 }
@@ -58,6 +63,10 @@ impl std::fmt::Display for Writing {
                 write!(f, "{here} entries are here, a head over {there} is signed, and no mirror has given the rest")
             }
             Self::Forked => f.write_str("this log was written in two places: another log must succeed it"),
+            Self::OtherKey { .. } => f.write_str(
+                "the registrar has another log key of this institution than keys/log.key: bring that one back, or have it \
+                 replaced (`voucher-node keys next`)",
+            ),
             Self::Allowed => f.write_str("it may write"),
         }
     }
@@ -234,6 +243,12 @@ impl Node {
     pub fn allow_writing(&self) {
         self.writer.ledger().allow_writing();
         self.set_writing(Writing::Allowed);
+    }
+
+    /// Nothing is written to the own log any more until it is allowed again.
+    pub fn forbid_writing(&self, why: Writing) {
+        self.writer.ledger().forbid_writing();
+        self.set_writing(why);
     }
 
     /// How the start rule stands.

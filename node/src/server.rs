@@ -16,6 +16,8 @@ use domain::holder::RegistrarEvent;
 use domain::member::{Parameters, Role};
 use domain::record::Body;
 use futures_util::future::{Either, TryFutureExt as _, ready};
+use ledger::checkpoint::Checkpoint;
+use ledger::key::NoteVerifier;
 use ledger::log::{Ledger, Options};
 use tokio::signal::unix::{SignalKind, signal};
 use utoipa::{Modify as _, OpenApi as _};
@@ -32,7 +34,7 @@ use crate::node::Node;
 use crate::oidc::Oidc;
 use crate::peers::{self, client::PeerClient};
 use crate::tls::serving::Certificates;
-use crate::{api, roles};
+use crate::{api, roles, rotation};
 use actors::misbehave::misbehaves;
 
 /// How long a client may take to send its headers.
@@ -44,9 +46,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Longest time that requests under way get when the node stops, in seconds.
 const SHUTDOWN_SECS: u64 = 5;
 
-/// The file, beside the keys, with the authority of the node's own certificate: for who calls it without being a node.
-const AUTHORITY: &str = "authority.pem";
-
 /// Most connections at once, for each worker.
 const MAX_CONNECTIONS: usize = 2_048;
 
@@ -56,6 +55,19 @@ const MAX_CONNECTIONS: usize = 2_048;
 ///
 /// Configuration, keys or ledger cannot be used; the text says what an operator can do.
 pub fn open(config: &Config, clock: Arc<NodeClock>) -> anyhow::Result<(Arc<Writer>, NodeKeys, bool)> {
+    if config.store.dir.join("journal").is_dir()
+        && let Some((word, path)) = NodeKeys::missing(&config.store.keys)
+    {
+        // Another one made in its place would be believed by nobody, and nothing would say why.
+        anyhow::bail!(
+            "{} is missing: bring it back, or have it replaced: voucher-node keys next --purpose {word}",
+            path.display()
+        );
+    }
+    let wrapped = crate::rewrap::finish(config).context("the vault is being wrapped anew")?;
+    if wrapped > 0 {
+        tracing::warn!(wrapped, "the vault was half wrapped anew: that is finished");
+    }
     let keys = NodeKeys::load_or_make(&config.store.keys).context("the institution's keys")?;
     let signer = keys.log_signer(&config.origin()).context("the log's name")?;
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("this boot's id")?;
@@ -63,6 +75,8 @@ pub fn open(config: &Config, clock: Arc<NodeClock>) -> anyhow::Result<(Arc<Write
     options.marks = actors::keys::MARKS.to_vec();
     options.min_free_disk_bytes = config.store.min_free_disk_mib * 1024 * 1024;
     options.marker_dir.clone_from(&config.store.marker_dir);
+    // It may be by a key that was replaced since: what the records say about that is looked at below.
+    options.checks_signature = false;
     let (ledger, report) = Ledger::open(options).context("the ledger")?;
     refuse_other_own_log(&ledger, &keys, &config.origin())?;
     if let Some(why) = &report.rebuilt {
@@ -81,6 +95,7 @@ pub fn open(config: &Config, clock: Arc<NodeClock>) -> anyhow::Result<(Arc<Write
         offset: config.offset().context("utc_offset_minutes")?,
         retention: config.retention.into(),
     };
+    refuse_foreign_log(&ledger, &keys, config, &settings, &clock)?;
     let slots = FileSlots::open(&config.vault()).with_context(|| format!("the vault {}", config.vault().display()))?;
     let vault = Vault::open(slots, keys.vault_key())?;
     let logs = Logs { ledger, federation: config.federation.clone(), vault };
@@ -102,6 +117,32 @@ fn refuse_other_own_log(ledger: &Ledger, keys: &NodeKeys, origin: &str) -> anyho
              federation is another one than before"
         );
     }
+    Ok(())
+}
+
+/// Refuses a store whose own log was signed by somebody else's key: before anything is compared with the vault, let alone
+/// written.
+fn refuse_foreign_log(
+    ledger: &Ledger,
+    keys: &NodeKeys,
+    config: &Config,
+    settings: &Settings,
+    clock: &Arc<NodeClock>,
+) -> anyhow::Result<()> {
+    let origin = config.origin();
+    let Some(head) = ledger.head(&origin) else { return Ok(()) };
+    let is_by = |verifiers: &[NoteVerifier]| Checkpoint::open(head.note.as_bytes(), &origin, verifiers).is_ok();
+    if is_by(std::slice::from_ref(keys.log_signer(&origin)?.verifier())) {
+        return Ok(());
+    }
+    // Rare: a key was replaced, and no record is written under the new one yet. The records say which keys there were.
+    let logs = Logs { ledger: ledger.clone(), federation: config.federation.clone(), vault: Vault::locked() };
+    let registry = Writer::open(logs, settings.clone(), clock.clone()).registry();
+    let known = registry.member(config.institution).map(peers::log_keys).unwrap_or_default();
+    anyhow::ensure!(
+        is_by(&known),
+        "store.dir holds a log {origin} that no key of this institution has signed: keys or data were copied from elsewhere"
+    );
     Ok(())
 }
 
@@ -134,9 +175,7 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
     let client = PeerClient::new(&config, &keys, writer.clone()).context("the client for peers")?;
     let certificates = Certificates::open(&config, keys.node_key())?;
     if certificates.is_some() {
-        let (file, key) = (config.store.keys.join(AUTHORITY), keys.node_key());
-        let pem = crate::tls::certificate::authority_pem(config.institution, &key)?;
-        std::fs::write(&file, pem).with_context(|| format!("{} cannot be written", file.display()))?;
+        rotation::write_authority(&config, &keys)?;
     }
     let tls_bind = config.tls.as_ref().map(|tls| tls.bind);
     let (bind, workers) = (config.http.bind, config.http.workers.max(1));
@@ -160,7 +199,14 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
             node.wake();
         }
     }));
+    // A plain restart would write at once: not before the next key is taken, if the records that are here name one.
+    if !rotation::may_sign(&node) {
+        node.writer.ledger().forbid_writing();
+    }
+    let turned = node.clone();
+    tokio::task::spawn_blocking(move || rotation::turn(&turned)).await?.context("the next key")?;
     tokio::spawn(start_writing(node.clone().into_inner(), plain_restart));
+    tokio::spawn(rotation::watch(node.clone().into_inner()));
     tokio::spawn(follow_members(node.clone().into_inner()));
     tokio::spawn(peers::compare::compare(node.clone().into_inner()));
     tokio::spawn(peers::clocks::watch(node.clone().into_inner()));

@@ -9,6 +9,7 @@ mod demo_breaks;
 mod expiry;
 mod idempotency;
 mod import;
+mod keys;
 mod privacy;
 mod readme;
 mod registration;

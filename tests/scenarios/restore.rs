@@ -14,7 +14,7 @@ use crate::support::{TestNode, desk, eventually, program};
 
 const WITHIN: Duration = Duration::from_secs(15);
 
-fn copy_dir(from: &Path, to: &Path) {
+pub(super) fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

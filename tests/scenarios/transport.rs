@@ -122,7 +122,8 @@ async fn who_sits_at_a_members_address_with_another_key_is_not_followed() {
     issuer.terminate();
     let key = issuer.dir.join("keys/node.key");
     let kept = std::fs::read(&key).unwrap();
-    std::fs::remove_file(&key).unwrap();
+    node::keys::NodeKeys::load_or_make(&root.path().join("other")).unwrap();
+    std::fs::copy(root.path().join("other/node.key"), &key).unwrap();
     issuer.start().await;
     desk::publish(&issuer, "checkup").await;
     eventually("the operator is told why", SOON, || async { hospital.log().contains("certificate") }).await;

@@ -139,7 +139,7 @@ fn commit(shared: &Shared, journal: &mut Journal, marker: Option<&Marker>, batch
         take_full(durable, full);
         durable.root = durable.tiles.root();
         let checkpoint = Checkpoint { origin: shared.origin.to_string(), size, root: durable.root };
-        let note: Arc<str> = checkpoint.sign(&shared.options.signer).into();
+        let note: Arc<str> = checkpoint.sign(&shared.signer.read()).into();
         frame.end_log(size, &durable.root, &note);
         let head = Head { checkpoint, note };
         durable.newest = Some(head.clone());
@@ -173,7 +173,9 @@ fn commit(shared: &Shared, journal: &mut Journal, marker: Option<&Marker>, batch
     stop.unless("syncing the journal", journal.sync());
     let micros = start.elapsed().as_micros() as u64;
     fail::point("journal-synced");
-    if let Some(marker) = marker {
+    // Before the start rule is satisfied the own log may lack its tail: a marker would say that nothing is missing.
+    let may_write = shared.queue.lock().may_write;
+    if let Some(marker) = marker.filter(|_| may_write) {
         let own = |durable: &Durable| (durable.size(), durable.root);
         let (size, root) = match touched.get(&shared.origin) {
             Some((durable, _)) => own(durable),

@@ -44,6 +44,9 @@ pub struct Options {
     pub origin: String,
     /// The own log's key.
     pub signer: Arc<NoteSigner>,
+    /// Whether the last own head must be signed by `signer`. A caller whose key may have been replaced since that head
+    /// asks for no such check, and makes its own.
+    pub checks_signature: bool,
     /// How often the store is written.
     pub store_every: Duration,
     /// Size at which a segment of the journal is sealed, in bytes.
@@ -73,6 +76,7 @@ impl Options {
             dir: dir.into(),
             origin: signer.name().to_owned(),
             signer,
+            checks_signature: true,
             store_every: Duration::from_secs(1),
             segment_bytes: 64 * 1024 * 1024,
             max_waiting_bytes: 32 * 1024 * 1024,
@@ -92,6 +96,11 @@ impl Options {
         if key.first().is_some_and(|first| self.marks.contains(first)) { layout::MARK } else { layout::STATE }
     }
 }
+
+/// A key's name is not the log's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the key has another name than the log")]
+pub struct OtherName;
 
 /// Rows to set, or to remove with `None`, by key.
 pub type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -206,6 +215,8 @@ pub(crate) struct Handover {
 pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) origin: Arc<str>,
+    /// The key of the next head.
+    pub(crate) signer: RwLock<Arc<NoteSigner>>,
     /// Held by who writes the store.
     pub(crate) storing: Mutex<()>,
     pub(crate) book: RwLock<Book>,
@@ -480,6 +491,24 @@ impl Ledger {
     /// Lets the own log grow: the start rule is satisfied.
     pub fn allow_writing(&self) {
         self.shared.queue.lock().may_write = true;
+    }
+
+    /// Takes that back: nothing is written to the own log until it is allowed again.
+    pub fn forbid_writing(&self) {
+        self.shared.queue.lock().may_write = false;
+    }
+
+    /// Signs the own log with another key, from the next head on.
+    ///
+    /// # Errors
+    ///
+    /// The key has another name than the log; nothing is changed.
+    pub fn sign_with(&self, signer: NoteSigner) -> Result<(), OtherName> {
+        if signer.name() != &*self.shared.origin {
+            return Err(OtherName);
+        }
+        *self.shared.signer.write() = Arc::new(signer);
+        Ok(())
     }
 
     /// Waits until everything submitted so far is durable and stored.

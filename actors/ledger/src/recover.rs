@@ -218,7 +218,9 @@ fn open_with(
         }
         None => journal::replay(&mut *disk, from, |frame, position| replay.frame(frame, position))?,
     };
-    replay.check_signature(&origin)?;
+    if options.checks_signature {
+        replay.check_signature(&origin)?;
+    }
     report.replayed_frames = replay.frames;
     let mut book = replay.book;
     let (marker, mark) =
@@ -251,6 +253,7 @@ fn open_with(
 
     let shared = Arc::new(Shared {
         origin,
+        signer: RwLock::new(options.signer.clone()),
         storing: Mutex::new(()),
         book: RwLock::new(book),
         queue: Mutex::new(Queue { may_write: report.plain_restart, ..Queue::default() }),

@@ -56,6 +56,10 @@ pub enum Command {
         proof: Box<Signature>,
         /// The old key's signature over the same and the new key; none after loss or theft.
         by_old: Option<Box<Signature>>,
+        /// The size of the member's log up to which the old key's heads hold; the size known here if none is given.
+        from: Option<u64>,
+        /// The old key was stolen: `from` may lie below the size known here.
+        key_stolen: bool,
         /// The second person.
         approver: Operator,
     },

@@ -104,18 +104,31 @@ pub(super) fn stand(
     )
 }
 
+/// A key that takes another's place.
+pub(super) struct NewKey {
+    pub purpose: Purpose,
+    pub key: [u8; 32],
+    pub proof: Signature,
+    pub by_old: Option<Signature>,
+}
+
 pub(super) fn rotate(
     desk: &mut Desk<'_>,
     institution: InstitutionId,
-    purpose: Purpose,
-    key: [u8; 32],
-    proof: Signature,
-    by_old: Option<Signature>,
+    new: NewKey,
+    from: Option<u64>,
+    key_stolen: bool,
     approver: Operator,
 ) -> Result<Answer, Refused> {
     let member = member(desk, institution)?;
     second_person(desk, approver)?;
-    let from = known_from(desk, &member);
+    // The registrar's own record of it is the last that its old key signs.
+    let known = known_from(desk, &member) + u64::from(institution == desk.me());
+    let from = from.unwrap_or(known);
+    if from < known && !key_stolen {
+        return Err(Reason::BadWindow.into());
+    }
+    let NewKey { purpose, key, proof, by_old } = new;
     write(desk, RegistrarEvent::KeyRotated { institution, from, purpose, key, proof, by_old, approver })
 }
 

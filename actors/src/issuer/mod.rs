@@ -57,8 +57,9 @@ impl Rules for Issuer {
             Command::Stand { institution, standing, from, key_stolen, approver } => {
                 members::stand(desk, institution, standing, from, key_stolen, approver)
             }
-            Command::RotateKey { institution, purpose, key, proof, by_old, approver } => {
-                members::rotate(desk, institution, purpose, key, *proof, by_old.map(|s| *s), approver)
+            Command::RotateKey { institution, purpose, key, proof, by_old, from, key_stolen, approver } => {
+                let new = members::NewKey { purpose, key, proof: *proof, by_old: by_old.map(|s| *s) };
+                members::rotate(desk, institution, new, from, key_stolen, approver)
             }
             Command::Freeze { institution, size, root, approver } => {
                 members::freeze(desk, institution, size, root, approver)

@@ -271,6 +271,33 @@ impl Vault {
     }
 }
 
+/// Wraps the key of every slot under another data key, in its place; how many were wrapped under the old one.
+///
+/// Broken off at any point it is done by doing it again: a slot is under the one or the other. What opens under neither is
+/// left as it is, and erased by the next start.
+///
+/// # Errors
+///
+/// [`VaultError::Io`]; [`VaultError::OtherDataKey`], and nothing is changed.
+pub fn rewrap(disk: &impl SlotDisk, old: &Key, new: &Key) -> Result<usize, VaultError> {
+    let bytes = disk.load()?;
+    let is_done = |(number, slot): (u32, &[u8])| format::unwrap(new, number, slot).is_some();
+    let slots = || (0..).zip(bytes.chunks(SLOT_BYTES)).filter(|(_, slot)| slot.iter().any(|byte| *byte != 0));
+    let mut wrapped = 0;
+    for (number, slot) in slots() {
+        let Some((of, key)) = format::unwrap(old, number, slot) else { continue };
+        let anew = format::wrap(new, of, &rand::random(), &key);
+        disk.write_at(u64::from(number) * SLOT_BYTES as u64, &anew)?;
+        wrapped += 1;
+        ledger::fail::point("slot-rewrapped");
+    }
+    if wrapped == 0 && slots().next().is_some() && !slots().any(is_done) {
+        return Err(VaultError::OtherDataKey);
+    }
+    disk.sync()?;
+    Ok(wrapped)
+}
+
 impl Sealing {
     /// Keys of the rows that are deleted or replaced.
     pub fn released(&mut self) -> Vec<SlotRef> {

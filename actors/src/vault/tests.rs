@@ -104,3 +104,28 @@ fn keys_of_rows_that_the_ledger_did_not_take_are_used_for_others() {
     vault.give_back(sealing);
     assert_eq!(Sealed::read(&seal(&vault, 2, b"y")).unwrap().key, taken[0]);
 }
+
+#[test]
+fn slots_are_wrapped_anew_and_may_be_broken_off() {
+    let slots = MemorySlots::default();
+    let vault = Vault::open(slots.clone(), data_key(1)).unwrap();
+    let sealed: Vec<Vec<u8>> = (0..3).map(|n| seal(&vault, n, &[n; 9])).collect();
+    let rows: Vec<StoredRow> = (0..3).map(|n| stored(n, &sealed[usize::from(n)])).collect();
+    assert!(matches!(rewrap(&slots, &data_key(8), &data_key(9)), Err(VaultError::OtherDataKey)));
+
+    // Broken off after some slots: what was there before stands beside what is new.
+    let whole = slots.load().unwrap();
+    assert_eq!(rewrap(&slots, &data_key(1), &data_key(2)).unwrap(), POOL as usize);
+    for (number, old) in (0_u64..).zip(whole.chunks(SLOT_BYTES)).filter(|(number, _)| number % 2 == 1) {
+        slots.write_at(number * SLOT_BYTES as u64, old).unwrap();
+    }
+    assert_eq!(rewrap(&slots, &data_key(1), &data_key(2)).unwrap(), POOL as usize / 2);
+    assert_eq!(rewrap(&slots, &data_key(1), &data_key(2)).unwrap(), 0, "it is done");
+
+    let again = Vault::open(slots.crashed(), data_key(2)).unwrap();
+    assert!(again.settle(&rows, false).unwrap().is_empty());
+    for n in 0..3 {
+        assert_eq!(&*again.open_row(&person(n), sealed[usize::from(n)].as_slice().into()), &[n; 9]);
+    }
+    assert!(matches!(Vault::open(slots.crashed(), data_key(1)), Err(VaultError::OtherDataKey)));
+}

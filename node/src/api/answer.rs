@@ -172,6 +172,32 @@ impl<T: DeserializeOwned + 'static> FromRequest for Plain<T> {
     }
 }
 
+/// What a request is known by. Everybody reads it in the record: it is keyed, so that nobody tries names and numbers
+/// against it.
+fn request_digest(
+    under: &actors::vault::format::Key,
+    about: [&str; 4],
+    body: &[u8],
+) -> Result<domain::ids::Digest, Problem> {
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(under.as_slice()).map_err(|_| Reason::Internal)?;
+    for part in about {
+        mac.update(part.as_bytes());
+        mac.update(b"\n");
+    }
+    mac.update(body);
+    Ok(domain::ids::Digest(mac.finalize().into_bytes().into()))
+}
+
+/// The idempotency of one part of a bulk request: the same request goes on where it stopped.
+pub(super) fn part(whole: &Idempotency, number: u64) -> Idempotency {
+    use sha2::Digest as _;
+    let mut hash = sha2::Sha256::new();
+    for bytes in [b"voucher-node/v1/part\0".as_slice(), &whole.key.0, &number.to_be_bytes()] {
+        hash.update(bytes);
+    }
+    Idempotency { key: domain::ids::Digest(hash.finalize().into()), request: whole.request }
+}
+
 async fn post<T: DeserializeOwned>(
     request: HttpRequest,
     mut payload: Payload,
@@ -186,19 +212,20 @@ async fn post<T: DeserializeOwned>(
         let caller = early.map_or_else(|| admitted(node, &request, &body), Ok)?;
         let key = idempotency_key(&request)?;
         must_be_json(&request)?;
-        // Everybody reads this digest in the record: it is keyed, so that nobody tries names and numbers against it.
-        let mut mac =
-            Hmac::<sha2::Sha256>::new_from_slice(node.keys.request_key().as_slice()).map_err(|_| Reason::Internal)?;
         let about = [key, request.method().as_str(), request.uri().path(), request.uri().query().unwrap_or_default()];
-        for part in about {
-            mac.update(part.as_bytes());
-            mac.update(b"\n");
+        let digest = |under: &actors::vault::format::Key| request_digest(under, about, &body);
+        let mut idempotency =
+            Idempotency { key: caller::idempotency_digest(&caller, key), request: digest(&node.keys.request_key())? };
+        // What was done under the data key before is known by the digest that it has from then.
+        if let Some(before) = node.keys.request_key_before() {
+            let before = Idempotency { request: digest(&before)?, ..idempotency };
+            let was_done = |by: &Idempotency| matches!(node.writer.repeated(by), Ok(Some(_)));
+            if was_done(&before) || was_done(&part(&before, 0)) {
+                idempotency = before;
+            }
         }
-        mac.update(&body);
-        let request_digest = domain::ids::Digest(mac.finalize().into_bytes().into());
-        let key = caller::idempotency_digest(&caller, key);
         let body = json::read(&body).map_err(Problem::malformed)?;
-        Ok(Post { caller, idempotency: Idempotency { key, request: request_digest }, body, language })
+        Ok(Post { caller, idempotency, body, language })
     };
     read.await.map_err(|problem: Problem| problem.language(language))
 }

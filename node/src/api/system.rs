@@ -14,6 +14,7 @@ use super::problem::Problem;
 use crate::node::Node;
 use crate::peers::clocks::Verdict;
 use crate::peers::holders;
+use crate::rotation::{self, KeyView};
 use crate::tls::serving::CertificateView;
 use actors::misbehave::misbehaves;
 
@@ -113,6 +114,8 @@ pub struct Status {
     logs: Vec<LogStatus>,
     /// Its certificates, and how long they hold.
     certificates: Vec<CertificateView>,
+    /// Keys that are not as the registrar's log has them, or are about to be replaced; none in ordinary times.
+    keys: Vec<KeyView>,
     /// Version of the program.
     version: &'static str,
 }
@@ -180,6 +183,7 @@ async fn status(node: Data<Node>, _get: Get) -> Result<HttpResponse, Problem> {
         acknowledge: node.config.peers.acknowledge,
         logs,
         certificates: node.certificates.as_ref().map(|certificates| certificates.views()).unwrap_or_default(),
+        keys: rotation::views(&node),
         version: env!("CARGO_PKG_VERSION"),
     }))
 }

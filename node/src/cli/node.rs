@@ -92,6 +92,18 @@ pub(super) struct Status {
     /// Its certificates.
     #[serde(default)]
     pub certificates: Vec<CertificateStatus>,
+    /// Its keys that are not as they should stay.
+    #[serde(default)]
+    pub keys: Vec<KeyStatus>,
+}
+
+/// How a key of a node stands.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct KeyStatus {
+    /// `log`, `node` or `witness`.
+    pub purpose: String,
+    /// `next-waits` or `other`.
+    pub state: String,
 }
 
 /// A node of an older version says nothing.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use domain::time::{Millis, Timestamp};
 
-use super::node::{CertificateStatus, DEFAULT_URL, LogStatus, Node, Status};
+use super::node::{CertificateStatus, DEFAULT_URL, KeyStatus, LogStatus, Node, Status};
 use super::output::{say, say_json, span, table};
 use super::{BAD, GOOD};
 
@@ -67,11 +67,15 @@ fn page(status: &Status) -> String {
             CertificateStatus { kind, days_left, .. } if *days_left < 0 => format!("the {kind} certificate is OVER\n"),
             CertificateStatus { kind, days_left, .. } => format!("the {kind} certificate ENDS in {days_left} days\n"),
         });
-    let ending: String = ending.collect();
+    let keys = status.keys.iter().map(|KeyStatus { purpose, state }| match state.as_str() {
+        "next-waits" => format!("the next {purpose} key waits for the registrar's record\n"),
+        _ => format!("the registrar has ANOTHER {purpose} KEY: this node is not believed\n"),
+    });
+    let warnings: String = ending.chain(keys).collect();
     let mut rows = vec![["log", "entries", "folded", "last record", "age", ""].map(str::to_owned).to_vec()];
     rows.extend(status.logs.iter().map(|log| row(log, status.time)));
     format!(
-        "{} ({}), version {}\n{}   {clock}\n{ready}\n{ending}\n{}",
+        "{} ({}), version {}\n{}   {clock}\n{ready}\n{warnings}\n{}",
         status.institution,
         roles.join(", "),
         status.version,
@@ -107,6 +111,7 @@ mod tests {
                 {"kind": "node", "not_after_secs": 0, "days_left": 88, "is_ending": false},
                 {"kind": "public", "not_after_secs": 0, "days_left": 20, "is_ending": true},
             ],
+            "keys": [{"purpose": "node", "state": "next-waits"}, {"purpose": "log", "state": "other"}],
             "writing": "the others are still asked how long this log is",
             "logs": [
                 {"institution": "audit-jiangsu", "origin": "x", "size": 0, "folded": 0, "last_at": "1970-01-01T00:00:00.000Z", "upgrade_needed": false},
@@ -121,6 +126,8 @@ mod tests {
              2026-11-23T08:00:10.000Z   the demo's clock, 2 h ahead\n\
              may NOT write: the others are still asked how long this log is\n\
              the public certificate ENDS in 20 days\n\
+             the next node key waits for the registrar's record\n\
+             the registrar has ANOTHER log KEY: this node is not believed\n\
              \n\
              log             entries  folded               last record  age\n\
              audit-jiangsu         0       0                         -    -\n\

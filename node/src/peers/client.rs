@@ -49,7 +49,7 @@ pub struct Peer {
 pub struct PeerClient {
     me: InstitutionId,
     registrar: InstitutionId,
-    key: SigningKey,
+    keys: NodeKeys,
     /// For the registry: whose certificates may be whose, and the time by which requests are signed.
     writer: Arc<Writer>,
     /// For nodes on this machine.
@@ -131,6 +131,22 @@ struct Sent<'a> {
     body: Vec<u8>,
 }
 
+/// A request before it is signed.
+struct Call<'a> {
+    client: &'a reqwest::Client,
+    method: Method,
+    url: Url,
+    headers: Vec<(&'static str, String)>,
+    sent: Option<Vec<u8>>,
+    timeout: Duration,
+}
+
+/// Whether the peer does not take the signature for this node's.
+fn is_not_believed(answer: &Answer) -> bool {
+    let code = || serde_json::from_slice::<Said>(&answer.body).ok().map(|said| said.code);
+    answer.status == 401 && code() == Some(Reason::SignatureInvalid)
+}
+
 impl PeerClient {
     /// A client that signs as this institution.
     ///
@@ -139,8 +155,8 @@ impl PeerClient {
     /// The TLS library cannot be set up.
     pub fn new(config: &Config, keys: &NodeKeys, writer: Arc<Writer>) -> Result<Self, reqwest::Error> {
         let plain = builder().tls_backend_preconfigured(crate::tls::nobody()).build()?;
-        let (me, registrar, key) = (config.institution, config.registrar.institution, keys.node_key());
-        Ok(Self { me, registrar, key, writer, plain, pinned: Mutex::default(), clocks: Clocks::default() })
+        let (me, registrar, keys) = (config.institution, config.registrar.institution, keys.clone());
+        Ok(Self { me, registrar, keys, writer, plain, pinned: Mutex::default(), clocks: Clocks::default() })
     }
 
     /// What the clocks of those showed who answered.
@@ -199,15 +215,27 @@ impl PeerClient {
             headers.push(("Content-Type", "application/json".to_owned()));
             headers.push(("Idempotency-Key", (*key).to_owned()));
         }
-        let signed = self.sign(&method, &url, &headers, sent.is_some());
-        let (input, signature) = signed.ok_or_else(|| CallError::Unprotected(url.to_string()))?;
-        headers.extend([(signature::SIGNATURE_INPUT, input), (signature::SIGNATURE, signature)]);
-        let mut request = client.request(method, url).timeout(timeout);
-        for (name, value) in headers {
-            request = request.header(name, value);
+        let call = Call { client: &client, method, url, headers, sent: sent.map(|sent| sent.body), timeout };
+        let answer = self.send(&call, &self.keys.node_key()).await?;
+        // While a node key is replaced, others may have another copy of the registrar's log than this node has.
+        let other = self.keys.other_node_key().filter(|_| is_not_believed(&answer));
+        match other {
+            Some(other) => self.send(&call, &other).await,
+            None => Ok(answer),
         }
-        if let Some(Sent { body, .. }) = sent {
-            request = request.body(body);
+    }
+
+    async fn send(&self, call: &Call<'_>, key: &SigningKey) -> Result<Answer, CallError> {
+        let Call { client, method, url, headers, sent, timeout } = call;
+        let signed = self.sign(key, method, url, headers, sent.is_some());
+        let (input, signature) = signed.ok_or_else(|| CallError::Unprotected(url.to_string()))?;
+        let mut request = client.request(method.clone(), url.clone()).timeout(*timeout);
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        request = request.header(signature::SIGNATURE_INPUT, input).header(signature::SIGNATURE, signature);
+        if let Some(body) = sent {
+            request = request.body(body.clone());
         }
         let asked = Instant::now();
         let response = request.send().await?;
@@ -215,7 +243,14 @@ impl PeerClient {
         read(response).await
     }
 
-    fn sign(&self, method: &Method, url: &Url, headers: &[(&str, String)], has_body: bool) -> Option<(String, String)> {
+    fn sign(
+        &self,
+        key: &SigningKey,
+        method: &Method,
+        url: &Url,
+        headers: &[(&str, String)],
+        has_body: bool,
+    ) -> Option<(String, String)> {
         let header = |name: &str| {
             let named = headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
             named.map(|(_, value)| value.clone()).collect()
@@ -223,7 +258,7 @@ impl PeerClient {
         let (path, query) = (url.path(), url.query().unwrap_or_default());
         let message = Message { method: method.as_str(), authority: url.authority(), path, query, header: &header };
         let (created, nonce) = (self.writer.now(), rand::random());
-        signature::sign(&self.key, &message, has_body, Parameters { institution: self.me, created, nonce })
+        signature::sign(key, &message, has_body, Parameters { institution: self.me, created, nonce })
     }
 
     /// GETs bytes.

@@ -50,7 +50,7 @@ async fn with(node: &Arc<Node>, peer: &Peer) -> Result<(), CallError> {
     let mut longer = Vec::new();
     for view in heads.items.into_iter().take(MAX_HEADS).filter(|view| view.note.len() <= MAX_CHECKPOINT_BYTES) {
         let origin = node.writer.logs().origin(view.institution);
-        let keys = super::keys_of(node, view.institution);
+        let keys = super::keys_for(node, view.institution, view.note.as_bytes());
         // What is not signed under the log's key says nothing about it.
         let Some(offered) = open(view.note, &origin, &keys) else { continue };
         if !judge(node, view.institution, &origin, &offered).await {

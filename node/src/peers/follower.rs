@@ -110,9 +110,8 @@ fn source(node: &Node, institution: InstitutionId, failures: u32) -> Option<Plac
 
 async fn round(node: &Arc<Node>, institution: InstitutionId, failures: u32) -> Result<Round, Trouble> {
     let origin = node.writer.logs().origin(institution);
-    let keys = super::keys_of(node, institution);
     let place = source(node, institution, failures).ok_or(Trouble::NoKey)?;
-    if keys.is_empty() {
+    if super::keys_of(node, institution).is_empty() {
         return Err(Trouble::NoKey);
     }
     let held = node.writer.ledger().edge(&origin);
@@ -130,6 +129,7 @@ async fn round(node: &Arc<Node>, institution: InstitutionId, failures: u32) -> R
         return Err(FetchError::Status(answer.status).into());
     }
     let note = answer.body;
+    let keys = super::keys_for(node, institution, &note);
     let head =
         ledger::checkpoint::Checkpoint::open(&note, &origin, &keys).map_err(|e| FetchError::from(Refused::from(e)))?;
     if head.size <= held.size() {

@@ -34,15 +34,34 @@ fn verifier(origin: &str, kind: KeyKind, key: &[u8; 32]) -> Option<NoteVerifier>
     NoteVerifier::new(origin, kind, PublicKey::checked(key).ok()?).ok()
 }
 
-/// The keys that may sign an institution's log, as far as this node knows it.
+/// The keys that may have signed an institution's log, as far as this node knows it.
 #[must_use]
 pub fn keys_of(node: &Node, institution: InstitutionId) -> Vec<NoteVerifier> {
+    keys_at(node, institution, 0)
+}
+
+/// The keys that may sign a head of an institution's log: those that were replaced only up to the size from which the
+/// registrar says that another holds. Whoever has stolen one signs nothing longer with it.
+#[must_use]
+pub fn keys_for(node: &Node, institution: InstitutionId, note: &[u8]) -> Vec<NoteVerifier> {
+    // The second line is the size. It is signed, so who claims another one is not believed under any key.
+    let claimed =
+        note.split(|byte| *byte == b'\n').nth(1).and_then(|line| std::str::from_utf8(line).ok()?.parse().ok());
+    keys_at(node, institution, claimed.unwrap_or(u64::MAX))
+}
+
+fn keys_at(node: &Node, institution: InstitutionId, size: u64) -> Vec<NoteVerifier> {
     let registry = node.writer.registry();
-    let mut keys = registry.member(institution).map(log_keys).unwrap_or_default();
+    let member = registry.member(institution);
+    let mut keys = member.map(|member| log_keys_at(member, size)).unwrap_or_default();
     let config = &node.config;
-    // Before its first record is here, the registrar's key is that of the configuration, and this node's own its file's.
-    if keys.is_empty() && institution == config.registrar.institution {
-        keys.extend(config.registrar.log_vkey.parse().ok());
+    // As long as its records do not say what became of the configured key: before the first of them is here, or before
+    // that which names it.
+    if institution == config.registrar.institution
+        && let Ok(configured) = config.registrar.log_vkey.parse::<NoteVerifier>()
+        && !member.is_some_and(|member| log_keys(member).contains(&configured))
+    {
+        keys.push(configured);
     }
     if institution == config.institution {
         let own = verifier(&config.origin(), KeyKind::Log, &node.keys.public()[Purpose::Log as usize]);
@@ -88,12 +107,17 @@ impl Place {
     }
 }
 
-/// The keys that may sign a member's log: the newest and those it replaced.
+/// The keys that may have signed a member's log: the newest and those it replaced.
 #[must_use]
 pub fn log_keys(member: &Member) -> Vec<NoteVerifier> {
-    let old = member.old_keys.iter().filter(|(purpose, _, _)| *purpose == Purpose::Log).map(|(_, key, _)| key);
+    log_keys_at(member, 0)
+}
+
+/// The keys that may sign a head over so many entries.
+fn log_keys_at(member: &Member, size: u64) -> Vec<NoteVerifier> {
+    let old = member.old_keys.iter().filter(|(purpose, _, until)| *purpose == Purpose::Log && size <= *until);
     std::iter::once(&member.entry.keys[Purpose::Log as usize])
-        .chain(old)
+        .chain(old.map(|(_, key, _)| key))
         .filter_map(|key| verifier(&member.entry.origin, KeyKind::Log, key))
         .collect()
 }

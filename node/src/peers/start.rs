@@ -18,6 +18,7 @@ use super::client::Peer;
 use super::fetch::{self, FetchError, Source};
 use crate::api::log::{Longest, LongestAnswer};
 use crate::node::{Node, Writing};
+use crate::rotation;
 
 /// Time between two rounds of asking.
 const ROUND: Duration = Duration::from_secs(1);
@@ -53,13 +54,19 @@ fn suffices(answers: &[Answered], others: usize, is_unwitnessed_registrar: bool)
 ///
 /// Somebody holds another history under our key: this log must not be written to here.
 pub async fn settle(node: &Arc<Node>, plain_restart: bool) -> Result<(), Unlike> {
-    if plain_restart {
-        node.allow_writing();
-        return Ok(());
-    }
     let origin = node.config.origin();
     let is_unwitnessed_registrar = node.config.is_registrar() && node.config.peers.witnesses.is_empty();
     loop {
+        if !rotation::may_sign(node) {
+            // Whatever is missing would be taken back under a head that nobody takes.
+            node.forbid_writing(Writing::OtherKey { settled: false });
+            tokio::time::sleep(ROUND).await;
+            continue;
+        }
+        if plain_restart {
+            node.allow_writing();
+            return Ok(());
+        }
         let keys = super::keys_of(node, node.config.institution);
         let (answers, others) = ask_all(node, &origin, &keys).await;
         let size = node.writer.ledger().accepted_size(&origin);
@@ -182,8 +189,12 @@ async fn ask_all(node: &Arc<Node>, origin: &str, keys: &[NoteVerifier]) -> (Vec<
         let body = Longest { origin: origin.to_owned() };
         let answer: LongestAnswer = node.client.post_json(peer, "/v1/start/longest", &key, &body).await.ok()?;
         let is_witness = node.config.peers.witnesses.contains(&peer.institution);
+        let is_registrar = peer.institution == registrar;
+        let told = answer.checkpoint.is_some();
         let head = answer.checkpoint.and_then(|note| seen(peer, node.config.institution, origin, keys, note));
-        Some(Answered { is_registrar: peer.institution == registrar, is_witness, head })
+        // The registrar knows which keys this log has. What it holds under another key than is known here is longer than
+        // what is here: its own log is followed first, and says which key that is.
+        (!is_registrar || !told || head.is_some()).then_some(Answered { is_registrar, is_witness, head })
     });
     let answers = futures_util::future::join_all(asked).await;
     (answers.into_iter().flatten().collect(), others.len())

@@ -106,7 +106,7 @@ impl Files {
 /// The certificates of a node.
 pub struct Certificates {
     institution: InstitutionId,
-    node_key: SigningKey,
+    node_key: RwLock<SigningKey>,
     names: Vec<String>,
     files: Option<Files>,
     node: RwLock<Shown>,
@@ -134,6 +134,7 @@ impl Certificates {
         let institution = config.institution;
         let own = certificate::issue(institution, &node_key, &names, machine_time()).context("tls")?;
         let (node, public) = (RwLock::new(own.into()), RwLock::new(public.map(Shown::from)));
+        let node_key = RwLock::new(node_key);
         Ok(Some(Arc::new(Self { institution, node_key, names, files, node, public })))
     }
 
@@ -160,10 +161,22 @@ impl Certificates {
     pub(super) fn renew(&self, now: SystemTime) -> anyhow::Result<()> {
         let left = self.node.read().not_after.duration_since(now).unwrap_or_default();
         if left < RENEW_BEFORE {
-            let issued = certificate::issue(self.institution, &self.node_key, &self.names, now)?;
+            let issued = certificate::issue(self.institution, &self.node_key.read(), &self.names, now)?;
             *self.node.write() = issued.into();
             tracing::info!("the node's certificate is renewed");
         }
+        Ok(())
+    }
+
+    /// Issues the own certificate anew, under another node key. Who is connected stays so.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be issued; the old one is shown further.
+    pub fn take(&self, node_key: SigningKey) -> anyhow::Result<()> {
+        let issued = certificate::issue(self.institution, &node_key, &self.names, machine_time())?;
+        *self.node_key.write() = node_key;
+        *self.node.write() = issued.into();
         Ok(())
     }
 

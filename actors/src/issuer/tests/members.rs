@@ -109,6 +109,8 @@ fn a_key_is_rotated_by_old_and_new() {
         key: *new.public().as_bytes(),
         proof: Box::new(signature_of(&proof)),
         by_old: by_old.map(|s| Box::new(signature_of(&s))),
+        from: None,
+        key_stolen: false,
         approver: SECOND,
     };
     let stranger = PrivateKey::from_seed(&[8; 32]);

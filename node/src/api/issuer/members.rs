@@ -324,6 +324,11 @@ struct Rotation {
     proof: String,
     /// The old key's signature over the same message and the new key, 64 bytes in base64; absent after loss or theft.
     by_old: Option<String>,
+    /// The size of the member's log up to which heads by the old log key hold; the size known here if it is absent.
+    from: Option<u64>,
+    /// The old key was stolen: `from` may lie below the size known here.
+    #[serde(default)]
+    key_stolen: bool,
 }
 
 /// Replace one of a member's keys.
@@ -340,6 +345,7 @@ async fn rotate(
     post: Post<Rotation>,
 ) -> Result<HttpResponse, Problem> {
     by_two(&node, &request, Permission::ChangeKeys, post, move |rotation, approver| {
+        let Rotation { from, key_stolen, .. } = *rotation;
         let by_old = rotation.by_old.as_deref().map(|text| bytes("by_old", text)).transpose()?;
         Ok(Command::RotateKey {
             institution: parsed("a member's id", &id)?,
@@ -347,6 +353,8 @@ async fn rotate(
             key: bytes("key", &rotation.key)?,
             proof: Box::new(signature_of(&bytes("proof", &rotation.proof)?)),
             by_old: by_old.map(|signature| Box::new(signature_of(&signature))),
+            from,
+            key_stolen,
             approver,
         })
     })

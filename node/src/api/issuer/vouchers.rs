@@ -6,13 +6,12 @@ use actors::issuer::{Command, Issuer, MAX_CHUNK, batch_ids};
 use actors::replica::{VoucherDoc, Work};
 use actors::role::Ask;
 use actors::writer::{Act, Done, Refused};
-use domain::ids::{Digest, InstitutionId, RecordName, ShortName, VoucherId};
+use domain::ids::{InstitutionId, RecordName, ShortName, VoucherId};
 use domain::lifecycle::Stage;
 use domain::reasons::Reason;
 use domain::record::{Idempotency, VoidReason};
 use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::Digest as _;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -44,15 +43,6 @@ struct Bulk {
     last: Option<u64>,
 }
 
-/// The idempotency of one part of a bulk request: the same request goes on where it stopped.
-fn part(whole: &Idempotency, number: u64) -> Idempotency {
-    let mut hash = sha2::Sha256::new();
-    for bytes in [b"voucher-node/v1/part\0".as_slice(), &whole.key.0, &number.to_be_bytes()] {
-        hash.update(bytes);
-    }
-    Idempotency { key: Digest(hash.finalize().into()), request: whole.request }
-}
-
 /// The records that a part made before.
 async fn done_before(node: &Node, part: &Idempotency) -> Result<Option<Vec<RecordName>>, Problem> {
     let Some(before) = node.writer.repeated(part)? else { return Ok(None) };
@@ -77,7 +67,7 @@ async fn in_parts<T>(
         if size == 0 {
             break;
         }
-        let idempotency = part(&post.idempotency, number);
+        let idempotency = answer::part(&post.idempotency, number);
         let records = match done_before(node, &idempotency).await? {
             Some(records) => records,
             None => {
@@ -178,7 +168,7 @@ async fn dispatch(node: Data<Node>, post: Post<Dispatch>) -> Result<HttpResponse
     let sent = async {
         post.caller.must_be_operator()?;
         let Dispatch { community, programme, count } = &post.body;
-        let begun = node.writer.repeated(&part(&post.idempotency, 0))?.is_some();
+        let begun = node.writer.repeated(&answer::part(&post.idempotency, 0))?.is_some();
         if !begun && !in_stock(&node, programme, *count).await {
             return Err(Problem::new(Reason::NoStock)); // all that is asked for, or none
         }
