@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{ServerHandle, Service as _, ServiceResponse};
+use actix_web::dev::{Server, ServerHandle, Service as _, ServiceResponse};
 use actix_web::middleware::Compress;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer, ResponseError as _};
@@ -45,6 +45,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// Longest time that requests under way get when the node stops, in seconds.
 const SHUTDOWN_SECS: u64 = 5;
+
+/// How long a client may take to shake hands.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Most connections at once, for each worker.
 const MAX_CONNECTIONS: usize = 2_048;
@@ -226,8 +229,8 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
 
     tokio::spawn(node.limits.clone().forget());
 
-    let (served, counting) = (node.clone(), node.limits.clone());
-    let mut server = HttpServer::new(move || {
+    let served = node.clone();
+    let app = move || {
         let node = served.clone();
         let (app, mut openapi) = App::new()
             .app_data(node.clone())
@@ -255,26 +258,42 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
                 };
                 edge::leave(answering.clone(), entered, answer)
             })
-    })
-    .on_connect(move |io, data| counting.on_connect(io, data))
-    .workers(workers)
-    .max_connections(MAX_CONNECTIONS)
-    .keep_alive(KEEP_ALIVE)
-    .client_request_timeout(CLIENT_TIMEOUT)
-    .shutdown_timeout(SHUTDOWN_SECS)
-    .disable_signals()
-    .bind(bind)
-    .with_context(|| format!("cannot listen on {bind}"))?;
-    if let (Some(certificates), Some(bind)) = (certificates, tls_bind) {
-        server = server
-            .bind_rustls_0_23(bind, certificates.server()?)
-            .with_context(|| format!("cannot listen on {bind}"))?;
-        tracing::info!(%bind, "serving with transport security");
+    };
+    macro_rules! server {
+        () => {{
+            let counting = node.limits.clone();
+            HttpServer::new(app.clone())
+                .on_connect(move |io, data| counting.on_connect(io, data))
+                .workers(workers)
+                .max_connections(MAX_CONNECTIONS)
+                .max_connection_rate(MAX_CONNECTIONS)
+                .tls_handshake_timeout(HANDSHAKE_TIMEOUT)
+                .keep_alive(KEEP_ALIVE)
+                .client_request_timeout(CLIENT_TIMEOUT)
+                .shutdown_timeout(SHUTDOWN_SECS)
+                .disable_signals()
+        }};
     }
+    let plain = server!().bind(bind).with_context(|| format!("cannot listen on {bind}"))?.run();
+    // Threads of its own: whoever stands at this door keeps nobody on this machine from the other.
+    let protected = match (certificates, tls_bind) {
+        (Some(certificates), Some(bind)) => {
+            let server = server!().bind_rustls_0_23(bind, certificates.server()?);
+            tracing::info!(%bind, "serving with transport security");
+            Some(server.with_context(|| format!("cannot listen on {bind}"))?.run())
+        }
+        _ => None,
+    };
     tracing::info!(institution = %node.config.institution, %bind, "serving");
-    let server = server.run();
-    tokio::spawn(stop_when_told(node.clone().into_inner(), server.handle(), told_to_stop()?));
-    server.await.context("the server")?;
+    let handles = std::iter::once(plain.handle()).chain(protected.as_ref().map(Server::handle)).collect();
+    tokio::spawn(stop_when_told(node.clone().into_inner(), handles, told_to_stop()?));
+    let protected = async {
+        match protected {
+            Some(server) => server.await,
+            None => Ok(()),
+        }
+    };
+    tokio::try_join!(plain, protected).context("the server")?;
     node.writer.ledger().flush();
     Ok(())
 }
@@ -292,11 +311,11 @@ fn told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
 }
 
 /// Answers whoever waits, then lets the server end what is under way.
-async fn stop_when_told(node: Arc<Node>, server: ServerHandle, told: impl Future<Output = ()>) {
+async fn stop_when_told(node: Arc<Node>, servers: Vec<ServerHandle>, told: impl Future<Output = ()>) {
     told.await;
     tracing::info!("told to stop");
     node.close();
-    server.stop(true).await;
+    futures_util::future::join_all(servers.iter().map(|server| server.stop(true))).await;
 }
 
 /// The description of the interface as a page. It asks no other host, such as a validator, for anything.

@@ -72,6 +72,8 @@ async fn places_are_bounded_and_health_is_answered_all_the_same() {
     let second = reqwest::get(poll.clone()).await.unwrap();
     assert_eq!((second.status().as_u16(), second.headers()[RETRY_AFTER].to_str().unwrap()), (503, "1"));
     assert_eq!(second.json::<serde_json::Value>().await.unwrap()["code"], "busy");
+    let encoded = reqwest::get(poll.replace("/checkpoint", "/%63heckpoint")).await.unwrap();
+    assert_eq!(encoded.status(), 403, "by another spelling it is no route, and waits for nothing");
     for path in ["/healthz", "/readyz", "/metrics", "/v1/members"] {
         assert_eq!(reqwest::get(format!("{}{path}", node.url)).await.unwrap().status(), 200, "{path}");
     }

@@ -107,6 +107,21 @@ async fn members_meet_over_tls_and_sign_what_they_ask() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_stands_silent_at_the_tls_door_keeps_nobody_from_the_other() {
+    let root = tempfile::tempdir().unwrap();
+    let mut issuer = TestNode::protected(root.path(), "health", &[Role::Issuer], None);
+    issuer.start().await;
+    let address = issuer.peer_url().trim_start_matches("https://").to_owned();
+    let silent: Vec<_> = (0..800).map(|_| std::net::TcpStream::connect(&address).unwrap()).collect();
+    for path in ["/healthz", "/readyz"] {
+        let asked = reqwest::get(format!("{}{path}", issuer.url));
+        let answer = tokio::time::timeout(Duration::from_secs(2), asked).await.expect("it is answered meanwhile");
+        assert_eq!(answer.unwrap().status(), 200, "{path}");
+    }
+    drop(silent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_sits_at_a_members_address_with_another_key_is_not_followed() {
     let root = tempfile::tempdir().unwrap();
     let mut issuer = TestNode::protected(root.path(), "health", &[Role::Issuer], None);

@@ -5,6 +5,7 @@ use actix_web::http::Method;
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 
 use super::caller::Caller;
+use super::methods;
 use super::problem::Problem;
 use crate::accounts::Credential;
 
@@ -43,12 +44,12 @@ pub fn also(request: &HttpRequest, kind: &'static str, operator: domain::ids::Op
 }
 
 /// Writes what came of a request. What operators do and what is refused for want of proof is told always, the rest at
-/// level debug: nodes and phones ask all day.
+/// level debug: nodes and phones ask all day, and who asks too often is counted in the metrics.
 pub fn tell(request: &HttpRequest, response: &HttpResponse, route: &str) {
     let who = request.extensions().get::<Who>().cloned();
-    let (method, status) = (request.method().as_str(), response.status().as_u16());
+    let (method, status) = (methods::label(request.method()), response.status().as_u16());
     let outcome = response.error().and_then(|e| e.as_error::<Problem>()).map_or("done", |p| p.reason.code());
-    let is_told = matches!(status, 401 | 403 | 429)
+    let is_told = matches!(status, 401 | 403)
         || who.as_ref().is_some_and(|who| who.kind != "peer" && who.kind != "holder")
         || (route == "/v1/sessions" && request.method() == Method::POST)
         || route.starts_with("/v1/sessions/oidc/");

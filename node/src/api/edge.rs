@@ -67,7 +67,8 @@ pub fn enter(node: &Node, request: &mut ServiceRequest) -> Entered {
         request.head_mut().method = Method::GET;
     }
     let place = place(node, request).map_err(|problem| problem.language(language));
-    // To look for the route costs as much as all of a refusal.
+    // To look for the route costs as much as all of a refusal. It has one spelling: with letters of its own encoded it is
+    // nobody's (node/src/api/access.rs).
     let route = if place.is_ok() { request.match_pattern() } else { Some("refused".to_owned()) };
     let route = route.unwrap_or_else(|| "unknown".to_owned());
     request.extensions_mut().insert(Route(route.clone()));
@@ -117,7 +118,9 @@ pub async fn leave(
     access_log::tell(response.request(), response.response(), &route);
     node.metrics.requests.get_or_create(&RequestLabels { method, route, status }).inc();
     node.metrics.request_seconds.observe(began.elapsed().as_secs_f64());
-    if node.is_closing() || one_too_many(&response) {
+    // A body without a length that is not read to its end would be taken in for ever.
+    let is_endless = response.request().headers().contains_key(header::TRANSFER_ENCODING);
+    if node.is_closing() || one_too_many(&response) || is_endless {
         // No further request shall come over this connection.
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }

@@ -194,7 +194,7 @@ impl Certificates {
         let mut written = self.files.as_ref().map(Files::written);
         loop {
             if let Err(error) = self.renew(machine_time()) {
-                tracing::error!(%error, "the node's certificate cannot be renewed");
+                tracing::error!(error = format!("{error:#}"), "the node's certificate cannot be renewed");
             }
             let views = self.views();
             for view in views.iter().filter(|view| view.is_ending) {
@@ -207,7 +207,10 @@ impl Certificates {
                 match self.reload() {
                     Ok(()) => written = now_written,
                     // The old one is shown until both files fit: they may be written one after the other.
-                    Err(error) => tracing::error!(%error, "the public certificate cannot be read; the old one stays"),
+                    Err(error) => tracing::error!(
+                        error = format!("{error:#}"),
+                        "the public certificate cannot be read; the old one stays"
+                    ),
                 }
             }
         }

@@ -110,7 +110,7 @@ async fn flood(town: &Arc<Town>, per_sec: f64, span: Duration) -> anyhow::Result
     let (began, good) = (Instant::now(), Arc::new(AtomicU64::new(0)));
     let mut callers = JoinSet::new();
     for nth in 0..MOST {
-        let (mut line, good) = (Wire::open(town).await?, good.clone());
+        let (mut line, good, town) = (Wire::open(town).await?, good.clone(), town.clone());
         // Each asks at its own times, whatever came of the time before; who is still waiting then asks as soon as it can.
         let every = Duration::from_secs_f64(MOST as f64 / per_sec);
         let first = every.mul_f64(nth as f64 / MOST as f64);
@@ -119,8 +119,14 @@ async fn flood(town: &Arc<Town>, per_sec: f64, span: Duration) -> anyhow::Result
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             while began.elapsed() < span {
                 ticks.tick().await;
-                let is_good = line.write().await?;
-                good.fetch_add(u64::from(is_good && began.elapsed() < span), Ordering::Relaxed);
+                match line.write().await {
+                    Ok(is_good) => {
+                        let counts = is_good && began.elapsed() < span;
+                        good.fetch_add(u64::from(counts), Ordering::Relaxed);
+                    }
+                    // A refusal comes before the body is read, and the connection ends with it.
+                    Err(_) => line = Wire::open(&town).await?,
+                }
             }
             anyhow::Ok(())
         });
