@@ -18,7 +18,7 @@ use node::accounts::permission::{AccountRole, Permission};
 use node::clock::NodeClock;
 use node::config::AccountRules;
 use node::keys::NodeKeys;
-use node::peers::signature::{self, Message, Parameters};
+use node::peers::signature::{self, Parameters};
 use serde_json::Value;
 
 /// How long a node may take to become ready.
@@ -245,21 +245,9 @@ impl TestNode {
         at: Timestamp,
     ) -> Signed {
         let body = sent.map(|(_, body)| serde_json::to_vec(body).unwrap());
-        let mut headers = vec![(signature::AUDIENCE, asked.id.to_owned())];
-        if let (Some((key, _)), Some(body)) = (sent, &body) {
-            headers.push(("Idempotency-Key", key.to_owned()));
-            headers.push(("Content-Type", "application/json".to_owned()));
-            headers.push((signature::CONTENT_DIGEST, signature::content_digest(body)));
-        }
-        let header = |name: &str| {
-            let named = headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
-            named.map(|(_, value)| value.clone()).collect()
-        };
-        let (path_alone, query) = path.split_once('?').unwrap_or((path, ""));
-        let message = Message { method, authority: "", path: path_alone, query, header: &header };
         let parameters = Parameters { institution: self.id.parse().unwrap(), created: at, nonce: rand::random() };
-        let signed = signature::sign(&self.keys().node_key(), &message, body.is_some(), parameters).unwrap();
-        headers.extend([(signature::SIGNATURE_INPUT, signed.0), (signature::SIGNATURE, signed.1)]);
+        let carried = sent.map(|(key, _)| key).zip(body.as_deref());
+        let headers = signature::headers(&self.keys().node_key(), parameters, asked.id, method, path, carried).unwrap();
         Signed {
             method: method.to_owned(),
             url: format!("{}{path}", asked.url),

@@ -6,7 +6,7 @@ use domain::ids::InstitutionId;
 
 use crate::keys::NodeKeys;
 use crate::node::Node;
-use crate::peers::signature::{self, Message, Parameters};
+use crate::peers::signature::{self, Parameters};
 
 /// Who calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,20 +58,7 @@ pub(crate) fn signed(
         let keys = node.config.store.keys.with_file_name(institution.as_str());
         NodeKeys::load_or_make(&keys).unwrap().node_key()
     };
-    let mut headers = vec![(signature::AUDIENCE, node.config.institution.to_string())];
-    if let Some((key, body)) = sent {
-        headers.push(("Idempotency-Key", key.to_owned()));
-        headers.push(("Content-Type", "application/json".to_owned()));
-        headers.push((signature::CONTENT_DIGEST, signature::content_digest(body)));
-    }
-    let header = |name: &str| {
-        let named = headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
-        named.map(|(_, value)| value.clone()).collect()
-    };
-    let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    let message = Message { method: method.as_str(), authority: "", path, query, header: &header };
     let parameters = Parameters { institution, created: node.writer.now(), nonce: rand::random() };
-    let (input, signature) = signature::sign(&key, &message, sent.is_some(), parameters).unwrap();
-    headers.extend([(signature::SIGNATURE_INPUT, input), (signature::SIGNATURE, signature)]);
-    headers
+    let audience = node.config.institution.as_str();
+    signature::headers(&key, parameters, audience, method.as_str(), path, sent).unwrap()
 }

@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::clocks::Clocks;
-use super::signature::{self, Message, Parameters};
+use super::signature::{self, Parameters};
 use crate::config::{Config, is_loopback};
 use crate::keys::NodeKeys;
 use crate::tls::pin::{Pin, pinned_to};
@@ -134,10 +134,10 @@ struct Sent<'a> {
 /// A request before it is signed.
 struct Call<'a> {
     client: &'a reqwest::Client,
+    audience: InstitutionId,
     method: Method,
     url: Url,
-    headers: Vec<(&'static str, String)>,
-    sent: Option<Vec<u8>>,
+    sent: Option<Sent<'a>>,
     timeout: Duration,
 }
 
@@ -209,13 +209,7 @@ impl PeerClient {
         let url: Url = format!("{}{path}", peer.url).parse().map_err(|_| CallError::Unprotected(peer.url.clone()))?;
         let is_told_something = sent.is_some() && !path.starts_with(START);
         let client = self.towards(peer, &url, is_told_something)?;
-        let mut headers = vec![(signature::AUDIENCE, peer.institution.to_string())];
-        if let Some(Sent { key, body }) = &sent {
-            headers.push((signature::CONTENT_DIGEST, signature::content_digest(body)));
-            headers.push(("Content-Type", "application/json".to_owned()));
-            headers.push(("Idempotency-Key", (*key).to_owned()));
-        }
-        let call = Call { client: &client, method, url, headers, sent: sent.map(|sent| sent.body), timeout };
+        let call = Call { client: &client, audience: peer.institution, method, url, sent, timeout };
         let answer = self.send(&call, &self.keys.node_key()).await?;
         // While a node key is replaced, others may have another copy of the registrar's log than this node has.
         let other = self.keys.other_node_key().filter(|_| is_not_believed(&answer));
@@ -226,39 +220,23 @@ impl PeerClient {
     }
 
     async fn send(&self, call: &Call<'_>, key: &SigningKey) -> Result<Answer, CallError> {
-        let Call { client, method, url, headers, sent, timeout } = call;
-        let signed = self.sign(key, method, url, headers, sent.is_some());
-        let (input, signature) = signed.ok_or_else(|| CallError::Unprotected(url.to_string()))?;
+        let Call { client, audience, method, url, sent, timeout } = call;
+        let parameters = Parameters { institution: self.me, created: self.writer.now(), nonce: rand::random() };
+        let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let (path, audience) = (format!("{}{query}", url.path()), audience.as_str());
+        let carried = sent.as_ref().map(|sent| (sent.key, sent.body.as_slice()));
+        let headers = signature::headers(key, parameters, audience, method.as_str(), &path, carried);
         let mut request = client.request(method.clone(), url.clone()).timeout(*timeout);
-        for (name, value) in headers {
-            request = request.header(*name, value);
+        for (name, value) in headers.ok_or_else(|| CallError::Unprotected(url.to_string()))? {
+            request = request.header(name, value);
         }
-        request = request.header(signature::SIGNATURE_INPUT, input).header(signature::SIGNATURE, signature);
-        if let Some(body) = sent {
+        if let Some(Sent { body, .. }) = sent {
             request = request.body(body.clone());
         }
         let asked = Instant::now();
         let response = request.send().await?;
         self.clocks.hear(response.url(), response.headers(), asked);
         read(response).await
-    }
-
-    fn sign(
-        &self,
-        key: &SigningKey,
-        method: &Method,
-        url: &Url,
-        headers: &[(&str, String)],
-        has_body: bool,
-    ) -> Option<(String, String)> {
-        let header = |name: &str| {
-            let named = headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
-            named.map(|(_, value)| value.clone()).collect()
-        };
-        let (path, query) = (url.path(), url.query().unwrap_or_default());
-        let message = Message { method: method.as_str(), authority: url.authority(), path, query, header: &header };
-        let (created, nonce) = (self.writer.now(), rand::random());
-        signature::sign(key, &message, has_body, Parameters { institution: self.me, created, nonce })
     }
 
     /// GETs bytes.

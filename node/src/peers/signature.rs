@@ -166,6 +166,34 @@ pub fn sign(
     Some((one(ListEntry::InnerList(input))?, one(ListEntry::Item(bytes))?))
 }
 
+/// The headers with which a request to an institution is sent and signed: of what is `sent` the idempotency key and the body,
+/// which is JSON. None if the key is no header's value.
+#[must_use]
+pub fn headers(
+    key: &SigningKey,
+    parameters: Parameters,
+    audience: &str,
+    method: &str,
+    path_and_query: &str,
+    sent: Option<(&str, &[u8])>,
+) -> Option<Vec<(&'static str, String)>> {
+    let mut headers = vec![(AUDIENCE, audience.to_owned())];
+    if let Some((idempotency_key, body)) = sent {
+        headers.push(("Idempotency-Key", idempotency_key.to_owned()));
+        headers.push(("Content-Type", "application/json".to_owned()));
+        headers.push((CONTENT_DIGEST, content_digest(body)));
+    }
+    let header = |name: &str| {
+        let named = headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| value.clone()).collect()
+    };
+    let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
+    let message = Message { method, authority: "", path, query, header: &header };
+    let (input, signature) = sign(key, &message, sent.is_some(), parameters)?;
+    headers.extend([(SIGNATURE_INPUT, input), (SIGNATURE, signature)]);
+    Some(headers)
+}
+
 /// A signature over a request, read and not yet verified.
 #[derive(Debug, Clone)]
 pub struct Signed {
