@@ -25,6 +25,7 @@ pub mod proof;
 mod read;
 pub mod record;
 pub mod recover;
+mod replaced;
 pub mod scrub;
 pub mod store;
 pub mod tile;

@@ -342,6 +342,19 @@ impl Ledger {
         self.take(Batch { expected_size: step.first_index, own, ..Batch::default() }, true)
     }
 
+    /// Gives up the mirror of a log at the next open, so that it is fetched again: it follows the losing branch of a fork.
+    /// The state is folded again then.
+    ///
+    /// # Errors
+    ///
+    /// The request cannot be written.
+    pub fn replace_mirror(&self, origin: &str) -> std::io::Result<()> {
+        if *origin == *self.shared.origin {
+            return Err(std::io::Error::other("the own log is not replaced"));
+        }
+        crate::replaced::ask(&self.shared.options.dir, origin)
+    }
+
     fn take(&self, batch: Batch, restoring: bool) -> Result<u64, SubmitError> {
         let shared = &*self.shared;
         let bytes = bytes_of(&batch, &shared.options)?;

@@ -21,6 +21,7 @@ use crate::merkle::{EMPTY_ROOT, Hash, leaf_hash};
 use crate::mirror::{Head, Held};
 use crate::note::Note;
 use crate::read::{HASHED_TILES, HashedTiles};
+use crate::replaced::{self, Replaced};
 use crate::store::sled::{OpenStoreError, SledStore};
 use crate::store::{Changes, Store, StoreError};
 use crate::tile::{TILE_WIDTH, Tiles};
@@ -114,10 +115,12 @@ impl Ledger {
         if FileExt::try_lock(&lock).is_err() {
             return Err(OpenError::InUse(dir));
         }
-        let disk = FileDisk::open(&dir.join("journal")).map_err(io("opening the journal's directory"))?;
+        let mut disk = FileDisk::open(&dir.join("journal")).map_err(io("opening the journal's directory"))?;
         let store_dir = dir.join("store");
+        let mut replaced = Replaced::read(&dir).map_err(io("reading which mirrors were replaced"))?;
+        let given_up = give_up(&dir, &store_dir, &mut disk, &mut replaced)?;
         let (store, damage) = match SledStore::open(&store_dir) {
-            Ok(store) => (store, None),
+            Ok(store) => (store, given_up),
             Err(OpenStoreError::Io(error)) => return Err(io("opening the store")(error)),
             Err(OpenStoreError::Damaged(reason)) => (new_store(&store_dir)?, Some(reason)),
         };
@@ -127,7 +130,7 @@ impl Ledger {
             drop(old);
             new_store(&store_dir).map(|store| Arc::new(store) as Arc<dyn Store>)
         };
-        open_with(options, Box::new(disk), Arc::new(store), damage, Some(lock), renew)
+        open_with(options, Box::new(disk), Arc::new(store), damage, Some(lock), &replaced, renew)
     }
 
     /// Opens a ledger on any disk and store, for tests and simulations. A damaged store is an error here, since only
@@ -141,10 +144,35 @@ impl Ledger {
         disk: Box<dyn Disk>,
         store: Arc<dyn Store>,
     ) -> Result<(Ledger, OpenReport), OpenError> {
-        open_with(options, disk, store, None, None, |_| {
+        open_with(options, disk, store, None, None, &Replaced::default(), |_| {
             Err(OpenError::CannotRebuild("a store that was given from outside".into()))
         })
     }
+}
+
+/// Gives up the mirrors that are to be replaced: what the journal has of them is overlooked from now on, and the store,
+/// which has them, goes. Answers why the store is made again, if it is.
+fn give_up(
+    dir: &Path,
+    store_dir: &Path,
+    disk: &mut FileDisk,
+    replaced: &mut Replaced,
+) -> Result<Option<String>, OpenError> {
+    let asked = replaced::asked(dir).map_err(io("reading which mirrors are to be replaced"))?;
+    if asked.is_empty() {
+        return Ok(None);
+    }
+    let end = journal::replay::<OpenError>(disk, None, |_, _| Ok(()))?;
+    let sequence = end.map_or(0, |end| end.position.sequence);
+    replaced.overlook(dir, &asked, sequence).map_err(io("writing which mirrors were replaced"))?;
+    match std::fs::remove_dir_all(store_dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(io("removing the store with the mirrors that are replaced")(error));
+        }
+        _ => {}
+    }
+    replaced::done(dir).map_err(io("ending the replacement of mirrors"))?;
+    Ok(Some(format!("the mirrors of {} were replaced", asked.into_iter().collect::<Vec<_>>().join(", "))))
 }
 
 /// Renames a damaged store to `store.damaged-N` and opens an empty one.
@@ -183,6 +211,7 @@ fn open_with(
     store: Arc<dyn Store>,
     damage: Option<String>,
     lock: Option<std::fs::File>,
+    replaced: &Replaced,
     renew: impl FnOnce(Arc<dyn Store>) -> Result<Arc<dyn Store>, OpenError>,
 ) -> Result<(Ledger, OpenReport), OpenError> {
     check(&options)?;
@@ -205,7 +234,8 @@ fn open_with(
     let size = |(origin, log): (&Arc<str>, &Log)| (origin.to_string(), log.accepted);
     report.stored = book.logs.iter().map(size).collect();
 
-    let mut replay = Replay { options: &options, store: &*store, book, position: from.unwrap_or_default(), frames: 0 };
+    let position = from.unwrap_or_default();
+    let mut replay = Replay { options: &options, store: &*store, replaced, book, position, frames: 0 };
     let end: Option<End> = match &report.rebuilt {
         Some(reason) => {
             let reason = reason.clone();
@@ -384,6 +414,7 @@ fn head(note: &str, origin: &str) -> Result<Option<Head>, ()> {
 struct Replay<'a> {
     options: &'a Options,
     store: &'a dyn Store,
+    replaced: &'a Replaced,
     book: Book,
     position: Position,
     frames: u64,
@@ -394,6 +425,7 @@ impl Replay<'_> {
         let sequence = frame.sequence;
         for section in &frame.sections {
             match section {
+                Section::Log(section) if self.replaced.overlooks(section.origin, sequence) => {}
                 Section::Log(section) => self.log(section).map_err(|reason| OpenError::DoesNotContinue {
                     sequence,
                     origin: section.origin.to_owned(),
@@ -406,7 +438,7 @@ impl Replay<'_> {
                     }
                 }
                 Section::Heads(rows) => {
-                    for row in rows {
+                    for row in rows.iter().filter(|row| !self.replaced.overlooks(row.origin, sequence)) {
                         self.heads(row).map_err(|reason| OpenError::DoesNotContinue {
                             sequence,
                             origin: row.origin.to_owned(),

@@ -140,3 +140,52 @@ fn a_mirror_is_kept_in_steps_and_over_a_restart() {
         ledger.close();
     }
 }
+
+/// The mirror is given up at the next open and another history taken in its place; journal, own log and private rows stay,
+/// also over later opens with and without the store.
+#[test]
+fn a_mirror_on_the_losing_branch_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = || ledger::log::Options { segment_bytes: 8 * 1024, ..options(dir.path()) };
+    let other = |index: u64| if index < 3 { entry(index) } else { format!("other {index}").into_bytes() };
+    let (ledger, _) = open(small());
+    append(&ledger, 0, 100);
+    for to in [40, 80] {
+        let from = ledger.edge(PEER).size();
+        let mirrors = vec![step(&ledger.edge(PEER), &signed(PEER, to), from, to, &[]).unwrap()];
+        wait(&ledger, ledger.submit(Batch { mirrors, ..Batch::default() }).unwrap());
+        append(&ledger, 60 + to, 40);
+    }
+    assert!(ledger.replace_mirror(ORIGIN).is_err(), "the own log stays");
+    ledger.replace_mirror(PEER).unwrap();
+    ledger.replace_mirror(PEER).unwrap();
+    assert_eq!(ledger.accepted_size(PEER), 80);
+    ledger.close();
+
+    let (ledger, report) = open(small());
+    assert_eq!(report.rebuilt.as_deref(), Some("the mirrors of b.example/log were replaced"));
+    assert_eq!((ledger.accepted_size(PEER), ledger.head(PEER).is_none()), (0, true));
+    let mut edge = ledger::merkle::Edge::default();
+    (0..50).for_each(|index| edge.push(ledger::merkle::leaf_hash(&other(index))));
+    let root = edge.root();
+    let note = ledger::checkpoint::Checkpoint { origin: PEER.into(), size: 50, root }.sign(&signer(PEER));
+    let entries: Vec<_> = (0..50).map(other).collect();
+    let entries: Vec<_> = entries.iter().map(Vec::as_slice).collect();
+    let taken = mirror::step(&Held::default(), note.as_bytes(), PEER, &keys(PEER), &entries, &[]).unwrap();
+    wait(&ledger, ledger.submit(Batch { mirrors: vec![taken], ..Batch::default() }).unwrap());
+    append(&ledger, 180, 120);
+    ledger.close();
+
+    for lost_store in [false, true] {
+        if lost_store {
+            std::fs::remove_dir_all(dir.path().join("data/store")).unwrap();
+        }
+        let (ledger, report) = open(small());
+        assert_eq!(report.rebuilt, None);
+        complete(&ledger, 300);
+        assert_eq!((ledger.edge(PEER).size(), ledger.edge(PEER).root()), (50, root));
+        assert_eq!(*ledger.entry(PEER, 49).unwrap(), other(49));
+        assert!(ledger.get_private(b"p00000140").is_some());
+        ledger.close();
+    }
+}
