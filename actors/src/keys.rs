@@ -223,6 +223,11 @@ pub const SCRUB: &[u8] = b"z";
 pub fn forked(institution: InstitutionId) -> Vec<u8> {
     Key::new(b'K').institution(institution).done()
 }
+/// Where the registrar ended a log that had shown two histories.
+#[must_use]
+pub fn frozen(institution: InstitutionId) -> Vec<u8> {
+    Key::new(b'Z').institution(institution).done()
+}
 /// A note about a voucher of which no record is known yet.
 #[must_use]
 pub fn waiting_note(voucher: VoucherId, note: RecordName) -> Vec<u8> {

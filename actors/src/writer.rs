@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use domain::custody::Names;
-use domain::ids::{InstitutionId, Operator, RecordName, VoucherId};
+use domain::ids::{Digest, InstitutionId, Operator, RecordName, VoucherId};
 use domain::lifecycle::Step;
 use domain::member::{Registry, Role};
 use domain::reasons::Reason;
@@ -375,20 +375,24 @@ impl Writer {
     ///
     /// # Errors
     ///
-    /// Why the ledger cannot take them now; [`Reason::NotInGoodStanding`] once the log is known to have forked.
+    /// Why the ledger cannot take them now; [`Reason::NotInGoodStanding`] once the log is known to have forked, until the
+    /// registrar has drawn its line, and for what goes past that or leads elsewhere.
     pub fn accept(&self, accepted: ledger::mirror::Accepted, institution: InstitutionId) -> Result<u64, Refused> {
-        let batch = Batch { mirrors: vec![accepted], ..Batch::default() };
         {
             // Under the lock under which the proof of a fork is kept: nothing past the size that it names is ever held,
             // so that no state depends on who has seen the proof.
             let mut seen = self.seen.lock();
             let work = seen.work(&self.logs, &self.settings);
-            let forked = work.fork(institution).is_some();
+            let held = accepted.held();
+            let takes = match work.frozen(institution) {
+                Some(frozen) => frozen.takes(held.size(), Digest(held.root().0)),
+                None => work.fork(institution).is_none(),
+            };
             (_, _, seen.memo) = work.tx.end();
-            if forked {
+            if !takes {
                 return Err(Reason::NotInGoodStanding.into());
             }
-            self.logs.submit(batch).map_err(refused)?;
+            self.logs.submit(Batch { mirrors: vec![accepted], ..Batch::default() }).map_err(refused)?;
         }
         while self.catch_up_chunk(institution) {}
         Ok(self.logs.ledger.last_ticket())
@@ -656,7 +660,6 @@ const fn is_forward(step: &Step) -> bool {
 #[cfg(test)]
 mod tests {
     use chrono::FixedOffset;
-    use domain::ids::Digest;
     use ledger::checkpoint::Checkpoint;
     use ledger::disk::MemoryDisk;
     use ledger::key::{NoteSigner, PrivateKey};
@@ -717,6 +720,21 @@ mod tests {
         let refused = writer.accept(step(3), liar).unwrap_err();
         assert_eq!(refused.reason(), Reason::NotInGoodStanding);
         assert_eq!(writer.ledger().accepted_size(origin), 2);
+
+        // The registrar draws its line: up to it is taken what leads to its root, and nothing else.
+        let line = |size: u64, root: [u8; 32]| {
+            let draw = |desk: &mut Desk<'_>| {
+                let frozen = replica::Frozen { size, root: Digest(root) };
+                desk.work.tx.store(keys::frozen(liar), &frozen);
+                Ok(())
+            };
+            writer.decide(Act::default(), draw).unwrap();
+        };
+        for (size, root, taken) in [(2, [1; 32], false), (3, [1; 32], false), (3, step(3).held().root().0, true)] {
+            line(size, root);
+            assert_eq!(writer.accept(step(3), liar).is_ok(), taken, "a line at {size}");
+        }
+        assert_eq!(writer.ledger().accepted_size(origin), 3);
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! A running node: everything that handlers and followers share.
 
 use std::any::{Any, TypeId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use actix::Addr;
 use actors::clock::Clock as _;
-use actors::replica::Fork;
+use actors::replica::{Fork, Frozen, Work};
 use actors::role::{Hint, LookAround, RoleActor, Rules};
 use actors::writer::{Act, CLOCK_BEHIND, Writer};
 use domain::ids::InstitutionId;
@@ -119,6 +119,7 @@ pub struct Node {
     clock_verdict: RwLock<Verdict>,
     scrubbed: RwLock<Option<Timestamp>>,
     too_early: RwLock<BTreeMap<InstitutionId, Timestamp>>,
+    given_up: RwLock<BTreeSet<InstitutionId>>,
     commits: tokio::sync::watch::Sender<u64>,
     closing: tokio::sync::watch::Sender<bool>,
 }
@@ -157,6 +158,7 @@ impl Node {
             clock_verdict: RwLock::default(),
             scrubbed: RwLock::default(),
             too_early: RwLock::default(),
+            given_up: RwLock::default(),
             commits: tokio::sync::watch::Sender::new(0),
             closing: tokio::sync::watch::Sender::new(false),
         }
@@ -219,14 +221,31 @@ impl Node {
         self.writer.read(|work| work.fork(institution).is_some()).answer
     }
 
-    /// Keeps the proof that a log has shown two histories.
-    pub async fn keep_fork(&self, institution: InstitutionId, evidence: &Evidence) {
-        tracing::error!(%institution, "the log has signed two histories; the proof is kept");
+    /// Whether nothing more is to be found out about a log that showed two histories: the last common size is known, or the
+    /// registrar has drawn its line.
+    #[must_use]
+    pub fn is_judged(&self, institution: InstitutionId) -> bool {
+        let held = self.writer.ledger().accepted_size(&self.writer.logs().origin(institution));
+        let judged = |work: &Work<'_>| {
+            work.frozen(institution).is_some() || work.fork(institution).is_some_and(|fork| fork.common_size < held)
+        };
+        self.writer.read(judged).answer
+    }
+
+    /// The line that the registrar drew in a log that had shown two histories.
+    #[must_use]
+    pub fn frozen(&self, institution: InstitutionId) -> Option<Frozen> {
+        self.writer.read(|work| work.frozen(institution)).answer
+    }
+
+    /// Keeps the proof that a log has shown two histories, and up to which size they are the same, once that is found.
+    pub async fn keep_fork(&self, institution: InstitutionId, evidence: &Evidence, common_size: Option<u64>) {
+        tracing::error!(%institution, ?common_size, "the log has signed two histories; the proof is kept");
         let origin = self.writer.logs().origin(institution);
         let kept = self.writer.decide(Act::default(), |desk| {
             let fork = Fork {
                 // What is held leads to one of the two heads; nothing past it is taken any more.
-                common_size: self.writer.ledger().accepted_size(&origin),
+                common_size: common_size.unwrap_or_else(|| self.writer.ledger().accepted_size(&origin)),
                 held: evidence.held.note.to_string(),
                 offered: evidence.offered.note.to_string(),
             };
@@ -236,6 +255,28 @@ impl Node {
         match kept {
             Ok(done) => self.writer.durable(done.ticket).await,
             Err(refused) => tracing::error!(%institution, %refused, "the proof of a fork could not be kept yet"),
+        }
+    }
+
+    /// Whether a mirror is given up at the next start.
+    #[must_use]
+    pub fn is_given_up(&self, institution: InstitutionId) -> bool {
+        self.given_up.read().contains(&institution)
+    }
+
+    /// Gives up the mirror of a history that does not count: it is fetched again after the next start.
+    pub async fn give_up_mirror(&self, institution: InstitutionId) {
+        if self.is_given_up(institution) {
+            return;
+        }
+        let (ledger, origin) = (self.writer.ledger().clone(), self.writer.logs().origin(institution));
+        let asked = actix_web::web::block(move || ledger.replace_mirror(&origin)).await;
+        match asked.map_err(std::io::Error::other).flatten() {
+            Ok(()) => {
+                self.given_up.write().insert(institution);
+                tracing::error!(%institution, "the mirror follows the history that does not count: start the node again, to replace it");
+            }
+            Err(error) => tracing::error!(%institution, %error, "the mirror could not be given up"),
         }
     }
 

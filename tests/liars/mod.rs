@@ -152,4 +152,37 @@ async fn two_who_are_shown_two_histories_find_out_through_each_other() {
     assert_eq!(report["good"], false, "{report}");
     let log = report["logs"].as_array().unwrap().iter().find(|log| log["institution"] == "liar").unwrap();
     assert_eq!(log["verdict"], "forked", "{log}");
+    eventually("the auditor found how far the two are the same", Duration::from_secs(20), || async {
+        let (_, report) = audit.get("/v1/audit/report").await;
+        let logs = report["logs"].as_array().unwrap();
+        logs.iter().any(|log| log["institution"] == "liar" && log["forked_at"] == 2)
+    })
+    .await;
+
+    // The registrar draws its line in the history that it holds: the other mirror is given up, and replaced at a start.
+    let root_at = |size: u64| {
+        let mut edge = ledger::merkle::Edge::default();
+        (0..size).for_each(|i| edge.push(ledger::merkle::leaf_hash(&heartbeat("liar", i, i as i64))));
+        domain::ids::Digest(edge.root().0).to_string()
+    };
+    let line = serde_json::json!({ "size": 5, "root": root_at(5) });
+    let (status, answer) = issuer.post_by_two("/v1/issuer/members/liar/freeze", &line).await;
+    assert_eq!(status, 201, "{answer}");
+    let given_up = async |node: &TestNode| {
+        let (_, status) = node.get("/v1/status").await;
+        status["logs"].as_array().unwrap().iter().any(|log| log["institution"] == "liar" && log["given_up"] == true)
+    };
+    eventually("the other history is given up", Duration::from_secs(20), || given_up(&audit)).await;
+    assert!(!given_up(&issuer).await, "it holds the one that counts");
+    audit.terminate();
+    audit.start().await;
+    eventually("the history that counts is there, up to the line", Duration::from_secs(20), || async {
+        audit.folded("liar").await == 5
+    })
+    .await;
+    let request = reqwest::Client::new().get(format!("{}/mirrors/liar/tile/entries/000.p/5", audit.url));
+    let bundle = request.bearer_auth(&audit.token).send().await.unwrap().bytes().await.unwrap();
+    let entries = ledger::tile::parse_bundle(&bundle, 5).unwrap();
+    assert!((0..5).zip(entries).all(|(i, entry)| entry == heartbeat("liar", i, i as i64)));
+    assert!(!given_up(&audit).await);
 }

@@ -547,7 +547,8 @@ impl<'a, V: View> Tree<'a, V> {
         for (i, link) in self.links.iter().enumerate() {
             let RecordName { institution, index, .. } = link.name;
             let out = !registry.author_counts(institution, link.role, index, amnesty.horizon)
-                || self.view.forked_at(institution).is_some_and(|size| index >= size);
+                || self.view.forked_at(institution).is_some_and(|size| index >= size)
+                || registry.is_frozen(institution, amnesty.horizon);
             if !out || self.depends_on(i, resolved) {
                 continue;
             }

@@ -280,6 +280,14 @@ impl Registry {
             .min()
     }
 
+    /// Whether the registrar froze a log that had shown two histories. Whatever its institution wrote may be resolved then:
+    /// what only some have seen of the two is nothing by which all could judge alike.
+    #[must_use]
+    pub fn is_frozen(&self, id: InstitutionId, horizon: Horizon) -> bool {
+        self.member(id)
+            .is_some_and(|m| m.changes.iter().any(|c| c.index <= horizon.0 && matches!(c.what, What::Frozen)))
+    }
+
     /// Whether any log has ended at all: spares the common case a look-up for each name.
     #[must_use]
     pub fn any_ended(&self) -> bool {

@@ -99,6 +99,20 @@ fn a_fork_contests_until_it_is_resolved() {
     assert!(town.look().folded.contested);
 }
 
+/// Once the registrar has drawn its line, all judge alike what may be resolved, whoever has seen the two histories.
+#[test]
+fn what_a_frozen_institution_wrote_can_be_resolved() {
+    for frozen in [false, true] {
+        let (mut town, _, used) = in_use();
+        if frozen {
+            town.freeze("h1", 32, used.index + 1);
+        }
+        let kept = town.step("i", hour(34), used, resolved(Outcome::Keep(used)));
+        let verdict = if frozen { Verdict::Counts } else { Verdict::Broken(Reason::NothingToResolve) };
+        assert_eq!(town.look().verdict(kept), verdict);
+    }
+}
+
 /// What the issuer settled naming a position before the line stays; what it had not settled does not count.
 #[test]
 fn a_line_drawn_afterwards_spares_what_was_settled() {

@@ -92,12 +92,31 @@ pub enum Broken {
 /// Proof that a log showed two histories. It stands in no log here, so it is a private row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fork {
-    /// Entries that were held when it was seen: nothing past them is taken.
+    /// The last size at which both histories are the same. Until that is found, the entries held when the fork was seen:
+    /// nothing past those is ever taken.
     pub common_size: u64,
     /// The signed head that the entries held lead to.
     pub held: String,
     /// The signed head that does not fit it.
     pub offered: String,
+}
+
+/// The line that the registrar drew in a log that had shown two histories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frozen {
+    /// Nothing from there on counts.
+    pub size: u64,
+    /// The root there: of the history that counts.
+    pub root: Digest,
+}
+
+impl Frozen {
+    /// Whether entries that end at a size with a root may still be taken: none past the line, and up to it those of the
+    /// history that counts.
+    #[must_use]
+    pub fn takes(&self, size: u64, root: Digest) -> bool {
+        size < self.size || (size == self.size && root == self.root)
+    }
 }
 
 /// Applies one record of a log, which must be the next one. The one way in.
@@ -259,9 +278,16 @@ impl Work<'_> {
         self.tx.load_private(&keys::forked(institution))
     }
 
-    /// Keeps the proof that a log showed two histories.
+    /// Keeps the proof that a log showed two histories. What stands there past the common size is contested from now on.
     pub fn keep_fork(&mut self, institution: InstitutionId, fork: &Fork) {
         self.tx.store_private(keys::forked(institution), fork);
+        voucher::judge_log_again(self, institution, fork.common_size);
+    }
+
+    /// The line that the registrar drew in a log that had shown two histories.
+    #[must_use]
+    pub fn frozen(&self, institution: InstitutionId) -> Option<Frozen> {
+        self.tx.load(&keys::frozen(institution))
     }
 
     /// How far a log is folded.

@@ -9,7 +9,7 @@ use domain::reasons::Reason;
 use domain::time::Timestamp;
 use ledger::key::{PublicKey, verify_strict};
 
-use super::{Work, voucher};
+use super::{Frozen, Work, voucher};
 use crate::keys;
 
 /// What a proof of possession is signed over: purpose and origin, in a domain of its own.
@@ -120,7 +120,11 @@ pub(super) fn apply(
         RegistrarEvent::MemberRevoked { institution, from, .. } => {
             line(work, *institution, Change { index: name.index, at, from: *from, what: What::Revoked })
         }
-        RegistrarEvent::LogFrozen { institution, size, .. } => {
+        RegistrarEvent::LogFrozen { institution, size, root, .. } => {
+            // The first line is the one by which mirrors are kept.
+            if work.frozen(*institution).is_none() && work.registry.member(*institution).is_some() {
+                work.tx.store(keys::frozen(*institution), &Frozen { size: *size, root: *root });
+            }
             line(work, *institution, Change { index: name.index, at, from: *size, what: What::Frozen })
         }
         RegistrarEvent::LogSucceeded { institution, size, successor, .. } => {

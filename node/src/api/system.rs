@@ -142,6 +142,9 @@ pub struct LogStatus {
     too_early: Option<domain::time::Timestamp>,
     /// It has signed two histories; the proof is kept, and it is not followed further.
     forked: bool,
+    /// What is held is the history that does not count, since the registrar drew its line: it is replaced at the next
+    /// start.
+    given_up: bool,
 }
 
 /// How this node stands, and how old its knowledge of each log is.
@@ -163,6 +166,7 @@ async fn status(node: Data<Node>, _get: Get) -> Result<HttpResponse, Problem> {
                 upgrade_needed: cursor.upgrade_needed,
                 too_early: node.too_early(*institution),
                 forked: work.fork(*institution).is_some(),
+                given_up: node.is_given_up(*institution),
             });
         }
         (work.registry.members.contains_key(&node.config.institution), logs)

@@ -139,6 +139,12 @@ pub(super) struct LogStatus {
     /// The time of its next record, where that is too far ahead of the node's clock.
     #[serde(default)]
     pub too_early: Option<Timestamp>,
+    /// It has signed two histories.
+    #[serde(default)]
+    pub forked: bool,
+    /// What is held is the history that does not count.
+    #[serde(default)]
+    pub given_up: bool,
 }
 
 /// A node, called from the command line.

@@ -90,6 +90,8 @@ fn row(log: &LogStatus, now: Timestamp) -> Vec<String> {
         _ => (log.last_at.to_string(), span(Millis(now.millis().saturating_sub(log.last_at.millis())))),
     };
     let note = match log.size.saturating_sub(log.folded) {
+        _ if log.given_up => "the history that does not count: start the node again, to replace it".to_owned(),
+        _ if log.forked => "has signed two histories".to_owned(),
         _ if log.upgrade_needed => "needs a newer program".to_owned(),
         _ if log.too_early.is_some() => "its next record is ahead of the clock here, and waits".to_owned(),
         0 => String::new(),

@@ -9,12 +9,10 @@ use std::time::Duration;
 use domain::ids::InstitutionId;
 use ledger::checkpoint::Checkpoint;
 use ledger::key::NoteVerifier;
-use ledger::merkle::verify_consistency;
-use ledger::mirror::{Evidence, Head, Held, MAX_CHECKPOINT_BYTES};
+use ledger::mirror::{Evidence, Head, MAX_CHECKPOINT_BYTES};
 
-use super::Place;
 use super::client::{CallError, Peer};
-use super::fetch::{self, FetchError};
+use super::{Place, forks};
 use crate::api::answer::Listed;
 use crate::api::log::HeadView;
 use crate::node::Node;
@@ -53,7 +51,7 @@ async fn with(node: &Arc<Node>, peer: &Peer) -> Result<(), CallError> {
         let keys = super::keys_for(node, view.institution, view.note.as_bytes());
         // What is not signed under the log's key says nothing about it.
         let Some(offered) = open(view.note, &origin, &keys) else { continue };
-        if !judge(node, view.institution, &origin, &offered).await {
+        if !judge(node, &Place::of(view.institution, peer.clone()), view.institution, &origin, &offered).await {
             longer.push((view.institution, origin, offered));
         }
     }
@@ -62,13 +60,13 @@ async fn with(node: &Arc<Node>, peer: &Peer) -> Result<(), CallError> {
     }
     tokio::time::sleep(PATIENCE).await;
     for (log, origin, offered) in longer {
-        if judge(node, log, &origin, &offered).await {
+        let place = Place::of(log, peer.clone());
+        if judge(node, &place, log, &origin, &offered).await {
             continue;
         }
-        let held = node.writer.ledger().edge(&origin);
-        match continues(node, &Place::of(log, peer.clone()), &held, &offered).await {
+        match forks::continues(node, &place, log, &offered).await {
             Ok(None) => {}
-            Ok(Some(evidence)) => node.keep_fork(log, &evidence).await,
+            Ok(Some(evidence)) => forks::keep(node, &place, log, &evidence).await,
             Err(trouble) => {
                 tracing::debug!(peer = %peer.institution, %log, %trouble, "a longer head could not be judged")
             }
@@ -83,7 +81,7 @@ fn open(note: String, origin: &str, keys: &[NoteVerifier]) -> Option<Head> {
 }
 
 /// Judges a head that is not longer than what is held; `false` for a longer one, which needs a proof.
-async fn judge(node: &Arc<Node>, log: InstitutionId, origin: &str, offered: &Head) -> bool {
+async fn judge(node: &Arc<Node>, place: &Place, log: InstitutionId, origin: &str, offered: &Head) -> bool {
     let ledger = node.writer.ledger();
     let held = ledger.edge(origin);
     let size = offered.checkpoint.size;
@@ -98,7 +96,7 @@ async fn judge(node: &Arc<Node>, log: InstitutionId, origin: &str, offered: &Hea
                 held.size()
             ));
         }
-        return node.is_forked(log);
+        return node.is_judged(log);
     }
     let unlike = ledger.root_at(origin, size).is_some_and(|root| root != offered.checkpoint.root);
     if let Some(newest) = held.newest.filter(|_| unlike) {
@@ -107,19 +105,9 @@ async fn judge(node: &Arc<Node>, log: InstitutionId, origin: &str, offered: &Hea
                 "a head over {size} entries is signed under this log's key and is not this log's: it was written in two places"
             ));
         }
-        if !node.is_forked(log) {
-            node.keep_fork(log, &Evidence { held: newest, offered: offered.clone() }).await;
+        if !node.is_judged(log) {
+            forks::keep(node, place, log, &Evidence { held: newest, offered: offered.clone() }).await;
         }
     }
     true
-}
-
-/// Whether a longer head continues what is held, by the tiles of who showed it; evidence if it provably does not.
-async fn continues(node: &Node, place: &Place, held: &Held, offered: &Head) -> Result<Option<Evidence>, FetchError> {
-    let (size, new) = (held.size(), &offered.checkpoint);
-    let Some(newest) = held.newest.clone().filter(|_| size > 0) else { return Ok(None) };
-    let (root, proof) = fetch::root_and_proof(node, place, size, new.size).await?;
-    // Tiles that do not lead to the signed head prove nothing against the log: only its own signature does.
-    let leads_there = verify_consistency(size, &root, new.size, &new.root, &proof).is_ok();
-    Ok((leads_there && root != held.root()).then(|| Evidence { held: newest, offered: offered.clone() }))
 }

@@ -34,6 +34,11 @@ pub enum FetchError {
     Proof(#[from] TileError),
 }
 
+/// Tiles do not lead to the signed head.
+pub(super) fn unproved(error: ledger::merkle::ProofError) -> FetchError {
+    Refused::BadProof(error).into()
+}
+
 /// A signed head of a log, and where its tiles are to be had.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {

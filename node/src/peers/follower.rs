@@ -2,7 +2,8 @@
 //!
 //! Nothing is accepted that does not lead to the signed root. What the log's own node does not give is asked of the
 //! other members, who mirror it. Records more than five minutes ahead of the clock here are not taken yet: they wait in
-//! their log, and what stands before them is taken.
+//! their log, and what stands before them is taken. A log that has shown two histories rests until the registrar has drawn
+//! its line, and is then taken up to that, from the registrar.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +12,11 @@ use domain::ids::InstitutionId;
 use domain::reasons::Reason;
 use domain::time::Timestamp;
 use ledger::key::NoteVerifier;
-use ledger::mirror::{self, Held, Refused};
+use ledger::mirror::{self, Head, Held, Refused};
 
-use super::Place;
 use super::clocks::first_ahead;
 use super::fetch::{self, FetchError, STEP_ENTRIES, Source};
+use super::{Place, forks};
 use crate::node::Node;
 
 /// First rest after a failure.
@@ -51,10 +52,15 @@ pub async fn follow(node: Arc<Node>, institution: InstitutionId) {
     let labels = crate::telemetry::LogLabels { institution: institution.to_string() };
     let (mut failures, mut told) = (0_u32, String::new());
     loop {
-        if node.is_forked(institution) {
-            tracing::warn!(%institution, "the log has forked and is not followed further");
+        if forks::is_complete(&node, institution).await {
+            tracing::warn!(%institution, "the log was frozen and is not followed further");
             node.set_too_early(institution, None);
             return;
+        }
+        if node.is_forked(institution) && node.frozen(institution).is_none() {
+            node.set_too_early(institution, None);
+            tokio::time::sleep(longest).await;
+            continue;
         }
         let began = tokio::time::Instant::now();
         match round(&node, institution, failures).await {
@@ -84,9 +90,6 @@ pub async fn follow(node: Arc<Node>, institution: InstitutionId) {
                     tracing::warn!(%institution, why, "the log cannot be had; it is asked for again and again");
                     told = why;
                 }
-                if let Trouble::Fetch(FetchError::Refused(Refused::Fork(evidence))) = &trouble {
-                    node.keep_fork(institution, evidence).await;
-                }
                 tokio::time::sleep(rest).await;
                 rest = (rest * 2).min(longest);
             }
@@ -96,6 +99,11 @@ pub async fn follow(node: Arc<Node>, institution: InstitutionId) {
 
 /// Where to ask: the log's own node, and after failures every other member in turn.
 fn source(node: &Node, institution: InstitutionId, failures: u32) -> Option<Place> {
+    if node.frozen(institution).is_some() {
+        // The history that counts is the one that the registrar holds.
+        let registrar = super::peer(node, node.config.registrar.institution)?;
+        return Some(Place::of(institution, registrar));
+    }
     let direct = super::peer(node, institution)?;
     let mut others = super::others(node);
     others.retain(|peer| peer.institution != institution);
@@ -132,21 +140,41 @@ async fn round(node: &Arc<Node>, institution: InstitutionId, failures: u32) -> R
     let keys = super::keys_for(node, institution, &note);
     let head =
         ledger::checkpoint::Checkpoint::open(&note, &origin, &keys).map_err(|e| FetchError::from(Refused::from(e)))?;
-    if head.size <= held.size() {
-        return judge_old(node, &note, &origin, &keys, &held);
-    }
     let source = Source { place: &place, origin: &origin, keys: &keys, note: &note, size: head.size };
-    while node.writer.ledger().edge(&origin).size() < head.size {
-        let accepted = next_step(node, source).await?;
+    let taken = take(node, institution, source, &held).await;
+    if let Err(Trouble::Fetch(FetchError::Refused(refused))) = &taken {
+        let note = String::from_utf8_lossy(&note).into_owned().into();
+        forks::refused(node, &place, institution, &Head { checkpoint: head, note }).await;
+        if let Refused::Fork(evidence) = refused
+            && !node.is_judged(institution)
+        {
+            forks::keep(node, &place, institution, evidence).await;
+        }
+    }
+    taken
+}
+
+/// Takes what leads to a head: all, or as far as the registrar has drawn its line.
+async fn take(node: &Arc<Node>, institution: InstitutionId, source: Source<'_>, held: &Held) -> Result<Round, Trouble> {
+    let Source { origin, keys, note, size, .. } = source;
+    if size <= held.size() {
+        return judge_old(node, note, origin, keys, held);
+    }
+    let until = node.frozen(institution).map_or(size, |frozen| frozen.size.min(size));
+    loop {
+        let left = until.saturating_sub(node.writer.ledger().edge(origin).size());
+        if left == 0 {
+            return Ok(Round::Grown);
+        }
+        let accepted = next_step(node, source, left.min(STEP_ENTRIES)).await?;
         hand_over(node, institution, accepted).await?;
     }
-    Ok(Round::Grown)
 }
 
 /// The next verified step, as far as the clock here has come: the entries before the first that is too far ahead.
-async fn next_step(node: &Node, source: Source<'_>) -> Result<mirror::Accepted, Trouble> {
+async fn next_step(node: &Node, source: Source<'_>, most: u64) -> Result<mirror::Accepted, Trouble> {
     let held = node.writer.ledger().edge(source.origin);
-    let step = fetch::step(node, source, &held, STEP_ENTRIES).await?;
+    let step = fetch::step(node, source, &held, most).await?;
     match first_ahead(step.entries().iter().map(|entry| &**entry), node.writer.now()) {
         None => Ok(step),
         Some((0, at)) => Err(Trouble::TooEarly(at)),

@@ -9,6 +9,7 @@ pub mod compare;
 pub mod courier;
 pub mod fetch;
 pub mod follower;
+pub mod forks;
 pub mod holders;
 pub mod signature;
 pub mod start;
