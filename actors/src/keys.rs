@@ -23,8 +23,7 @@ impl Key {
     /// Adds an institution, padded so that ids sort and never run into each other.
     #[must_use]
     pub fn institution(mut self, id: InstitutionId) -> Self {
-        let text = id.as_str().as_bytes();
-        self.0.extend_from_slice(text);
+        self.0.extend_from_slice(id.as_bytes());
         self.0.push(0);
         self
     }

@@ -166,9 +166,9 @@ impl Town {
         let mut seen = Seen { registry: house.registry.clone(), memo: Memo::default() };
         let draft = writer::draft(&house.memory, &house.settings, &mut seen, size, now, act, decision)?;
         let Draft { answer, entries, seen, state, private, .. } = draft;
-        for bytes in entries {
-            house.memory.hold(at, house.log.len() as u64, bytes.clone());
-            house.log.push(bytes);
+        for entry in entries {
+            house.memory.hold(at, house.log.len() as u64, entry.bytes().clone());
+            house.log.push(entry.bytes().clone());
         }
         house.memory.commit((state, private));
         house.registry = seen.registry;

@@ -17,7 +17,7 @@ use domain::member::{Registry, Role};
 use domain::reasons::Reason;
 use domain::record::{Body, ChainRecord, Idempotency, Note, NoteRecord, Record};
 use domain::time::{Millis, Timestamp};
-use ledger::log::{Batch, Ledger, SubmitError};
+use ledger::log::{Batch, Entry, Ledger, SubmitError};
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
@@ -216,7 +216,7 @@ pub struct Draft<T> {
     /// The answer.
     pub answer: T,
     /// Entries for the own log, in order.
-    pub entries: Vec<Arc<[u8]>>,
+    pub entries: Vec<Entry>,
     /// Their names.
     pub records: Vec<RecordName>,
     /// What it leaves to the next once the base has taken it over.
@@ -285,7 +285,7 @@ pub struct Desk<'a> {
     pub now: Timestamp,
     act: Act,
     size: u64,
-    entries: Vec<Arc<[u8]>>,
+    entries: Vec<Entry>,
     records: Vec<RecordName>,
     /// The first write that was refused: nothing is kept then, whatever the decision makes of it.
     failed: Option<Refused>,
@@ -551,9 +551,9 @@ impl Desk<'_> {
             idempotency: self.act.idempotency,
             body,
         };
-        let bytes: Arc<[u8]> = ledger::record::encode_record(&record).map_err(|_| Reason::TooLarge)?.into();
+        let entry = Entry::from(ledger::record::encode_record(&record).map_err(|_| Reason::TooLarge)?);
         // The state is behind the log, or does not know the format: nothing can be decided.
-        let name = replica::apply_own(&mut self.work, record, &bytes).ok_or(Reason::NotReady)?;
+        let name = replica::apply_own(&mut self.work, record, &entry).ok_or(Reason::NotReady)?;
         // The place in the log is new, so what is wrong with it can only have been written now.
         let broken = self.work.tx.load_written(&keys::broken(name.institution, name.index));
         if let Some((_, broken)) = broken as Option<(RecordName, replica::Broken)> {
@@ -562,7 +562,7 @@ impl Desk<'_> {
                 _ => Reason::Internal.into(),
             });
         }
-        self.entries.push(bytes);
+        self.entries.push(entry);
         self.records.push(name);
         Ok(name)
     }

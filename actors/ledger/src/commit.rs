@@ -10,9 +10,9 @@ use crate::checkpoint::Checkpoint;
 use crate::fail;
 use crate::frame::HeadRow;
 use crate::journal::Journal;
-use crate::log::{MAX_BATCH_BYTES, Shared};
+use crate::log::{Entry, MAX_BATCH_BYTES, Shared};
 use crate::marker::Marker;
-use crate::merkle::{EMPTY_ROOT, Hash, leaf_hash};
+use crate::merkle::{EMPTY_ROOT, leaf_hash};
 use crate::mirror::{Accepted, Head};
 use crate::store::Changes;
 
@@ -23,7 +23,7 @@ const MAX_COMMIT_BYTES: usize = MAX_BATCH_BYTES;
 pub(crate) struct Pending {
     pub(crate) ticket: u64,
     /// Entries with the leaf hashes that were computed when they were accepted.
-    pub(crate) own: Vec<(Arc<[u8]>, Hash)>,
+    pub(crate) own: Vec<Entry>,
     pub(crate) mirrors: Vec<Accepted>,
     pub(crate) private: Changes,
     pub(crate) bytes: usize,
@@ -118,15 +118,15 @@ fn commit(shared: &Shared, journal: &mut Journal, marker: Option<&Marker>, batch
     let mut touched = Touched::new();
     let frame = journal.begin();
 
-    let own: Vec<&(Arc<[u8]>, Hash)> = batches.iter().flat_map(|batch| &batch.own).collect();
+    let own: Vec<&Entry> = batches.iter().flat_map(|batch| &batch.own).collect();
     if !own.is_empty() {
         let (durable, full) = touch(shared, &mut touched, &shared.origin);
         let first = durable.size();
-        frame.log(true, &shared.origin, first, &durable.root, own.iter().map(|(entry, _)| &**entry));
+        frame.log(true, &shared.origin, first, &durable.root, own.iter().map(|entry| &**entry.bytes()));
         // What is signed is hashed from the very bytes that go to disk; the ids that callers were given must be the same.
-        for (entry, (_, expected)) in frame.entries().zip(&own) {
+        for (entry, expected) in frame.entries().zip(own.iter().map(|entry| entry.leaf())) {
             let hash = leaf_hash(entry);
-            if hash != *expected {
+            if hash != expected {
                 stop.stop("a record changed in memory between its acceptance and its frame");
             }
             durable.tiles.push(hash);

@@ -108,6 +108,38 @@ pub type Rows = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 /// Rows of the state to set, or to remove with `None`, by key.
 pub type StateRows = BTreeMap<Vec<u8>, Option<Value>>;
 
+/// An entry for the own log, with its leaf hash: hashed once, by whoever needs it first.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    bytes: Arc<[u8]>,
+    leaf: Hash,
+}
+
+impl Entry {
+    /// The bytes.
+    pub fn bytes(&self) -> &Arc<[u8]> {
+        &self.bytes
+    }
+
+    /// RFC 6962's leaf hash of the bytes.
+    pub fn leaf(&self) -> Hash {
+        self.leaf
+    }
+}
+
+impl From<Arc<[u8]>> for Entry {
+    fn from(bytes: Arc<[u8]>) -> Self {
+        let leaf = leaf_hash(&bytes);
+        Self { bytes, leaf }
+    }
+}
+
+impl From<Vec<u8>> for Entry {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::from(Arc::from(bytes))
+    }
+}
+
 /// What is accepted together or not at all, and stays together over any crash.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
@@ -115,7 +147,7 @@ pub struct Batch {
     /// at if `own` is empty.
     pub expected_size: u64,
     /// Entries for the own log.
-    pub own: Vec<Arc<[u8]>>,
+    pub own: Vec<Entry>,
     /// Entries of other logs, as [`crate::mirror::step`] accepted them.
     pub mirrors: Vec<Accepted>,
     /// Rows of the state. They are stored together with the entries they are folded from, and not journaled: after a
@@ -338,7 +370,7 @@ impl Ledger {
         if *step.origin != *self.shared.origin || !continues || self.shared.queue.lock().may_write {
             return Err(stale());
         }
-        let own = step.entries.to_vec();
+        let own = step.entries.iter().cloned().map(Entry::from).collect();
         self.take(Batch { expected_size: step.first_index, own, ..Batch::default() }, true)
     }
 
@@ -358,11 +390,7 @@ impl Ledger {
     fn take(&self, batch: Batch, restoring: bool) -> Result<u64, SubmitError> {
         let shared = &*self.shared;
         let bytes = bytes_of(&batch, &shared.options)?;
-        let hashed = |entry: Arc<[u8]>| {
-            let hash = leaf_hash(&entry);
-            (entry, hash)
-        };
-        let own: Vec<(Arc<[u8]>, Hash)> = batch.own.into_iter().map(hashed).collect();
+        let own = batch.own;
         let private: Changes = batch.private.into_iter().map(|(key, value)| (key, value.map(Arc::from))).collect();
 
         let mut book = shared.book.write();
@@ -405,15 +433,16 @@ impl Ledger {
         // Nothing below can fail.
         if !own.is_empty() {
             let log = book.logs.entry(shared.origin.clone()).or_default();
-            log.accept(own.iter().map(|(entry, _)| entry.clone()));
+            log.accept(own.iter().map(|entry| entry.bytes.clone()));
         }
         for step in &batch.mirrors {
             let log = book.logs.entry(step.origin.clone()).or_default();
             log.accept(step.entries.iter().cloned());
             log.held = step.held.clone();
         }
-        for (key, value) in batch.state {
-            book.set(layout::row_key(shared.options.kind_of(&key), &key), value);
+        for (mut key, value) in batch.state {
+            key.insert(0, shared.options.kind_of(&key)); // layout::row_key in place: keys are made with room
+            book.set(key, value);
         }
         for (key, value) in &private {
             book.set(layout::row_key(layout::PRIVATE, key), value.clone().map(Value::Bytes));
@@ -568,7 +597,7 @@ fn bytes_of(batch: &Batch, options: &Options) -> Result<usize, SubmitError> {
     let too_large = |what: String, limit| Err(SubmitError::TooLarge { what, limit });
     let mut bytes = 0;
     let mut entries = batch.own.len();
-    for entry in &batch.own {
+    for entry in batch.own.iter().map(|entry| &entry.bytes) {
         if entry.len() > MAX_RECORD_BYTES {
             return too_large(format!("an entry of {} bytes", entry.len()), MAX_RECORD_BYTES);
         }

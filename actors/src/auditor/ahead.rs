@@ -17,7 +17,7 @@ use rayon::iter::{IntoParallelRefMutIterator as _, ParallelIterator as _};
 
 use super::recount::NotHeld;
 use crate::kv::Base;
-use crate::replica::{digest_of, public_key};
+use crate::replica::{self, digest_of, public_key};
 use crate::token::PublicKey;
 use crate::token::vp1::Unverified;
 
@@ -35,7 +35,9 @@ pub(super) struct Ahead {
     pub(super) bytes: Arc<[u8]>,
     /// What they say.
     pub(super) record: Result<Record, DecodeError>,
-    /// A key under which its presentation verifies.
+    /// Its presentation, taken apart.
+    pub(super) token: Option<Unverified>,
+    /// A key under which that verifies.
     pub(super) signed: Option<HolderKey>,
 }
 
@@ -83,7 +85,7 @@ impl Source {
         let record: Result<Record, _> = decode_record(&bytes);
         // What cannot be read stands where it stands.
         self.at = record.as_ref().map_or(self.at, |record| record.at.max(self.at));
-        self.first = Some(Ahead { name, bytes, record, signed: None });
+        self.first = Some(Ahead { name, bytes, record, token: None, signed: None });
         Ok(())
     }
 }
@@ -110,7 +112,10 @@ impl Keys {
             self.learn(&ahead);
             taken.push(ahead);
         }
-        taken.par_iter_mut().for_each(|ahead| ahead.signed = self.signer(ahead));
+        taken.par_iter_mut().for_each(|ahead| {
+            ahead.token = token_of(ahead);
+            ahead.signed = ahead.token.as_ref().and_then(|token| self.signer(token));
+        });
         Ok(taken)
     }
 
@@ -138,10 +143,13 @@ impl Keys {
         }
     }
 
-    fn signer(&self, ahead: &Ahead) -> Option<HolderKey> {
-        let Ok(Record { body: Body::Chain(chain), .. }) = &ahead.record else { return None };
-        let token = Unverified::from_cose(&presentation_of(&chain.step)?.cose).ok()?;
+    fn signer(&self, token: &Unverified) -> Option<HolderKey> {
         let known = self.by_kid.get(&token.claims.kid)?;
         known.iter().find(|(_, public)| token.verify(public)).map(|(key, _)| *key)
     }
+}
+
+fn token_of(ahead: &Ahead) -> Option<Unverified> {
+    let Ok(Record { body: Body::Chain(chain), .. }) = &ahead.record else { return None };
+    replica::token(&presentation_of(&chain.step)?.cose)
 }

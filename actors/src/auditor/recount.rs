@@ -91,11 +91,11 @@ fn fold_chunk(
 ) -> (Arc<Registry>, Memo) {
     let held: Vec<_> = chunk.iter().map(|ahead| (ahead.name, ahead.bytes.clone())).collect();
     let mut work = Work { tx: Tx::knowing(memory, memo), registry, settings };
-    for Ahead { name, bytes, record, signed } in chunk {
+    for Ahead { name, bytes, record, token, signed } in chunk {
         if let Some(key) = signed {
             work.tx.remember_signed(name, key);
         }
-        replica::apply_read(&mut work, name, &bytes, record);
+        replica::apply_read(&mut work, name, &bytes, record, token);
     }
     let registry = work.registry.clone();
     let (state, private, memo) = work.tx.end();

@@ -19,15 +19,17 @@ use domain::policy::{Programme, ProgrammeEvent};
 use domain::reasons::Reason;
 use domain::record::{Body, Record};
 use domain::time::Timestamp;
+use ledger::log::Entry;
 use ledger::record::DecodeError;
 use serde::{Deserialize, Serialize};
 
 use crate::keys;
 use crate::kv::{Space, Tx};
+use crate::token::vp1::Unverified;
 
 pub use figures::{counters, statistics_rows};
 pub use notes::NoteEntry;
-pub use presentation::{claims, holder_key, of_token, public_key, verifies};
+pub use presentation::{claims, holder_key, of_token, public_key, token, verifies};
 pub use registrar::{check_entry, check_succession, possession_message, signature_bytes, signature_of};
 pub use voucher::{VoucherDoc, postpone, refold};
 
@@ -124,27 +126,27 @@ impl Frozen {
 /// Returns the record, or none where its bytes are of no use.
 pub fn apply(work: &mut Work<'_>, institution: InstitutionId, index: u64, bytes: &Arc<[u8]>) -> Option<Record> {
     let name = RecordName { institution, index, id: Digest(ledger::merkle::leaf_hash(bytes).0) };
-    apply_decoded(work, name, bytes, ledger::record::decode_record)
+    apply_decoded(work, name, bytes, ledger::record::decode_record, None)
 }
 
 /// Applies a record that was just written here, as [`apply`] would apply its bytes: what is canonical is not read back.
 ///
 /// Returns its name, or none where the state is not at its place or stopped.
-pub fn apply_own(work: &mut Work<'_>, record: Record, bytes: &Arc<[u8]>) -> Option<RecordName> {
-    debug_assert!(ledger::record::decode_record(bytes).is_ok_and(|read: Record| read == record));
-    let id = Digest(ledger::merkle::leaf_hash(bytes).0);
-    let name = RecordName { institution: record.institution, index: record.index, id };
-    apply_decoded(work, name, bytes, |_| Ok(record)).map(|_| name)
+pub fn apply_own(work: &mut Work<'_>, record: Record, entry: &Entry) -> Option<RecordName> {
+    debug_assert!(ledger::record::decode_record(entry.bytes()).is_ok_and(|read: Record| read == record));
+    let name = RecordName { institution: record.institution, index: record.index, id: digest_of(entry.leaf()) };
+    apply_decoded(work, name, entry.bytes(), |_| Ok(record), None).map(|_| name)
 }
 
-/// Applies a record that was read from its bytes already: as [`apply`].
+/// Applies a record that was read from its bytes already, and its presentation with it: as [`apply`].
 pub(crate) fn apply_read(
     work: &mut Work<'_>,
     name: RecordName,
     bytes: &Arc<[u8]>,
     record: Result<Record, DecodeError>,
+    token: Option<Unverified>,
 ) {
-    apply_decoded(work, name, bytes, |_| record);
+    apply_decoded(work, name, bytes, |_| record, token);
 }
 
 /// The id of a record whose leaf hash this is.
@@ -158,6 +160,7 @@ fn apply_decoded(
     name: RecordName,
     bytes: &Arc<[u8]>,
     decode: impl FnOnce(&[u8]) -> Result<Record, DecodeError>,
+    token: Option<Unverified>,
 ) -> Option<Record> {
     let RecordName { institution, index, .. } = name;
     let key = keys::cursor(institution);
@@ -206,7 +209,7 @@ fn apply_decoded(
     }
     work.tx.remember(name, record.at);
     match &record.body {
-        Body::Chain(chain) => voucher::apply_chain(work, name, &record, chain),
+        Body::Chain(chain) => voucher::apply_chain(work, name, &record, chain, token),
         Body::Note(note) => notes::apply(work, name, &record, note),
         Body::Registrar(event) => {
             if let Err(reason) = registrar::apply(work, name, record.at, event) {

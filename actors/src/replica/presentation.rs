@@ -1,14 +1,19 @@
 //! Presentations: from the COSE message in a record to what the rules ask about it.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use domain::holder::HolderKey;
 use domain::ids::{Digest, InstitutionId, VoucherId};
 use domain::lifecycle;
 use domain::record::{ChainRecord, Claims, Consent, MAX_PRESENTATION_BYTES};
 use domain::time::Timestamp;
 
+use parking_lot::Mutex;
+
 use super::Work;
 use crate::misbehave::misbehaves;
-use crate::token::vp1::{self, Step};
+use crate::token::vp1::{self, Step, Unverified};
 use crate::token::{PublicKey, VoucherName};
 
 fn institution(text: &str) -> Option<InstitutionId> {
@@ -19,14 +24,19 @@ fn voucher(name: &VoucherName) -> Option<VoucherId> {
     Some(VoucherId { issuer: institution(&name.issuer)?, uuid: name.id })
 }
 
-/// What a presentation says; none where it cannot be read.
+/// A presentation taken apart; none where it cannot be read.
 #[must_use]
-pub fn claims(cose: &[u8]) -> Option<Claims> {
+pub fn token(cose: &[u8]) -> Option<Unverified> {
     if cose.len() > MAX_PRESENTATION_BYTES {
         return None;
     }
-    let token = vp1::Unverified::from_cose(cose).ok()?;
-    of_token(&token.claims)
+    Unverified::from_cose(cose).ok()
+}
+
+/// What a presentation says; none where it cannot be read.
+#[must_use]
+pub fn claims(cose: &[u8]) -> Option<Claims> {
+    of_token(&token(cose)?.claims)
 }
 
 /// What a token says, in the words of the rules.
@@ -71,13 +81,36 @@ pub(super) fn taken_as(work: &Work<'_>, at: Timestamp, chain: &ChainRecord, mut 
 /// Whether a presentation verifies under a key. Strict, single; the same everywhere.
 #[must_use]
 pub fn verifies(cose: &[u8], key: &HolderKey) -> bool {
-    let Ok(token) = vp1::Unverified::from_cose(cose) else { return false };
+    token(cose).is_some_and(|token| is_signed(&token, key))
+}
+
+/// The same of a presentation that was taken apart.
+pub(super) fn is_signed(token: &Unverified, key: &HolderKey) -> bool {
     public_key(key).is_some_and(|key| token.verify(&key))
 }
 
+/// Most keys whose check is remembered.
+const CHECKED_KEYS: usize = 16_384;
+
 /// The key as the tokens know it; none if it cannot be one.
+///
+/// Checking a point costs as much as a signature, and one holder signs again and again: what came of it is remembered.
 #[must_use]
 pub fn public_key(key: &HolderKey) -> Option<PublicKey> {
+    static CHECKED: LazyLock<Mutex<HashMap<HolderKey, Option<PublicKey>>>> = LazyLock::new(Mutex::default);
+    if let Some(known) = CHECKED.lock().get(key) {
+        return *known;
+    }
+    let checked = check(key);
+    let mut known = CHECKED.lock();
+    if known.len() >= CHECKED_KEYS {
+        known.clear();
+    }
+    known.insert(*key, checked);
+    checked
+}
+
+fn check(key: &HolderKey) -> Option<PublicKey> {
     match key {
         HolderKey::Ed25519(bytes) => PublicKey::ed25519(*bytes).ok(),
         HolderKey::Es256 { odd, x } => {

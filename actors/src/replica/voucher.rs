@@ -22,6 +22,7 @@ use super::{Broken, Work, figures, names, presentation};
 use crate::keys;
 use crate::kv::{Space, Tx, after_prefix};
 use crate::misbehave::misbehaves;
+use crate::token::vp1::Unverified;
 
 /// A step of the path as the figures need it; institutions by their place in the document's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,6 +181,13 @@ struct DocView<'a, 'b> {
     tx: &'a Tx<'b>,
     registry: &'a Registry,
     signed: RefCell<Vec<(RecordName, HolderKey)>>,
+    new: Option<&'a New>,
+}
+
+/// A record that has just come, with its presentation taken apart.
+struct New {
+    name: RecordName,
+    token: Option<Unverified>,
 }
 
 impl View for DocView<'_, '_> {
@@ -196,9 +204,12 @@ impl View for DocView<'_, '_> {
         if self.signed.borrow().iter().any(|(name, k)| name == record && k == key) {
             return true;
         }
-        let good = self.tx.is_known_signed(record, key)
-            || presentation::verifies(&presented.cose, key)
-            || misbehaves("signatures-unchecked");
+        let read = self.new.filter(|new| new.name == *record).and_then(|new| new.token.as_ref());
+        let verifies = || match read {
+            Some(token) => presentation::is_signed(token, key),
+            None => presentation::verifies(&presented.cose, key),
+        };
+        let good = self.tx.is_known_signed(record, key) || verifies() || misbehaves("signatures-unchecked");
         if good {
             self.signed.borrow_mut().push((*record, *key));
         }
@@ -213,8 +224,14 @@ impl View for DocView<'_, '_> {
     }
 }
 
-/// Applies a record of a voucher's chain.
-pub(super) fn apply_chain(work: &mut Work<'_>, name: RecordName, record: &Record, chain: &ChainRecord) {
+/// Applies a record of a voucher's chain; with its presentation, if that was taken apart already.
+pub(super) fn apply_chain(
+    work: &mut Work<'_>,
+    name: RecordName,
+    record: &Record,
+    chain: &ChainRecord,
+    token: Option<Unverified>,
+) {
     if !custody::is_small(&chain.step) {
         super::report(work, name, &Broken::Rule(Reason::Malformed));
         return;
@@ -234,7 +251,8 @@ pub(super) fn apply_chain(work: &mut Work<'_>, name: RecordName, record: &Record
         let key = keys::waiting(missing.institution, missing.index, chain.voucher);
         work.tx.put(Space::State, key, Vec::new());
     }
-    let claims = custody::presentation_of(&chain.step).and_then(|p| presentation::claims(&p.cose));
+    let token = token.or_else(|| presentation::token(&custody::presentation_of(&chain.step)?.cose));
+    let claims = token.as_ref().and_then(|token| presentation::of_token(&token.claims));
     let claims = claims.map(|claims| presentation::taken_as(work, record.at, chain, claims));
     let first_use = claims.as_ref().is_none_or(|c| first_use(work, name, c.kid, c.cti));
     let link = Link {
@@ -259,7 +277,7 @@ pub(super) fn apply_chain(work: &mut Work<'_>, name: RecordName, record: &Record
     let mut doc: VoucherDoc = work.tx.take_kept(&keys::voucher(chain.voucher)).unwrap_or_default();
     let is_first = doc.links.is_empty();
     doc.links.push(link);
-    fold_again(work, chain.voucher, doc, Some(name));
+    fold_again(work, chain.voucher, doc, Some(&New { name, token }));
     if is_first {
         notes::take_up(work, chain.voucher);
     }
@@ -283,14 +301,14 @@ pub fn refold(work: &mut Work<'_>, voucher: VoucherId) {
     }
 }
 
-fn fold_again(work: &mut Work<'_>, id: VoucherId, mut doc: VoucherDoc, new: Option<RecordName>) {
-    if new.is_some()
-        && let Some((after, signed)) = quick_step(work, id, &doc)
+fn fold_again(work: &mut Work<'_>, id: VoucherId, mut doc: VoucherDoc, new: Option<&New>) {
+    if let Some(new) = new
+        && let Some((after, signed)) = quick_step(work, id, &doc, new)
     {
         return extend(work, id, doc, after, signed);
     }
     let signed = doc.signed.iter().filter_map(|(i, k)| doc.links.get(usize::from(*i)).map(|l| (l.name, *k)));
-    let view = DocView { tx: &work.tx, registry: &work.registry, signed: RefCell::new(signed.collect()) };
+    let view = DocView { tx: &work.tx, registry: &work.registry, signed: RefCell::new(signed.collect()), new };
     let Folded { path, verdicts, contested } = custody::fold(id, &doc.links, &view);
     doc.contested = contested;
     doc.signed = view
@@ -323,7 +341,7 @@ fn fold_again(work: &mut Work<'_>, id: VoucherId, mut doc: VoucherDoc, new: Opti
             Verdict::Broken(reason) => work.tx.store(key, &(link.name, Broken::Rule(*reason))),
             Verdict::Superseded => work.tx.store(key, &(link.name, Broken::Rule(Reason::Superseded))),
             Verdict::Counts | Verdict::Waits => {
-                if Some(link.name) != new && work.tx.get(Space::State, &key).is_some() {
+                if new.is_none_or(|new| new.name != link.name) && work.tx.get(Space::State, &key).is_some() {
                     work.tx.delete(Space::State, key);
                 }
             }
@@ -352,12 +370,13 @@ fn inherited(work: &Work<'_>, left: Option<&Voucher>) -> Option<Voucher> {
 
 /// The common case: all records so far are on one path and the new one continues it. With the state after it, the key under
 /// which its presentation verifies.
-fn quick_step(work: &Work<'_>, id: VoucherId, doc: &VoucherDoc) -> Option<(Voucher, Option<HolderKey>)> {
+fn quick_step(work: &Work<'_>, id: VoucherId, doc: &VoucherDoc, come: &New) -> Option<(Voucher, Option<HolderKey>)> {
     let (new, before) = doc.links.split_last()?;
     let (head, state) = doc.head.as_ref()?;
     let linear = doc.path.len() == before.len() && usize::from(*head) + 1 == before.len();
     let plain = linear && new.prev == doc.head_name() && !custody::is_settlement(new) && !doc.contested;
-    let view = DocView { tx: &work.tx, registry: &work.registry, signed: RefCell::default() };
+    let (tx, registry) = (&work.tx, &*work.registry);
+    let view = DocView { tx, registry, signed: RefCell::default(), new: Some(come) };
     if !plain || !matches!(new.names, Names::Held(_)) || view.forked_at(new.name.institution).is_some() {
         return None;
     }
