@@ -5,6 +5,7 @@ pub mod api;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod door;
 #[cfg(test)]
 mod fuzz;
 pub mod import;

@@ -122,6 +122,28 @@ async fn who_stands_silent_at_the_tls_door_keeps_nobody_from_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn silent_strangers_make_room_at_the_tls_door() {
+    let root = tempfile::tempdir().unwrap();
+    let mut issuer = TestNode::protected(root.path(), "health", &[Role::Issuer], None);
+    let limits = [("CONNECTIONS", "8"), ("HANDSHAKE_SECS", "600"), ("IDLE_SECS", "600")];
+    issuer.env.extend(limits.map(|(name, value)| (format!("VOUCHER__LIMITS__{name}"), value.to_owned())));
+    issuer.start().await;
+    let address = issuer.peer_url().trim_start_matches("https://").to_owned();
+    let ca = std::fs::read(issuer.dir.join("keys/authority.pem")).unwrap();
+    let ca = reqwest::Certificate::from_pem(&ca).unwrap();
+    let operator = reqwest::Client::builder().tls_certs_only([ca]).pool_max_idle_per_host(1).build().unwrap();
+    for round in 0..4 {
+        // They have more than all places, and would keep them for ten minutes.
+        let silent: Vec<_> = (0..20).map(|_| std::net::TcpStream::connect(&address).unwrap()).collect();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let asked = operator.get(format!("{}/v1/issuer/vouchers", issuer.peer_url())).bearer_auth(&issuer.token);
+        let answer = tokio::time::timeout(Duration::from_secs(5), asked.send()).await.expect("there is room");
+        assert_eq!(answer.unwrap().status(), 200, "{round}");
+        drop(silent);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_sits_at_a_members_address_with_another_key_is_not_followed() {
     let root = tempfile::tempdir().unwrap();
     let mut issuer = TestNode::protected(root.path(), "health", &[Role::Issuer], None);

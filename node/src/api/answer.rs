@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::header;
@@ -25,6 +26,7 @@ use super::caller::{self, Caller};
 use super::edge;
 use super::json;
 use super::problem::Problem;
+use crate::door::Connection;
 use crate::node::Node;
 
 /// Longest JSON body, in bytes.
@@ -90,6 +92,15 @@ async fn read_body(
     if declared.and_then(|n| n.parse::<usize>().ok()).is_some_and(|n| n > limit) {
         return Err(Problem::new(Reason::TooLarge).detail(format!("at most {limit} bytes")));
     }
+    take(payload, limit, within).await
+}
+
+/// Takes all of a body that is no longer than a limit.
+///
+/// # Errors
+///
+/// As [`bytes`].
+pub(super) async fn take(payload: &mut Payload, limit: usize, within: Duration) -> Result<BytesMut, Problem> {
     let read = async {
         let mut body = BytesMut::new();
         while let Some(chunk) = payload.next().await {
@@ -138,6 +149,11 @@ fn admitted(node: &Node, request: &HttpRequest, body: &[u8]) -> Result<Caller, P
         return Ok(Caller::Anonymous);
     }
     let caller = caller::decide(node, request, body)?;
+    if matches!(caller, Caller::Operator(_) | Caller::Peer(_))
+        && let Some(connection) = request.conn_data::<Arc<Connection>>()
+    {
+        connection.is_of_somebody_known();
+    }
     access_log::remember(request, &caller);
     node.limits.by(&caller)?;
     access.admit(&caller, node.config.log.public)?;

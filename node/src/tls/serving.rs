@@ -145,7 +145,9 @@ impl Certificates {
     /// The library cannot be set up.
     pub fn server(self: &Arc<Self>) -> anyhow::Result<ServerConfig> {
         let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-        Ok(builder.with_no_client_auth().with_cert_resolver(self.clone()))
+        let mut server = builder.with_no_client_auth().with_cert_resolver(self.clone());
+        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(server)
     }
 
     /// How long each still holds.
