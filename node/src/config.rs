@@ -70,6 +70,9 @@ pub struct Config {
     pub registrar: Registrar,
     /// How it follows the others.
     #[serde(default)]
+    /// Who is told how it stands.
+    #[serde(default)]
+    pub status: StatusRules,
     pub peers: Peers,
     /// Who may act here, and for how long.
     #[serde(default)]
@@ -188,6 +191,20 @@ pub struct LogRules {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Store {
+/// Who is told how the node stands (`/metrics`, all of `/v1/status`), beside members and operators.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StatusRules {
+    /// Whoever asks at `http.bind`, on this machine. Not behind a proxy there, which hands in requests of strangers.
+    pub local: bool,
+}
+
+impl Default for StatusRules {
+    fn default() -> Self {
+        Self { local: true }
+    }
+}
+
     /// Directory of journal and store.
     pub dir: PathBuf,
     /// Directory of the keys.

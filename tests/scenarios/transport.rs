@@ -104,6 +104,27 @@ async fn members_meet_over_tls_and_sign_what_they_ask() {
         metrics.contains("voucher_node_certificate_not_after_timestamp_seconds{certificate=\"node\"}"),
         "{metrics}"
     );
+
+    // From elsewhere a stranger learns that it runs and may write.
+    let authority = reqwest::Certificate::from_pem(&std::fs::read(&certificate).unwrap()).unwrap();
+    let elsewhere = reqwest::Client::builder().tls_certs_only([authority]).build().unwrap();
+    for (path, stranger, field) in [("/v1/status", 200, "logs"), ("/v1/status", 200, "version"), ("/metrics", 401, "")]
+    {
+        let ask = |token: Option<&str>| {
+            let request = elsewhere.get(format!("{url}{path}"));
+            token.iter().fold(request, |request, token| request.bearer_auth(token)).send()
+        };
+        let told = ask(None).await.unwrap();
+        assert_eq!(told.status(), stranger, "{path}");
+        let told: Value = told.json().await.unwrap();
+        assert!(told[field].is_null() && (path == "/metrics" || told["ready"] == true), "{told}");
+        let told = ask(Some(&issuer.token)).await.unwrap();
+        assert_eq!(told.status(), 200, "an operator: {path}");
+        let told: Value = told.json().await.unwrap_or_default();
+        assert!(path == "/metrics" || !told[field].is_null(), "{told}");
+        let signed = hospital.signed_to(&issuer, "GET", path, None, NodeClock::real().now());
+        assert_eq!(signed.send().await.0, 200, "a member: {path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

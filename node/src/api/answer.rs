@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::access::{self, Access};
+use super::access::{self, Access, Opened};
 use super::access_log;
 use super::caller::{self, Caller};
 use super::edge;
@@ -73,6 +73,8 @@ pub struct Plain<T> {
 pub struct Get {
     /// Who calls.
     pub caller: Caller,
+    /// The caller is on this machine, and is told how the node stands for that.
+    pub is_here: bool,
     /// In which language to answer.
     pub language: Language,
 }
@@ -139,6 +141,13 @@ fn idempotency_key(request: &HttpRequest) -> Result<&str, Problem> {
     Ok(key)
 }
 
+/// Whether a request came through the door that only this machine reaches, and the configuration takes that for a reason to
+/// tell how the node stands. A proxy there hands in requests of strangers.
+fn is_here(node: &Node, request: &HttpRequest) -> bool {
+    let connection = request.conn_data::<Arc<Connection>>();
+    node.config.status.local && connection.is_some_and(|connection| !connection.is_over_tls())
+}
+
 /// Who calls, if the route is for them: before anything is made of the body.
 fn admitted(node: &Node, request: &HttpRequest, body: &[u8]) -> Result<Caller, Problem> {
     let known = request.extensions().get::<edge::Route>().map(|route| route.0.clone());
@@ -156,7 +165,7 @@ fn admitted(node: &Node, request: &HttpRequest, body: &[u8]) -> Result<Caller, P
     }
     access_log::remember(request, &caller);
     node.limits.by(&caller)?;
-    access.admit(&caller, node.config.log.public)?;
+    access.admit(&caller, Opened { logs: node.config.log.public, status: is_here(node, request) })?;
     Ok(caller)
 }
 
@@ -271,7 +280,10 @@ impl FromRequest for Get {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let language = caller::language(request);
-        let get = node(request).and_then(|node| Ok(Self { caller: admitted(node, request, &[])?, language }));
+        let get = node(request).and_then(|node| {
+            let caller = admitted(node, request, &[])?;
+            Ok(Self { caller, is_here: is_here(node, request), language })
+        });
         std::future::ready(get.map_err(|problem| problem.language(language)))
     }
 }

@@ -171,11 +171,14 @@ fn refusal(access: Access, who: &Who) -> Option<(u16, &'static str)> {
         (_, Who::Peer(STRANGE)) => Some((401, "signature-invalid")),
         (Access::Holder, Who::Holder(_)) => None,
         (Access::Holder, _) | (_, Who::Anonymous) => Some(NOBODY),
-        (Access::Peer | Access::Log | Access::Inside(_), Who::Peer(_)) => None,
+        (Access::Peer | Access::Log | Access::Status(_) | Access::Inside(_), Who::Peer(_)) => None,
         (Access::Log, Who::Session(_) | Who::Token(_)) if may(Permission::ReadRecords) => None,
         (Access::SignedIn, Who::Session(_) | Who::Token(_)) | (Access::Person, Who::Session(_)) => None,
         (Access::Person | Access::PersonWith(_), Who::Token(_)) => Some((403, "person-needed")),
-        (Access::Operator(needed) | Access::Inside(needed), Who::Session(_) | Who::Token(_)) if may(needed) => None,
+        (
+            Access::Operator(needed) | Access::Inside(needed) | Access::Status(needed),
+            Who::Session(_) | Who::Token(_),
+        ) if may(needed) => None,
         (Access::PersonWith(needed), Who::Session(_)) if may(needed) => None,
         _ => Some(NOT_YOU),
     }
@@ -289,6 +292,7 @@ struct Row {
 /// Routes without anybody's object, or on whose objects whoever is let in may act, each with the reason.
 const NOBODYS: &[(&str, &str)] = &[
     ("POST /v1/clock", "one clock"),
+    ("GET /metrics", "one node"),
     ("GET /log/checkpoint", "every member reads every log"),
     ("GET /log/tile/{path}", "every member reads every log"),
     ("GET /mirrors/{institution}/checkpoint", "every member reads every log"),

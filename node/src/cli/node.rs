@@ -84,11 +84,12 @@ pub(super) struct Status {
     /// Why it may not.
     #[serde(default)]
     pub writing: String,
-    /// What it holds of each log.
-    pub logs: Vec<LogStatus>,
+    /// What it holds of each log; none where it does not say so to this caller.
+    #[serde(default)]
+    pub logs: Option<Vec<LogStatus>>,
     /// Version of its program.
     #[serde(default)]
-    pub version: String,
+    pub version: Option<String>,
     /// Its certificates.
     #[serde(default)]
     pub certificates: Vec<CertificateStatus>,
@@ -174,18 +175,23 @@ impl Node {
 
     /// GETs JSON.
     pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
-        let answer = self.call(self.http.get(format!("{}{path}", self.url)))?;
+        let answer = self.call(self.known(self.http.get(format!("{}{path}", self.url))))?;
         serde_json::from_slice(&answer).map_err(|error| self.unreadable(error))
     }
 
     /// POSTs JSON under an idempotency key, so that a repetition does nothing twice.
     pub(super) fn post(&self, path: &str, key: &str, body: &Value) -> Result<Value, CallError> {
-        let mut request = self.http.post(format!("{}{path}", self.url)).header("Idempotency-Key", key).json(body);
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(&token[..]);
-        }
-        let answer = self.call(request)?;
+        let request = self.http.post(format!("{}{path}", self.url)).header("Idempotency-Key", key).json(body);
+        let answer = self.call(self.known(request))?;
         serde_json::from_slice(&answer).map_err(|error| self.unreadable(error))
+    }
+
+    /// A request that says who asks.
+    fn known(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.token {
+            Some(token) => request.bearer_auth(&token[..]),
+            None => request,
+        }
     }
 
     /// The body of a good answer. Where the node is busy or not ready, it is asked again a few times.
