@@ -71,6 +71,8 @@ pub const TABLE: &[(&str, &str, Access)] = &[
     ("POST", "/v1/sessions", SignIn),
     ("GET", "/v1/sessions/oidc/start", SignIn),
     ("GET", "/v1/sessions/oidc/callback", SignIn),
+    ("GET", "/v1/sessions", Person),
+    ("DELETE", "/v1/sessions/{id}", Person),
     ("GET", "/v1/sessions/current", SignedIn),
     ("DELETE", "/v1/sessions/current", SignedIn),
     ("POST", "/v1/sessions/password", SignedIn),
@@ -83,6 +85,7 @@ pub const TABLE: &[(&str, &str, Access)] = &[
     ("POST", "/v1/accounts/{id}/password", PersonWith(P::ManageAccounts)),
     ("POST", "/v1/accounts/{id}/disabled", PersonWith(P::ManageAccounts)),
     ("POST", "/v1/accounts/{id}/subject", PersonWith(P::ManageAccounts)),
+    ("DELETE", "/v1/accounts/{id}/sessions", PersonWith(P::ManageAccounts)),
     ("GET", "/v1/approvals", Person),
     ("POST", "/v1/approvals/{id}/consent", Person),
     ("POST", "/v1/approvals/{id}/refusal", Person),
@@ -197,9 +200,6 @@ pub fn is_recorded(pattern: &str) -> bool {
     !["/v1/sessions", "/v1/tokens", "/v1/accounts"].iter().any(|own| pattern.starts_with(own))
 }
 
-impl Access {
-    /// Lets a caller through, or says why not.
-    ///
 /// What the configuration opens to whoever comes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Opened {
@@ -209,6 +209,9 @@ pub struct Opened {
     pub status: bool,
 }
 
+impl Access {
+    /// Lets a caller through, or says why not.
+    ///
     /// # Errors
     ///
     /// [`Reason::Unauthenticated`] for nobody in particular, [`Reason::Forbidden`] and its kin for somebody else.

@@ -302,6 +302,8 @@ const NOBODYS: &[(&str, &str)] = &[
     ("GET /v1/records/{position}/proof", "every member reads every log"),
     ("GET /v1/records/{position}", "every member reads every log"),
     ("GET /v1/vouchers/{voucher}/history", "every member reads every log"),
+    ("GET /v1/sessions", "lists the own ones"),
+    ("DELETE /v1/accounts/{id}/sessions", "who keeps accounts keeps all"),
     ("GET /v1/tokens", "lists the own ones"),
     ("POST /v1/tokens", "makes an own one"),
     ("GET /v1/accounts", "who keeps accounts keeps all"),
@@ -722,6 +724,9 @@ fn rows<S, R>(served: &Served<S, R>, anna: &Person, berta: &Person, far: &Person
     let consent = json!({ "request": "00".repeat(32) });
     let clerk = Who::Session(vec![AccountRole::CommunityClerk]);
     row(&clerk, "DELETE", "/v1/tokens/{id}", &token.id.to_string(), "", none(), unknown);
+    planted::session(accounts, "li", AccountRole::ALL, now);
+    let session = accounts.sessions(li, now).first().unwrap().id.to_string();
+    row(&clerk, "DELETE", "/v1/sessions/{id}", &session, "", none(), unknown);
     row(&desk, "POST", "/v1/approvals/{id}/consent", SOME_ID, "", consent.clone(), unknown);
     row(&desk, "POST", "/v1/approvals/{id}/refusal", SOME_ID, "", consent, unknown);
     rows
