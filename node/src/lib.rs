@@ -8,6 +8,7 @@ pub mod demo;
 pub mod door;
 #[cfg(test)]
 mod fuzz;
+pub mod http;
 pub mod import;
 pub mod keyfile;
 pub mod keys;

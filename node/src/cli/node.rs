@@ -7,7 +7,6 @@ use anyhow::Context as _;
 use domain::ids::InstitutionId;
 use domain::member::Role;
 use domain::time::Timestamp;
-use futures_util::StreamExt as _;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{RequestBuilder, StatusCode};
 use serde::Deserialize;
@@ -15,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use voucher_node::accounts::password::Secret;
 use voucher_node::config::check_url;
+use voucher_node::http::{self, ReadError};
 
 /// Longest answer that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
@@ -218,16 +218,10 @@ impl Node {
     }
 
     async fn read(&self, response: reqwest::Response) -> Result<Vec<u8>, CallError> {
-        let mut body = Vec::new();
-        let mut stream = response.bytes_stream();
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|error| self.unreachable(&error))?;
-            if body.len().saturating_add(chunk.len()) > MAX_ANSWER_BYTES {
-                return Err(self.unreadable(format!("an answer of more than {MAX_ANSWER_BYTES} bytes")));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
+        http::body(response, MAX_ANSWER_BYTES).await.map_err(|error| match error {
+            ReadError::Broken(error) => self.unreachable(&error),
+            ReadError::TooLarge(_) => self.unreadable(error),
+        })
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> CallError {
