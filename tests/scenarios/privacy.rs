@@ -455,7 +455,8 @@ fn command(node: &TestNode, words: &[&str], passphrase: Option<&Path>) -> (bool,
     }
     let output = command.output().unwrap();
     let said = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    // A program that is killed says nothing: then the signal is all that there is to read.
+    (output.status.success(), format!("{} ({})", String::from_utf8_lossy(&said), output.status))
 }
 
 fn mode(path: &Path, mode: u32) {
