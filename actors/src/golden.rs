@@ -6,8 +6,8 @@ use domain::lifecycle::{Step, VoidCause};
 use domain::member::{MemberEntry, Parameters, Purpose, Role, Signature};
 use domain::policy::{Class, Policy, ProgrammeEvent};
 use domain::record::{
-    AssistReason, Assisted, Body, ChainRecord, CheckOutcome, Finding, FindingKind, FourStates, Idempotency, Note,
-    NoteRecord, Place, Presentation, Record, Witnessed,
+    Approved, AssistReason, Assisted, Body, ChainRecord, CheckOutcome, Finding, FindingKind, FourStates, Idempotency,
+    Note, NoteRecord, Place, Presentation, Record, Witnessed,
 };
 use domain::statistics::{Covered, Measure, StatisticsPublished};
 use domain::time::{Millis, Timestamp};
@@ -138,6 +138,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
         ("statistics", Body::Statistics(published)),
         ("heartbeat", Body::Heartbeat),
         ("finding", Body::Finding(finding)),
+        ("approved", Body::Approved(Approved { record: name(7), approver: Operator(Uuid::from_bytes(bytes(0x80))) })),
     ]
 }
 
@@ -184,6 +185,7 @@ programme 312 86c5d6ed96d4787b9d1df3a2d7b8607a169d3bf6819fbb2dca071ceb2f394af0
 statistics 180 5187c606677ee44afd64ad34e319aae6f6e44a95d40baa4b70adf8e63f9c9943
 heartbeat 129 c0d448013c92ecba47505ff6e952fa110d928fac07f064ba59cd9f7b9ea7c491
 finding 274 e2029df18ddf8c8b6f5da499791439ee9b03cbcbf2f40918492046f2d3301ab3
+approved 207 866e9a3b10bd7026df3ab1bc50bc0abcb64100ff3c8ee3254b0751507428307d
 ";
 
 #[test]

@@ -1,6 +1,7 @@
 //! The configuration of a node: a TOML file, then environment variables such as `VOUCHER__HTTP__BIND`.
 
-use std::net::SocketAddr;
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use chrono::FixedOffset;
@@ -38,6 +39,9 @@ pub const MAX_COMPARE_SECS: u64 = 86_400;
 /// Most names in the node's certificate beside its host.
 pub const MAX_NAMES: usize = 32;
 
+/// What the names of variables begin with that set a field, in lower case.
+const ENVIRONMENT: &str = "voucher__";
+
 /// Lists that the environment may set, their entries parted by commas.
 const LISTS: [&str; 3] = ["roles", "peers.witnesses", "tls.names"];
 
@@ -66,6 +70,9 @@ pub struct Config {
     /// Who may read its log.
     #[serde(default)]
     pub log: LogRules,
+    /// Who is told how it stands.
+    #[serde(default)]
+    pub status: StatusRules,
     /// The trust anchor.
     pub registrar: Registrar,
     /// How it follows the others.
@@ -182,6 +189,20 @@ pub struct Tls {
 pub struct LogRules {
     /// Anybody, not members and operators alone.
     pub public: bool,
+}
+
+/// Who is told how the node stands (`/metrics`, all of `/v1/status`), beside members and operators.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StatusRules {
+    /// Whoever asks at `http.bind`, on this machine. Not behind a proxy there, which hands in requests of strangers.
+    pub local: bool,
+}
+
+impl Default for StatusRules {
+    fn default() -> Self {
+        Self { local: true }
+    }
 }
 
 /// Where the node keeps what it knows.
@@ -325,6 +346,18 @@ pub fn check_node_url(text: &str) -> Result<(), &'static str> {
     if is_protected { Ok(()) } else { Err("https://, or an address of this machine: nodes talk over TLS") }
 }
 
+/// Whether a text is an address, or a host name as certificates have it (RFC 1123), of which the first label may be `*`.
+fn is_host(text: &str) -> bool {
+    let is_label = |label: &str| {
+        let plain = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        (1..=63).contains(&label.len()) && plain && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    // Four numbers that are no address are no name either.
+    let ends_in_digits = name.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+    text.parse::<IpAddr>().is_ok() || name.len() <= 253 && !ends_in_digits && name.split('.').all(is_label)
+}
+
 impl Config {
     /// Reads a file, and what the environment changes about it.
     ///
@@ -332,16 +365,30 @@ impl Config {
     ///
     /// [`ConfigError`] names the field.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        Self::read(path, config::Environment::with_prefix("VOUCHER"))
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            let name = name.into_string().ok().filter(|name| name.to_ascii_lowercase().starts_with(ENVIRONMENT))?;
+            Some((name, value))
+        });
+        Self::read(path, variables)
     }
 
-    fn read(path: &Path, environment: config::Environment) -> Result<Self, ConfigError> {
-        let environment = environment.separator("__").try_parsing(true).list_separator(",");
-        let source = config::Config::builder()
-            .add_source(config::File::from(path).format(config::FileFormat::Toml))
-            .add_source(LISTS.into_iter().fold(environment, |source, list| source.with_list_parse_key(list)))
-            .build()?;
-        let config: Self = source.try_deserialize()?;
+    /// Each variable is taken as it is typed: what it means is for its field to say, and a name of digits is no number.
+    fn read(path: &Path, variables: impl Iterator<Item = (String, OsString)>) -> Result<Self, ConfigError> {
+        let mut builder =
+            config::Config::builder().add_source(config::File::from(path).format(config::FileFormat::Toml));
+        for (variable, value) in variables {
+            let Ok(value) = value.into_string() else {
+                return Err(ConfigError::Value { field: "environment", why: format!("{variable} is not UTF-8") });
+            };
+            let field = variable.to_ascii_lowercase().replacen(ENVIRONMENT, "", 1).replace("__", ".");
+            builder = if LISTS.contains(&field.as_str()) {
+                let parts = value.split(',').map(str::trim).filter(|part| !part.is_empty());
+                builder.set_override(field, parts.map(str::to_owned).collect::<Vec<_>>())?
+            } else {
+                builder.set_override(field, value)?
+            };
+        }
+        let config: Self = builder.build()?.try_deserialize()?;
         config.check()?;
         Ok(config)
     }
@@ -419,12 +466,11 @@ impl Config {
         if tls.certificate.is_some() != tls.key.is_some() {
             return bad("tls.certificate", "a certificate and its key (tls.key) go together");
         }
-        let is_name = |name: &String| {
-            let plain = |c: char| c.is_ascii_alphanumeric() || "-.:*".contains(c);
-            !name.is_empty() && name.len() <= 253 && name.chars().all(plain)
-        };
-        if tls.names.len() > MAX_NAMES || !tls.names.iter().all(is_name) {
+        if tls.names.len() > MAX_NAMES {
             return bad("tls.names", &format!("at most {MAX_NAMES} host names or addresses"));
+        }
+        if let Some(name) = tls.names.iter().find(|name| !is_host(name)) {
+            return bad("tls.names", &format!("\"{name}\" is neither a host name nor an address, without port"));
         }
         Ok(())
     }
@@ -469,8 +515,6 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use super::*;
 
     const FILE: &str = "version = 1\ninstitution = 'health'\nroles = ['issuer']\nfederation = 'town'\n\
@@ -481,8 +525,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("node.toml");
         std::fs::write(&path, FILE).unwrap();
-        let set: HashMap<_, _> = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Config::read(&path, config::Environment::with_prefix("VOUCHER").source(Some(set)))
+        Config::read(&path, variables.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value))))
     }
 
     #[test]
@@ -493,6 +536,49 @@ mod tests {
         assert_eq!(config.peers.witnesses.len(), 2);
         assert_eq!(with(&[("VOUCHER__ROLES", "auditor")]).unwrap().roles, [Role::Auditor]);
         assert_eq!(with(&[("VOUCHER__HTTP__BIND", "127.0.0.1:7200")]).unwrap().http.bind.port(), 7200);
+    }
+
+    #[test]
+    fn a_variable_is_taken_as_it_is_typed() {
+        let config = with(&[
+            ("VOUCHER__FEDERATION", "007"),
+            ("VOUCHER__STORE__DIR", "1e3"),
+            ("VOUCHER__STORE__KEYS", "TRUE"),
+            ("VOUCHER__HTTP__WORKERS", "3"),
+            ("VOUCHER__LOG__PUBLIC", "true"),
+            ("VOUCHER__LIMITS__POLLS", "7"),
+            ("VOUCHER__TLS__BIND", "127.0.0.1:7443"),
+            ("VOUCHER__TLS__NAMES", "desk.example, 192.0.2.7"),
+        ]);
+        let config = config.unwrap();
+        assert_eq!((config.federation.as_str(), config.http.workers, config.log.public), ("007", 3, true));
+        assert_eq!((config.store.dir, config.store.keys), ("1e3".into(), "TRUE".into()));
+        assert_eq!((config.limits.polls.get(), config.tls.unwrap().names.len()), (7, 2));
+        assert!(with(&[("VOUCHER__HTTP__WORKERS", "three")]).is_err());
+        assert!(with(&[("VOUCHER__HTTP__WORKERS", "2.5")]).is_err());
+    }
+
+    #[test]
+    fn a_name_in_a_certificate_is_a_host_or_an_address() {
+        for good in ["desk.example", "*.desk.example", "localhost", "192.0.2.7", "2001:db8::1", "xn--e1afmkfd.example"]
+        {
+            assert!(is_host(good), "{good}");
+        }
+        for bad in [
+            "",
+            ".",
+            "..",
+            "*",
+            "a..b",
+            "-a.example",
+            "a-.example",
+            "desk.example:7443",
+            "a.*.example",
+            "1.2.3",
+            "[::1]",
+        ] {
+            assert!(!is_host(bad), "{bad}");
+        }
     }
 
     #[test]
@@ -542,9 +628,10 @@ mod tests {
         let tls = ("VOUCHER__TLS__BIND", "0.0.0.0:7443");
         assert!(with(&[("VOUCHER__HTTP__URL", "https://host/node-1"), tls]).is_ok());
         assert!(with(&[("VOUCHER__HTTP__URL", "http://[::1]:7101"), tls]).is_ok());
-        for (variable, value, field) in
-            [("VOUCHER__TLS__CERTIFICATE", "chain.pem", "tls.certificate"), ("VOUCHER__TLS__NAMES", "a b", "tls.names")]
-        {
+        for (variable, value, field) in [
+            ("VOUCHER__TLS__CERTIFICATE", "chain.pem", "tls.certificate"),
+            ("VOUCHER__TLS__NAMES", "desk.example,a b", "tls.names"),
+        ] {
             let error = with(&[tls, (variable, value)]).expect_err(variable).to_string();
             assert!(error.starts_with(field), "{error}");
         }

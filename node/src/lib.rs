@@ -5,8 +5,10 @@ pub mod api;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod door;
 #[cfg(test)]
 mod fuzz;
+pub mod http;
 pub mod import;
 pub mod keyfile;
 pub mod keys;

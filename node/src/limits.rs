@@ -1,9 +1,8 @@
 //! How much anybody may ask: by address, by caller, and all together. What is too much is refused before it costs anything.
 //!
-//! Peers are bounded by the nonces of their signatures (node/src/api/seen.rs), bodies and times by node/src/api/answer.rs.
+//! Peers are bounded by the nonces of their signatures (node/src/api/seen.rs), bodies by node/src/api/answer.rs, connections by
+//! node/src/door/.
 
-use std::any::Any;
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
@@ -11,13 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actix_web::dev::Extensions;
-use actix_web::rt::net::TcpStream;
 use domain::ids::Operator;
 use domain::reasons::Reason;
 use governor::clock::{Clock as _, MonotonicClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::api::caller::Caller;
@@ -45,18 +41,32 @@ pub struct LimitRules {
     pub operator_per_sec: NonZeroU32,
     /// How many at once after a rest.
     pub operator_burst: NonZeroU32,
-    /// Connections from one address.
+    /// Connections from one address at each door.
     pub connections_per_address: NonZeroU32,
+    /// Connections at each door. Beyond it the one that has been open longest, and over which no member and no operator has
+    /// asked yet, makes room.
+    pub connections: NonZeroU32,
+    /// How long a caller may take to shake hands, in seconds.
+    pub handshake_secs: NonZeroU32,
+    /// How long the headers of each request may take to come, in seconds.
+    pub head_secs: NonZeroU32,
+    /// How long a connection is kept without a request, in seconds: longer than other nodes keep theirs
+    /// (node/src/peers/client.rs).
+    pub idle_secs: NonZeroU32,
+    /// How long a caller may take to read 8 KiB of an answer, in seconds.
+    pub unread_secs: NonZeroU32,
     /// Requests that are being answered at the same time, beside those that wait for a log to grow.
     pub under_way: NonZeroU32,
     /// Requests that wait for a log to grow.
     pub polls: NonZeroU32,
+    /// Requests under way whose body is longer than 64 KiB, or comes without a length. Slow ones leave the other places alone.
+    pub long_bodies: NonZeroU32,
     /// Whether addresses of this machine are counted too. A proxy has one address for everybody behind it.
     pub loopback: bool,
 }
 
 /// A number that is not zero, and one in place of zero.
-const fn of(number: u32) -> NonZeroU32 {
+pub(crate) const fn of(number: u32) -> NonZeroU32 {
     match NonZeroU32::new(number) {
         Some(number) => number,
         None => NonZeroU32::MIN,
@@ -73,10 +83,24 @@ impl Default for LimitRules {
             operator_per_sec: of(1_000),
             operator_burst: of(5_000),
             connections_per_address: of(256),
+            connections: of(4_096),
+            handshake_secs: of(3),
+            head_secs: of(10),
+            idle_secs: of(20),
+            unread_secs: of(20),
             under_way: of(512),
             polls: of(1_024),
+            long_bodies: of(64),
             loopback: false,
         }
+    }
+}
+
+impl LimitRules {
+    /// Whether an address is counted.
+    #[must_use]
+    pub const fn counts(&self, address: IpAddr) -> bool {
+        self.loopback || !address.to_canonical().is_loopback()
     }
 }
 
@@ -113,9 +137,7 @@ pub struct Limits {
     by_address: Rate<IpAddr>,
     by_holder: Rate<[u8; 8]>,
     by_operator: Rate<Operator>,
-    connections: Mutex<HashMap<IpAddr, u32>>,
-    under_way: AtomicUsize,
-    polls: AtomicUsize,
+    under_way: [AtomicUsize; 3],
 }
 
 impl std::fmt::Debug for Limits {
@@ -133,37 +155,27 @@ pub fn counted(address: IpAddr) -> IpAddr {
     }
 }
 
-/// A connection from an address, as long as it is open.
-#[derive(Debug)]
-pub struct Connection {
-    limits: Arc<Limits>,
-    address: IpAddr,
-    /// There were too many from this address when it was opened.
-    pub is_one_too_many: bool,
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        let mut connections = self.limits.connections.lock();
-        if let Some(open) = connections.get_mut(&self.address) {
-            *open -= 1;
-            if *open == 0 {
-                connections.remove(&self.address);
-            }
-        }
-    }
+/// Among which others a request is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    /// Those that are being answered.
+    UnderWay,
+    /// Those that wait for a log to grow.
+    Polls,
+    /// Those whose body is long.
+    LongBodies,
 }
 
 /// A request that is being answered, as long as it is.
 #[derive(Debug)]
 pub struct UnderWay {
     limits: Arc<Limits>,
-    is_poll: bool,
+    queue: Queue,
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.limits.count(self.is_poll).fetch_sub(1, Ordering::AcqRel);
+        self.limits.count(self.queue).fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -177,14 +189,8 @@ impl Limits {
             by_address: Rate::new(rules.address_per_sec, rules.address_burst, Ipv6Addr::UNSPECIFIED.into()),
             by_holder: Rate::new(rules.holder_per_sec, rules.holder_burst, [0; 8]),
             by_operator: Rate::new(rules.operator_per_sec, rules.operator_burst, operator),
-            connections: Mutex::default(),
-            under_way: AtomicUsize::new(0),
-            polls: AtomicUsize::new(0),
+            under_way: Default::default(),
         }
-    }
-
-    fn is_counted(&self, address: IpAddr) -> bool {
-        self.rules.loopback || !address.to_canonical().is_loopback()
     }
 
     /// A request from an address.
@@ -193,7 +199,7 @@ impl Limits {
     ///
     /// [`Reason::TooManyRequests`], with the time after which one more is taken.
     pub fn from_address(&self, address: IpAddr) -> Result<(), Problem> {
-        if self.is_counted(address) { self.by_address.take(counted(address)) } else { Ok(()) }
+        if self.rules.counts(address) { self.by_address.take(counted(address)) } else { Ok(()) }
     }
 
     /// A request by a caller who has been recognised.
@@ -223,43 +229,22 @@ impl Limits {
     /// # Errors
     ///
     /// [`Reason::Busy`]: all are taken. Whoever waits longer than that gains nothing, and holds up everybody.
-    pub fn enter(self: &Arc<Self>, is_poll: bool) -> Result<UnderWay, Problem> {
-        let most = if is_poll { self.rules.polls } else { self.rules.under_way };
-        let before = self.count(is_poll).fetch_add(1, Ordering::AcqRel);
-        let place = UnderWay { limits: self.clone(), is_poll };
+    pub fn enter(self: &Arc<Self>, queue: Queue) -> Result<UnderWay, Problem> {
+        let most = match queue {
+            Queue::UnderWay => self.rules.under_way,
+            Queue::Polls => self.rules.polls,
+            Queue::LongBodies => self.rules.long_bodies,
+        };
+        let before = self.count(queue).fetch_add(1, Ordering::AcqRel);
+        let place = UnderWay { limits: self.clone(), queue };
         if before >= usize::try_from(most.get()).unwrap_or(usize::MAX) {
             return Err(Reason::Busy.into());
         }
         Ok(place)
     }
 
-    const fn count(&self, is_poll: bool) -> &AtomicUsize {
-        if is_poll { &self.polls } else { &self.under_way }
-    }
-
-    /// A connection that was opened; none from an address that is not counted.
-    pub fn connected(self: &Arc<Self>, address: IpAddr) -> Option<Connection> {
-        if !self.is_counted(address) {
-            return None;
-        }
-        let address = counted(address);
-        let mut connections = self.connections.lock();
-        let open = connections.entry(address).or_default();
-        *open += 1;
-        let is_one_too_many = *open > self.rules.connections_per_address.get();
-        drop(connections);
-        Some(Connection { limits: self.clone(), address, is_one_too_many })
-    }
-
-    /// Counts a connection when the server takes it.
-    pub fn on_connect(self: &Arc<Self>, io: &dyn Any, data: &mut Extensions) {
-        let plain = io.downcast_ref::<TcpStream>();
-        let tls = io.downcast_ref::<actix_tls::accept::rustls_0_23::TlsStream<TcpStream>>();
-        let stream = plain.or_else(|| tls.map(|tls| tls.get_ref().0));
-        let address = stream.and_then(|stream| stream.peer_addr().ok());
-        if let Some(connection) = address.and_then(|address| self.connected(address.ip())) {
-            data.insert(connection);
-        }
+    const fn count(&self, queue: Queue) -> &AtomicUsize {
+        &self.under_way[queue as usize]
     }
 
     /// Forgets who has not come lately, again and again.
@@ -309,28 +294,19 @@ mod tests {
 
     #[test]
     fn places_are_given_back() {
-        let limits = limits(|rules| (rules.under_way, rules.polls) = (of(2), of(1)));
-        let first = limits.enter(false).unwrap();
-        let second = limits.enter(false).unwrap();
-        assert_eq!(limits.enter(false).unwrap_err().reason, Reason::Busy);
-        let poll = limits.enter(true).unwrap();
-        assert_eq!(limits.enter(true).unwrap_err().reason, Reason::Busy);
-        drop((first, poll));
-        let third = limits.enter(false).unwrap();
-        assert!(limits.enter(true).is_ok());
+        let limits = limits(|rules| (rules.under_way, rules.polls, rules.long_bodies) = (of(2), of(1), of(1)));
+        let first = limits.enter(Queue::UnderWay).unwrap();
+        let second = limits.enter(Queue::UnderWay).unwrap();
+        assert_eq!(limits.enter(Queue::UnderWay).unwrap_err().reason, Reason::Busy);
+        let others = [Queue::Polls, Queue::LongBodies].map(|queue| {
+            let place = limits.enter(queue).unwrap();
+            assert_eq!(limits.enter(queue).unwrap_err().reason, Reason::Busy, "{queue:?}");
+            place
+        });
+        drop((first, others));
+        let third = limits.enter(Queue::UnderWay).unwrap();
+        assert!(limits.enter(Queue::Polls).is_ok());
         drop((second, third));
-        assert_eq!(limits.under_way.load(Ordering::SeqCst), 0);
-    }
-
-    #[test]
-    fn connections_are_counted_by_address_while_they_are_open() {
-        let limits = limits(|rules| rules.connections_per_address = of(2));
-        let open = |text: &str| limits.connected(address(text)).unwrap();
-        let kept = [open("192.0.2.1"), open("192.0.2.1")];
-        assert!(!kept[1].is_one_too_many && open("192.0.2.1").is_one_too_many);
-        assert!(!open("192.0.2.2").is_one_too_many);
-        drop(kept);
-        assert!(!open("192.0.2.1").is_one_too_many);
-        assert!(limits.connections.lock().is_empty() && limits.connected(address("::1")).is_none());
+        assert!(limits.under_way.iter().all(|count| count.load(Ordering::SeqCst) == 0));
     }
 }

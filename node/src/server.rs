@@ -1,12 +1,13 @@
 //! Running a node: open the ledger, fold, start roles, follow the others, serve requests; stop in the opposite order.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{Server, ServerHandle, Service as _, ServiceResponse};
-use actix_web::middleware::Compress;
+use actix_web::App;
+use actix_web::dev::{Server, ServerHandle, Service as _};
+use actix_web::middleware::{Compress, from_fn};
 use actix_web::web::Data;
-use actix_web::{App, HttpServer, ResponseError as _};
 use actors::replica::Settings;
 use actors::vault::Vault;
 use actors::vault::disk::FileSlots;
@@ -15,11 +16,11 @@ use anyhow::Context as _;
 use domain::holder::RegistrarEvent;
 use domain::member::{Parameters, Role};
 use domain::record::Body;
-use futures_util::future::{Either, TryFutureExt as _, ready};
 use ledger::checkpoint::Checkpoint;
 use ledger::key::NoteVerifier;
 use ledger::log::{Ledger, Options};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_rustls::TlsAcceptor;
 use utoipa::{Modify as _, OpenApi as _};
 use utoipa_actix_web::AppExt as _;
 use utoipa_swagger_ui::SwaggerUi;
@@ -29,6 +30,7 @@ use crate::api::edge;
 use crate::api::methods::{self, Allowed};
 use crate::clock::NodeClock;
 use crate::config::Config;
+use crate::door::Door;
 use crate::keys::NodeKeys;
 use crate::node::Node;
 use crate::oidc::Oidc;
@@ -36,21 +38,6 @@ use crate::peers::{self, client::PeerClient};
 use crate::tls::serving::Certificates;
 use crate::{api, roles, rotation};
 use actors::misbehave::misbehaves;
-
-/// How long a client may take to send its headers.
-const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long a connection is kept without a request: longer than other nodes keep theirs (node/src/peers/client.rs).
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
-
-/// Longest time that requests under way get when the node stops, in seconds.
-const SHUTDOWN_SECS: u64 = 5;
-
-/// How long a client may take to shake hands.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Most connections at once, for each worker.
-const MAX_CONNECTIONS: usize = 2_048;
 
 /// Opens an institution's ledger and folds it.
 ///
@@ -172,6 +159,7 @@ fn found_federation(node: &Node) -> anyhow::Result<()> {
 ///
 /// It cannot start; the text says what an operator can do.
 pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
+    raise_file_limit();
     let (writer, keys, plain_restart) = open(&config, clock.clone())?;
     let written = writer.ledger().accepted_size(&config.origin());
     anyhow::ensure!(written == 0 || !misbehaves("reopening-fails"), "the store does not open a second time");
@@ -181,7 +169,7 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
         rotation::write_authority(&config, &keys)?;
     }
     let tls_bind = config.tls.as_ref().map(|tls| tls.bind);
-    let (bind, workers) = (config.http.bind, config.http.workers.max(1));
+    let bind = config.http.bind;
     let (rules, file) = (&config.accounts, config.accounts_file());
     let accounts = Accounts::open(config.institution, &file, rules.cost(), rules.limits()).context("the accounts")?;
     if accounts.all().is_empty() {
@@ -248,39 +236,18 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
             .default_service(actix_web::web::to(methods::nothing_here))
             .wrap_fn(|request, service| edge::mark(service.call(request)))
             .wrap(Compress::default())
-            .wrap_fn(move |mut request, service| {
-                let entered = edge::enter(&answering, &mut request);
-                let answer = match entered.place {
-                    Ok(_) => Either::Left(service.call(request).map_ok(ServiceResponse::map_into_boxed_body)),
-                    Err(ref problem) => {
-                        Either::Right(ready(Ok(request.into_response(problem.clone().error_response()))))
-                    }
-                };
-                edge::leave(answering.clone(), entered, answer)
-            })
+            .wrap(from_fn(move |request, next| edge::pass(answering.clone(), request, next)))
     };
-    macro_rules! server {
-        () => {{
-            let counting = node.limits.clone();
-            HttpServer::new(app.clone())
-                .on_connect(move |io, data| counting.on_connect(io, data))
-                .workers(workers)
-                .max_connections(MAX_CONNECTIONS)
-                .max_connection_rate(MAX_CONNECTIONS)
-                .tls_handshake_timeout(HANDSHAKE_TIMEOUT)
-                .keep_alive(KEEP_ALIVE)
-                .client_request_timeout(CLIENT_TIMEOUT)
-                .shutdown_timeout(SHUTDOWN_SECS)
-                .disable_signals()
-        }};
-    }
-    let plain = server!().bind(bind).with_context(|| format!("cannot listen on {bind}"))?.run();
+    let listen = |bind| TcpListener::bind(bind).with_context(|| format!("cannot listen on {bind}"));
+    let door = |is_over_tls| Door::new(node.config.limits, is_over_tls);
+    let plain = door(false).serve(listen(bind)?, None, &node, app.clone())?;
     // Threads of its own: whoever stands at this door keeps nobody on this machine from the other.
     let protected = match (certificates, tls_bind) {
         (Some(certificates), Some(bind)) => {
-            let server = server!().bind_rustls_0_23(bind, certificates.server()?);
+            let acceptor = TlsAcceptor::from(Arc::new(certificates.server()?));
+            let server = door(true).serve(listen(bind)?, Some(acceptor), &node, app)?;
             tracing::info!(%bind, "serving with transport security");
-            Some(server.with_context(|| format!("cannot listen on {bind}"))?.run())
+            Some(server)
         }
         _ => None,
     };
@@ -296,6 +263,17 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
     tokio::try_join!(plain, protected).context("the server")?;
     node.writer.ledger().flush();
     Ok(())
+}
+
+/// Takes as many open files as the system lets a process have: the usual 1,024 are fewer than the connections of one door, and
+/// the journal needs some too.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// Ends when the process is told to stop: Ctrl-C or SIGTERM.

@@ -409,3 +409,64 @@ async fn a_request_is_known_again_after_the_vault_is_wrapped_anew() {
     let (status, refused) = member.post_as("/v1/issuer/vouchers", "once", &other).await.unwrap();
     assert_eq!((status, &refused["code"]), (422, &json!("idempotency-key-reused")), "{refused}");
 }
+
+/// The same with keys under a passphrase: each next one is sealed from the beginning, the running node takes it, and the vault
+/// is wrapped under a data key that is sealed too.
+#[tokio::test(flavor = "multi_thread")]
+async fn sealed_keys_are_replaced_and_wrap_the_vault_anew() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let root = tempfile::tempdir().unwrap();
+    let [registrar, mut member, mut auditor] = federation(root.path(), TestNode::protected).await;
+    desk::publish(&registrar, "checkup").await;
+    has_all_of(&member, &registrar).await;
+    let person = json!({
+        "document_type": "passport", "document_number": "E7731905", "born": "1949-12-31", "sex": "F", "name": "王秀英",
+        "phone": null, "class": "elderly",
+    });
+    let (status, registered) = member.post("/v1/community/registrations/without-phone", &person).await;
+    assert_eq!(status, 201, "{registered}");
+    member.terminate();
+
+    let file = root.path().join("passphrase");
+    std::fs::write(&file, "correct horse battery\n").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let passphrase = ("VOUCHER_PASSPHRASE_FILE", file.to_str().unwrap());
+    let (sealed, said) = command(&member, &["keys", "seal"], &[passphrase]);
+    assert!(sealed && said.contains("4 keys sealed"), "{said}");
+    member.env.push((passphrase.0.to_owned(), passphrase.1.to_owned()));
+    member.start().await;
+    let key = |member: &TestNode, name: &str| std::fs::read_to_string(member.dir.join("keys").join(name)).unwrap();
+    for (_, word) in PURPOSES {
+        let before = key(&member, &format!("{word}.key"));
+        let asked = ["keys", "next", "--purpose", word];
+        let (made, said) = command(&member, &asked, &[]);
+        assert!(!made && said.contains("is sealed"), "{said}");
+        let (made, said) = command(&member, &asked, &[passphrase]);
+        assert!(made, "{said}");
+        assert!(key(&member, &format!("{word}.next.key")).contains("sealed"), "{word}");
+        post(&registrar, &member, "key", &request(&member, &format!("{word}.next.json"))).await;
+        all_is_well(&member).await;
+        let after = key(&member, &format!("{word}.key"));
+        assert!(after != before && after.contains("sealed"), "{word}");
+        assert_eq!(generate(&member, "rehab").await.0, 201);
+        has_all_of(&auditor, &member).await;
+        has_all_of(&member, &registrar).await;
+    }
+
+    member.terminate();
+    let before = key(&member, "data.key");
+    let (done, said) = command(&member, &["keys", "rewrap"], &[]);
+    assert!(!done && said.contains("is sealed"), "{said}");
+    let (done, said) = command(&member, &["keys", "rewrap"], &[passphrase]);
+    assert!(done && said.contains("wrapped under a new data key"), "{said}");
+    let after = key(&member, "data.key");
+    assert!(after != before && after.contains("sealed"));
+    member.start().await;
+    all_is_well(&member).await;
+    let document = json!({ "document_type": "passport", "document_number": "E7731905" });
+    let (status, known) = member.post("/v1/community/desk/person", &document).await;
+    assert_eq!((status, &known["holder"]), (200, &registered["result"]["holder"]), "{known}");
+    auditor.terminate();
+    verify(&auditor);
+}

@@ -9,6 +9,7 @@ use actors::clock::Clock as _;
 use actors::token::{HolderKey, vp1};
 use actors::vault::format::{ROW_MAGIC, SLOT_BYTES, SLOT_MAGIC, Sealed, SlotRef, unwrap};
 use domain::member::Role;
+use domain::time::Millis;
 use node::clock::NodeClock;
 use serde_json::{Value, json};
 
@@ -19,6 +20,9 @@ const NAME: &str = "金丝雀一号";
 const DOCUMENT: &str = "CANARY7731905";
 const OTHER_DOCUMENT: &str = "CANARY8842016";
 const TELEPHONE: &str = "+86-25-7731905";
+
+/// What a hospital found.
+const FINDING: &str = "canary finding 9953127";
 
 const CANARY: [&str; 4] = [NAME, DOCUMENT, OTHER_DOCUMENT, TELEPHONE];
 
@@ -117,6 +121,22 @@ impl Phone {
         let kid = self.main.public().key_id();
         let claims = vp1::Claims { kid, iat, cti: rand::random(), step };
         vp1::sign(&claims, &self.main).unwrap()
+    }
+
+    /// What it shows at a desk, by the enrolment's key.
+    fn show(&self, enrolment: uuid::Uuid, step: vp1::Step) -> String {
+        let mut kid = [0; 8];
+        kid.copy_from_slice(&enrolment.as_bytes()[..8]);
+        let claims = vp1::Claims { kid, iat: NodeClock::real().now().secs(), cti: rand::random(), step };
+        vp1::sign(&claims, &self.checkup).unwrap()
+    }
+
+    async fn get(&self, node: &TestNode, path: &str) -> Value {
+        let request = vp1::request_digest("GET", path, &[]);
+        let token = self.sign(vp1::Step::Wallet { audience: node.id.to_owned(), request });
+        let asked = reqwest::Client::new().get(format!("{}{path}", node.url));
+        let answer = asked.header("Authorization", format!("VP1 {token}")).send().await.unwrap();
+        answer.json().await.unwrap_or(Value::Null)
     }
 
     async fn send(&self, node: &TestNode, method: reqwest::Method, path: &str, body: &Value) -> (u16, Value) {
@@ -261,6 +281,146 @@ async fn a_canary_is_opened_before_its_erasure_and_never_after() {
     }
 }
 
+/// Everybody who has to do with a visit keeps what they need of it, and no longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_passes_every_desk_and_each_erases_it_in_its_time() {
+    let root = tempfile::tempdir().unwrap();
+    // A clock that can be moved: what is kept for days is erased within the test.
+    let in_the_demo = |node: &mut TestNode| {
+        node.args = ["--federation-clock", "0"].map(str::to_owned).to_vec();
+        let days = |what: &str| (format!("VOUCHER__RETENTION__{what}_DAYS"), "1".to_owned());
+        node.env.extend(["OPENING", "CLAIM", "RESULT"].map(days));
+    };
+    let mut issuer = TestNode::new(root.path(), "health", &[Role::Issuer], None);
+    in_the_demo(&mut issuer);
+    issuer.start().await;
+    let mut community = TestNode::new(root.path(), "xuanwu", &[Role::Community, Role::Voucher], Some(&issuer));
+    let mut hospital = TestNode::new(root.path(), "gulou", &[Role::Hospital], Some(&issuer));
+    for node in [&mut community, &mut hospital] {
+        in_the_demo(node);
+        desk::register(&issuer, node).await;
+        node.start().await;
+    }
+    desk::publish(&issuer, "checkup").await;
+    let week = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"].map(|weekday| {
+        json!({ "department": "imaging", "department_name": "影像科", "doctor": "d-1", "doctor_name": "周", "weekday": weekday,
+                "start": "00:00", "end": "24:00", "slot_minutes": 30, "capacity": 5 })
+    });
+    let good = |(status, answer): (u16, Value)| {
+        assert!((200..300).contains(&status), "{status} {answer}");
+        answer
+    };
+    good(hospital.post("/v1/hospital/schedules", &json!({ "hours": week })).await);
+    good(issuer.post("/v1/issuer/vouchers", &json!({ "programme": "checkup", "count": 1 })).await);
+    let dispatch = json!({ "community": "xuanwu", "programme": "checkup", "count": 1 });
+    good(issuer.post("/v1/issuer/dispatches", &dispatch).await);
+    let soon = Duration::from_secs(20);
+    eventually("a voucher is on the shelf", soon, || async {
+        community.get("/v1/community/stock/vouchers").await.1["items"].as_array().is_some_and(|v| !v.is_empty())
+    })
+    .await;
+
+    // Registered, issued, booked, used, examined: with all that is personal on its way.
+    let phone = Phone { main: HolderKey::ed25519(&[3; 32]), checkup: HolderKey::ed25519(&[4; 32]) };
+    let holder = register(&community, &phone).await;
+    eventually("the voucher module knows the phone", soon, || async {
+        !phone.get(&community, "/v1/wallet").await["enrolments"][0]["id"].is_null()
+    })
+    .await;
+    let enrolment: uuid::Uuid =
+        phone.get(&community, "/v1/wallet").await["enrolments"][0]["id"].as_str().unwrap().parse().unwrap();
+    let receive = vp1::Step::Receive { community: "xuanwu".into(), programme: "checkup".into() };
+    let issued =
+        good(community.post("/v1/community/desk/issue", &json!({ "qr": phone.show(enrolment, receive) })).await);
+    let (id, token) = (issued["result"]["voucher"].as_str().unwrap(), &issued["result"]["token"]);
+    let profile = json!({ "phone": TELEPHONE, "document_type": "passport", "document_number": OTHER_DOCUMENT, "tokens": [token] });
+    good(phone.send(&community, reqwest::Method::PUT, "/v1/wallet/profile", &profile).await);
+    let name = || {
+        let id: domain::ids::VoucherId = id.parse().unwrap();
+        actors::token::VoucherName { issuer: id.issuer.to_string(), id: id.uuid }
+    };
+    let from = NodeClock::real().now() + Millis::minutes(15);
+    let slots = hospital.get(&format!("/v1/hospital/slots?department=imaging&doctor=d-1&limit=1&from={from}")).await.1;
+    let booking = json!({ "voucher": id, "hospital": "gulou", "department": "imaging", "doctor": "d-1",
+                          "start": slots["items"][0]["start"] });
+    good(phone.send(&community, reqwest::Method::POST, "/v1/wallet/bookings", &booking).await);
+    let stage = |node: &TestNode| {
+        let (url, token, path) = (node.url.clone(), node.token.clone(), format!("/v1/vouchers/{id}"));
+        async move {
+            let asked = reqwest::Client::new().get(format!("{url}{path}")).bearer_auth(token).send().await.unwrap();
+            asked.json::<Value>().await.unwrap_or_default()["inside"]["stage"].as_str().unwrap_or_default().to_owned()
+        }
+    };
+    eventually("it is booked", soon, || async { stage(&hospital).await == "booked" }).await;
+    let slot = |list: Value| {
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        items.into_iter().find(|item| item["voucher"] == id).map(|item| item["slot"].clone())
+    };
+    let arrive = phone.show(enrolment, vp1::Step::Arrive { audience: "gulou".into(), voucher: name() });
+    good(hospital.post("/v1/hospital/visits", &json!({ "personal_qr": arrive, "voucher_qr": token })).await);
+    let visits = hospital.get("/v1/hospital/visits").await.1;
+    assert!(slot(visits).is_some_and(|slot| slot["doctor"] == "d-1"), "who is in is seen with the appointment");
+    let began = NodeClock::real().now();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let complete = phone.show(enrolment, vp1::Step::Complete { audience: "gulou".into(), voucher: name() });
+    let items = json!([{ "code": "ct", "done": true, "result": FINDING }]);
+    let examination = json!({ "performer": "d-1", "started_at": began, "ended_at": began, "items": items });
+    let completion = json!({ "personal_qr": complete, "examination": examination });
+    good(hospital.post(&format!("/v1/hospital/visits/{id}/completion"), &completion).await);
+    eventually("it is redeemed", soon, || async { stage(&hospital).await == "redeemed" }).await;
+
+    // Claimed, no desk sees when, where and with whom; redeemed, telephone and document go at the voucher module.
+    assert_eq!(slot(hospital.get("/v1/hospital/claims").await.1), Some(Value::Null));
+    assert!(!hospital.get("/v1/hospital/bookings").await.1.to_string().contains("\"d-1\""));
+    eventually("the voucher module has removed its record", soon, || async {
+        Burglar::breaks_into(&community).opens(OTHER_DOCUMENT) == 0
+    })
+    .await;
+    eventually("the result is with its holder, and what the claim says with the issuer", soon, || async {
+        phone.get(&community, &format!("/v1/wallet/results/{id}")).await.to_string().contains(FINDING)
+            && Burglar::breaks_into(&issuer).opens(FINDING) > 0
+    })
+    .await;
+    assert!(
+        Burglar::breaks_into(&hospital).opens(FINDING) > 0,
+        "the hospital keeps evidence as long as it may be asked"
+    );
+    for node in [&issuer, &community, &hospital] {
+        let burglar = Burglar::breaks_into(node);
+        for canary in CANARY.into_iter().chain([FINDING]) {
+            assert_eq!(burglar.finds(canary), Vec::<&Path>::new(), "{canary} stands in plain at {}", node.id);
+        }
+    }
+
+    // The holder's word erases at module, community and registrar; the days erase at hospital and issuer.
+    let (status, erased) =
+        phone.send(&community, reqwest::Method::POST, "/v1/wallet/erasure", &json!({ "everywhere": true })).await;
+    assert_eq!(status, 201, "{erased}");
+    assert_eq!(Burglar::breaks_into(&community).opens(FINDING), 0, "the result at the voucher module");
+    let path = format!("/v1/issuer/holders/{}", holder.as_str().unwrap());
+    eventually("the registrar was told", soon, || async { issuer.get(&path).await.1["name"].is_null() }).await;
+    let ahead = json!({ "ahead_millis": Millis::days(250).0 });
+    for node in [&issuer, &community, &hospital] {
+        good(node.post("/v1/clock", &ahead).await);
+    }
+    for node in [&issuer, &community, &hospital] {
+        eventually(&format!("{} keeps nothing", node.id), Duration::from_secs(40), || async {
+            let burglar = Burglar::breaks_into(node);
+            CANARY.into_iter().chain([FINDING]).all(|canary| burglar.opens(canary) == 0)
+        })
+        .await;
+    }
+    for node in [&mut issuer, &mut community, &mut hospital] {
+        node.terminate();
+        let verified = std::process::Command::new(crate::support::program())
+            .args(["verify", "--config"])
+            .arg(node.config_path())
+            .output()
+            .unwrap();
+        assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    }
+}
+
 /// The desk's word is as good as the phone's, and a start finishes what a kill broke off.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erasure_survives_a_kill_and_is_asked_for_at_the_desk_too() {
@@ -295,7 +455,8 @@ fn command(node: &TestNode, words: &[&str], passphrase: Option<&Path>) -> (bool,
     }
     let output = command.output().unwrap();
     let said = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    // A program that is killed says nothing: then the signal is all that there is to read.
+    (output.status.success(), format!("{} ({})", String::from_utf8_lossy(&said), output.status))
 }
 
 fn mode(path: &Path, mode: u32) {

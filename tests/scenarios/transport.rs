@@ -104,6 +104,27 @@ async fn members_meet_over_tls_and_sign_what_they_ask() {
         metrics.contains("voucher_node_certificate_not_after_timestamp_seconds{certificate=\"node\"}"),
         "{metrics}"
     );
+
+    // From elsewhere a stranger learns that it runs and may write.
+    let authority = reqwest::Certificate::from_pem(&std::fs::read(&certificate).unwrap()).unwrap();
+    let elsewhere = reqwest::Client::builder().tls_certs_only([authority]).build().unwrap();
+    for (path, stranger, field) in [("/v1/status", 200, "logs"), ("/v1/status", 200, "version"), ("/metrics", 401, "")]
+    {
+        let ask = |token: Option<&str>| {
+            let request = elsewhere.get(format!("{url}{path}"));
+            token.iter().fold(request, |request, token| request.bearer_auth(token)).send()
+        };
+        let told = ask(None).await.unwrap();
+        assert_eq!(told.status(), stranger, "{path}");
+        let told: Value = told.json().await.unwrap();
+        assert!(told[field].is_null() && (path == "/metrics" || told["ready"] == true), "{told}");
+        let told = ask(Some(&issuer.token)).await.unwrap();
+        assert_eq!(told.status(), 200, "an operator: {path}");
+        let told: Value = told.json().await.unwrap_or_default();
+        assert!(path == "/metrics" || !told[field].is_null(), "{told}");
+        let signed = hospital.signed_to(&issuer, "GET", path, None, NodeClock::real().now());
+        assert_eq!(signed.send().await.0, 200, "a member: {path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,6 +140,28 @@ async fn who_stands_silent_at_the_tls_door_keeps_nobody_from_the_other() {
         assert_eq!(answer.unwrap().status(), 200, "{path}");
     }
     drop(silent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_strangers_make_room_at_the_tls_door() {
+    let root = tempfile::tempdir().unwrap();
+    let mut issuer = TestNode::protected(root.path(), "health", &[Role::Issuer], None);
+    let limits = [("CONNECTIONS", "8"), ("HANDSHAKE_SECS", "600"), ("IDLE_SECS", "600")];
+    issuer.env.extend(limits.map(|(name, value)| (format!("VOUCHER__LIMITS__{name}"), value.to_owned())));
+    issuer.start().await;
+    let address = issuer.peer_url().trim_start_matches("https://").to_owned();
+    let ca = std::fs::read(issuer.dir.join("keys/authority.pem")).unwrap();
+    let ca = reqwest::Certificate::from_pem(&ca).unwrap();
+    let operator = reqwest::Client::builder().tls_certs_only([ca]).pool_max_idle_per_host(1).build().unwrap();
+    for round in 0..4 {
+        // They have more than all places, and would keep them for ten minutes.
+        let silent: Vec<_> = (0..20).map(|_| std::net::TcpStream::connect(&address).unwrap()).collect();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let asked = operator.get(format!("{}/v1/issuer/vouchers", issuer.peer_url())).bearer_auth(&issuer.token);
+        let answer = tokio::time::timeout(Duration::from_secs(5), asked.send()).await.expect("there is room");
+        assert_eq!(answer.unwrap().status(), 200, "{round}");
+        drop(silent);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -70,6 +70,8 @@ pub enum Body {
     Finding(Finding),
     /// An operator went on against a warning.
     OperatorInsisted(OperatorInsisted),
+    /// A second person consented to the record before, which has no field for them.
+    Approved(Approved),
 }
 
 /// A step of a voucher's chain.
@@ -319,6 +321,15 @@ pub enum FindingKind {
     NotConserved,
     /// The same holder was present at two hospitals at overlapping times.
     OverlappingPresence,
+}
+
+/// A second person's consent. Both stand in the log: who acted in the record that is named, who consented here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approved {
+    /// What was consented to: the record before this one.
+    pub record: RecordName,
+    /// The second person.
+    pub approver: Operator,
 }
 
 /// An operator went on against a warning.

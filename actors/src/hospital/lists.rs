@@ -94,7 +94,8 @@ pub fn free_slots(work: &Work<'_>, query: &SlotQuery, now: Timestamp) -> FreeSlo
 pub struct BookingRow {
     /// Which voucher.
     pub voucher: VoucherId,
-    /// When, where, with whom; none if the opening is gone.
+    /// When, where, with whom; none if the opening is gone, and while the desk has nothing more to do with it: from the claim
+    /// on, unless that was rejected.
     pub slot: Option<Slot>,
     /// Where the voucher stands.
     pub stage: Stage,
@@ -122,6 +123,11 @@ pub struct BookingRow {
     pub head: Option<RecordName>,
 }
 
+/// Whether a voucher is out of the desk's hands: claimed, or past that. What was opened for it is kept, and shown no more.
+const fn is_hidden(stage: Stage) -> bool {
+    matches!(stage, Stage::Claimed) || stage.is_settled()
+}
+
 fn row(work: &Work<'_>, id: VoucherId, doc: &VoucherDoc) -> Option<BookingRow> {
     let voucher = doc.state()?;
     let booking = voucher.booking.filter(|b| b.hospital == work.settings.me)?;
@@ -133,7 +139,9 @@ fn row(work: &Work<'_>, id: VoucherId, doc: &VoucherDoc) -> Option<BookingRow> {
     };
     Some(BookingRow {
         voucher: id,
-        slot: rows::opening(&work.tx, booking.details).map(|opening| opening.slot),
+        slot: rows::opening(&work.tx, booking.details)
+            .filter(|_| !is_hidden(voucher.stage))
+            .map(|opening| opening.slot),
         stage: voucher.stage,
         use_from: booking.use_from,
         use_by: booking.use_by,

@@ -285,6 +285,19 @@ fn a_rejected_claim_is_an_operators_to_answer_and_three_times_at_most() {
 }
 
 #[test]
+fn a_claimed_voucher_s_appointment_is_shown_again_only_when_the_claim_is_rejected() {
+    let (mut scene, voucher) = claimed();
+    let slot = |scene: &Scene| {
+        let row = scene.town.read(gulou(), |work| lists::one(work, voucher));
+        row.map(|row| (row.stage, row.slot.is_some()))
+    };
+    assert_eq!(slot(&scene), Some((Stage::Claimed, false)));
+    let rejected = Step::ClaimRejected { reason: ClaimReason::Unfounded, is_final: false };
+    scene.step(health(), Role::Issuer, voucher, rejected);
+    assert_eq!(slot(&scene), Some((Stage::Rejected, true)), "the desk has to answer");
+}
+
+#[test]
 fn what_is_settled_is_not_answered_again_and_says_how_it_was_settled() {
     let (mut scene, voucher) = claimed();
     scene.step(health(), Role::Issuer, voucher, Step::Redeemed);

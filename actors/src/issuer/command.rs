@@ -20,6 +20,13 @@ pub type By = Option<InstitutionId>;
 /// What the issuer can be asked.
 #[derive(Debug, Clone)]
 pub enum Command {
+    /// What takes two persons, where its record has no field for the second: another record beside it names them.
+    Approved {
+        /// What is to be done.
+        command: Box<Self>,
+        /// The second person.
+        approver: Operator,
+    },
     /// B1, registrar: a new member.
     RegisterMember(Box<MemberEntry>),
     /// B1, registrar: other roles or another URL, from the known size of the member's log on.
@@ -425,4 +432,17 @@ pub enum ClaimOutcome {
     ForOperator,
     /// The claim was answered before.
     Answered,
+}
+
+impl Command {
+    /// The same with a second person, as far as it does not name them already.
+    #[must_use]
+    pub fn approved_by(self, approver: Operator) -> Self {
+        match self {
+            Self::RegisterMember(_) | Self::ChangeMember { .. } | Self::SetParameters(_) | Self::Void { .. } => {
+                Self::Approved { command: Box::new(self), approver }
+            }
+            named => named,
+        }
+    }
 }

@@ -4,10 +4,12 @@ use domain::holder::RegistrarEvent;
 use domain::ids::{Digest, InstitutionId, Operator};
 use domain::member::{Member, MemberEntry, Parameters, Purpose, Role, Signature, Standing as Stands};
 use domain::reasons::Reason;
-use domain::record::Body;
+use domain::record::{Approved, Body};
 use domain::time::Millis;
 
-use super::command::{Answer, Standing};
+use super::Issuer;
+use super::command::{Answer, Command, Standing};
+use crate::role::Rules as _;
 use crate::writer::{Desk, Refused};
 
 /// Longest base URL in bytes.
@@ -24,6 +26,16 @@ pub(super) fn must_be_registrar(desk: &Desk<'_>) -> Result<(), Refused> {
 /// Two persons: somebody acts, and somebody else approves.
 pub(super) fn second_person(desk: &Desk<'_>, approver: Operator) -> Result<(), Refused> {
     if desk.operator().is_some_and(|o| o != approver) { Ok(()) } else { Err(Reason::ApproverNeeded.into()) }
+}
+
+/// Does what takes two persons, and names the second beside it.
+pub(super) fn approved(desk: &mut Desk<'_>, command: Command, approver: Operator) -> Result<Answer, Refused> {
+    second_person(desk, approver)?;
+    let answer = Issuer::decide(desk, command)?;
+    if let Some(record) = desk.records().last().copied() {
+        desk.write(Role::Issuer, Body::Approved(Approved { record, approver }))?;
+    }
+    Ok(answer)
 }
 
 fn write(desk: &mut Desk<'_>, event: RegistrarEvent) -> Result<Answer, Refused> {

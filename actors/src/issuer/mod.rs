@@ -2,7 +2,7 @@
 //!
 //! | unit | asked | writes | by itself |
 //! | --- | --- | --- | --- |
-//! | B1 | [`Command::RegisterMember`] and its changes, [`Command::Register`] and its changes | `Member*`, `KeyRotated`, `LogFrozen`, `LogSucceeded`, `IssuerSucceeded`, `Enrolled`, `CardIssued`, `Enrolment*` | |
+//! | B1 | [`Command::RegisterMember`] and its changes, [`Command::Register`] and its changes | `Member*`, `Approved`, `KeyRotated`, `LogFrozen`, `LogSucceeded`, `IssuerSucceeded`, `Enrolled`, `CardIssued`, `Enrolment*` | |
 //! | B2 | [`Command::Generate`], [`Command::PublishProgramme`] | `Generated`, `ProgrammePublished` | |
 //! | B3 | [`Command::Dispatch`] | `Sent` | |
 //! | B4 | [`Command::Void`], [`Command::Reclaim`], [`Command::HandOver`] | `Voided`, `VoidRequested`, `Reclaimed`, `HandedOver` | voids what lapsed, what came back, what is silent past its grace |
@@ -52,6 +52,7 @@ impl Rules for Issuer {
 
     fn decide(desk: &mut Desk<'_>, command: Command) -> Result<Answer, Refused> {
         match command {
+            Command::Approved { command, approver } => members::approved(desk, *command, approver),
             Command::RegisterMember(entry) => members::register(desk, *entry),
             Command::ChangeMember { institution, roles, url } => members::change(desk, institution, roles, url),
             Command::Stand { institution, standing, from, key_stolen, approver } => {

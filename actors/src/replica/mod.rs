@@ -223,6 +223,16 @@ fn apply_decoded(
         }
         Body::Statistics(published) => work.tx.store(keys::published(institution, index), published),
         Body::Finding(finding) => work.tx.store(keys::finding(institution, index), finding),
+        Body::Approved(approved) => {
+            // It is about the record before it, and of somebody else than who acted there.
+            let is_next = approved.record.index + 1 == index && names::is_held(work, name, &approved.record);
+            let is_other = record.operator.is_some_and(|operator| operator != approved.approver);
+            if approved.record.institution != institution || !is_next {
+                report(work, name, &Broken::Rule(Reason::BadName));
+            } else if !is_other {
+                report(work, name, &Broken::Rule(Reason::ApproverNeeded));
+            }
+        }
         Body::Heartbeat | Body::OperatorInsisted(_) => {}
     }
     voucher::wake(work, name);

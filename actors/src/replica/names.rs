@@ -37,6 +37,11 @@ fn look(work: &Work<'_>, own: RecordName, name: &RecordName) -> Known {
     }
 }
 
+/// Whether a record is held that stands where its name says.
+pub(super) fn is_held(work: &Work<'_>, own: RecordName, name: &RecordName) -> bool {
+    matches!(look(work, own, name), Known::Held(_))
+}
+
 /// Resolves what a chain record names. The second part lists what is missing.
 pub(super) fn resolve(work: &Work<'_>, own: RecordName, chain: &ChainRecord) -> (Names, Vec<RecordName>) {
     let in_step = custody::named_in(&chain.step);

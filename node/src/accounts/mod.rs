@@ -40,6 +40,9 @@ pub const MAX_LABEL_BYTES: usize = 100;
 /// Longest life of a token.
 pub const MAX_TOKEN_LIFE: Millis = Millis::days(366);
 
+/// How long a password that somebody else has set waits for its one sign-in.
+pub const ONE_TIME_LIFE: Millis = Millis::days(1);
+
 /// Most accounts of a node.
 pub const MAX_ACCOUNTS: usize = 10_000;
 
@@ -55,9 +58,9 @@ pub enum Fault {
     /// Too many tries.
     #[error("too many tries; the next one is possible in {} s", secs(*.0))]
     Throttled(Millis),
-    /// The password is too short, too simple or the account's name.
+    /// The password is too short, easily guessed, or has the account's name in it.
     #[error(
-        "a password has at least {} characters, is not the account's name, and not one character repeated",
+        "a password has at least {} characters, does not hold the account's name, and is not easily guessed",
         password::MIN_PASSWORD_CHARS
     )]
     PasswordUnfit,
@@ -241,9 +244,11 @@ impl Accounts {
         now: Timestamp,
     ) -> Result<Account, Fault> {
         check_name(name)?;
-        password::check(password, name)?;
+        password::check(password, name, self.institution)?;
         let hash = Some(self.cost.hash(password)?);
-        self.shelf.write().change(|book| add(book, Account { hash, one_time, ..blank(name, roles, now) }))
+        let one_time_until = one_time.then(|| now + ONE_TIME_LIFE);
+        let account = Account { hash, one_time, one_time_until, ..blank(name, roles, now) };
+        self.shelf.write().change(|book| add(book, account))
     }
 
     /// Makes an account that no password opens: its owner signs in at the identity provider.
@@ -283,7 +288,7 @@ impl Accounts {
             let account = book.account_mut(id)?;
             account.subject = subject;
             if drop_password {
-                (account.hash, account.one_time) = (None, false);
+                (account.hash, account.one_time, account.one_time_until) = (None, false, None);
             }
             let account = account.clone();
             if book.has_administrator() { Ok(account) } else { Err(Fault::LastAdministrator) }
@@ -326,8 +331,8 @@ impl Accounts {
     /// # Errors
     ///
     /// [`Fault::Unknown`], [`Fault::PasswordUnfit`].
-    pub fn reset_password(&self, id: Uuid, password: &str) -> Result<Account, Fault> {
-        let account = self.put_password(id, password, true, None)?;
+    pub fn reset_password(&self, id: Uuid, password: &str, now: Timestamp) -> Result<Account, Fault> {
+        let account = self.put_password(id, password, Some(now + ONE_TIME_LIFE), None)?;
         self.shelf.write().change(|book| {
             book.tokens.retain(|token| token.account != id);
             Ok(())
@@ -351,7 +356,7 @@ impl Accounts {
         if current == new {
             return Err(Fault::PasswordUnfit);
         }
-        self.put_password(account.id, new, false, account.hash.as_deref())?;
+        self.put_password(account.id, new, None, account.hash.as_deref())?;
         let this = match acting.by {
             Credential::Session(id) => Some(id),
             Credential::Token(_) | Credential::Jwt => None,
@@ -361,16 +366,24 @@ impl Accounts {
     }
 
     /// Puts a password in the place of `old`, or of whatever there is: while this one was hashed another may have been set.
-    fn put_password(&self, id: Uuid, password: &str, one_time: bool, old: Option<&str>) -> Result<Account, Fault> {
+    /// With a time it is for one sign-in until then.
+    fn put_password(
+        &self,
+        id: Uuid,
+        password: &str,
+        one_time_until: Option<Timestamp>,
+        old: Option<&str>,
+    ) -> Result<Account, Fault> {
         let name = self.shelf.read().book().account(id).ok_or(Fault::Unknown)?.name.clone();
-        password::check(password, &name)?;
+        password::check(password, &name, self.institution)?;
         let hash = self.cost.hash(password)?;
         self.shelf.write().change(|book| {
             let account = book.account_mut(id)?;
             if old.is_some_and(|old| account.hash.as_deref() != Some(old)) {
                 return Err(Fault::SignInFailed);
             }
-            (account.hash, account.one_time, account.one_time_spent) = (Some(hash), one_time, false);
+            (account.hash, account.one_time, account.one_time_spent) = (Some(hash), one_time_until.is_some(), false);
+            account.one_time_until = one_time_until;
             Ok(account.clone())
         })
     }
@@ -393,7 +406,10 @@ impl Accounts {
         self.throttle.lock().attempt(name, address, now).map_err(Fault::Throttled)?;
         let known = self.named(name);
         let is_right = self.is_right(password, known.as_ref());
-        let opens = |account: &Account| is_right && !account.disabled && !(account.one_time && account.one_time_spent);
+        // One that somebody else has set is for one sign-in, and not for ever: nobody keeps watch over the note it stands on.
+        let is_over =
+            |account: &Account| account.one_time_spent || account.one_time_until.is_some_and(|until| now >= until);
+        let opens = |account: &Account| is_right && !account.disabled && !(account.one_time && is_over(account));
         let account = known.filter(opens).ok_or(Fault::SignInFailed)?;
         if account.one_time {
             self.spend(account.id)?;
@@ -474,6 +490,26 @@ impl Accounts {
     /// Ends a session.
     pub fn sign_out(&self, session: Uuid) {
         self.sessions.lock().end(session);
+    }
+
+    /// The sessions of an account that are open.
+    #[must_use]
+    pub fn sessions(&self, account: Uuid, now: Timestamp) -> Vec<Session> {
+        self.sessions.lock().of(account, now, self.limits)
+    }
+
+    /// Ends one session of an account.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Unknown`] if it has none of that id.
+    pub fn sign_out_of(&self, account: Uuid, session: Uuid, now: Timestamp) -> Result<(), Fault> {
+        let mut sessions = self.sessions.lock();
+        if !sessions.of(account, now, self.limits).iter().any(|open| open.id == session) {
+            return Err(Fault::Unknown);
+        }
+        sessions.end(session);
+        Ok(())
     }
 
     /// Ends all sessions of an account.
@@ -595,6 +631,7 @@ fn blank(name: &str, roles: &[AccountRole], now: Timestamp) -> Account {
         hash: None,
         one_time: false,
         one_time_spent: false,
+        one_time_until: None,
         disabled: false,
         created_at: now,
         subject: None,

@@ -2,7 +2,9 @@
 
 use argon2::password_hash::PasswordVerifier as _;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, Version};
+use domain::ids::InstitutionId;
 use zeroize::Zeroizing;
+use zxcvbn::{Score, zxcvbn};
 
 use super::Fault;
 
@@ -11,6 +13,10 @@ pub const MIN_PASSWORD_CHARS: usize = 12;
 
 /// Longest password, in bytes: hashing takes no longer for a longer one, reading does.
 pub const MAX_PASSWORD_BYTES: usize = 256;
+
+/// Words of this work: nobody's password is made of them.
+const OUR_WORDS: [&str; 10] =
+    ["voucher", "hospital", "community", "health", "issuer", "registrar", "auditor", "office", "ledger", "nanjing"];
 
 /// Random bytes behind a password that is made up: 100 bits.
 const MADE_UP_CHARS: usize = 20;
@@ -91,13 +97,18 @@ pub fn is_right(password: &str, hash: &str) -> bool {
 /// # Errors
 ///
 /// [`Fault::PasswordUnfit`].
-pub fn check(password: &str, name: &str) -> Result<(), Fault> {
+pub fn check(password: &str, name: &str, institution: InstitutionId) -> Result<(), Fault> {
     let long_enough = password.chars().count() >= MIN_PASSWORD_CHARS && password.len() <= MAX_PASSWORD_BYTES;
     // One character over and over, or the account's own name, is the first that anybody tries.
     let first = password.chars().next();
     let varied = password.chars().any(|c| Some(c) != first);
     let own_name = password.to_lowercase().contains(&name.to_lowercase());
-    if long_enough && varied && !own_name { Ok(()) } else { Err(Fault::PasswordUnfit) }
+    if !(long_enough && varied && !own_name) {
+        return Err(Fault::PasswordUnfit);
+    }
+    // What is known of this account and its institution is tried first, like the commonest passwords and runs of keys.
+    let known: Vec<&str> = [name].into_iter().chain(institution.as_str().split('-')).chain(OUR_WORDS).collect();
+    if zxcvbn(password, &known).score() < Score::Three { Err(Fault::PasswordUnfit) } else { Ok(()) }
 }
 
 /// A password for one sign-in, after which another one must be set.
@@ -130,12 +141,22 @@ mod tests {
             ("aaaaaaaaaaaaaaaa", false),
             ("my-Officer-Wang-1", false),
             ("十二个汉字组成的一个口令吧", true),
+            ("correct horse battery", true),
+            // Common ones, runs of keys, dates, and words of the place.
+            ("password1234", false),
+            ("P@ssw0rd2026!", false),
+            ("qwertyuiop123", false),
+            ("123456789012", false),
+            ("abcabcabcabc", false),
+            ("gulou-hospital", false),
+            ("voucherhealth1", false),
         ];
+        let gulou = "hospital-gulou".parse().unwrap();
         for (password, good) in table {
-            assert_eq!(check(password, "officer-wang").is_ok(), good, "{password}");
+            assert_eq!(check(password, "officer-wang", gulou).is_ok(), good, "{password}");
         }
-        assert!(check(&"xy".repeat(129), "li").is_err(), "too long");
-        assert!(check(&made_up(), "li").is_ok());
+        assert!(check(&"xy".repeat(129), "li", gulou).is_err(), "too long");
+        assert!(check(&made_up(), "li", gulou).is_ok());
         assert_ne!(made_up(), made_up());
     }
 }

@@ -65,6 +65,8 @@ words! {
         ManageAccounts = "manage-accounts";
         /// Move the demo's clock.
         StepClock = "step-clock";
+        /// See how the node stands, and its numbers.
+        ReadStatus = "read-status";
         /// Read records, and a voucher's whole state and history.
         ReadRecords = "read-records";
         /// Register institutions, change their roles and standing, draw lines, let logs and issuers succeed.
@@ -175,6 +177,8 @@ words! {
         Reader = "reader";
         /// The demo's clock: a machine.
         Clock = "clock";
+        /// Looks after the node: a machine.
+        Monitor = "monitor";
     }
 }
 
@@ -203,7 +207,9 @@ impl AccountRole {
         use Permission as P;
         match self {
             Self::Administrator => &[P::ManageAccounts],
-            Self::RegistrarOfficer => &[P::ManageMembers, P::ChangeKeys, P::SetParameters, P::ReadRecords],
+            Self::RegistrarOfficer => {
+                &[P::ManageMembers, P::ChangeKeys, P::SetParameters, P::ReadRecords, P::ReadStatus]
+            }
             Self::HolderOfficer => &[P::RegisterHolders, P::ReadHolders, P::BlockHolders],
             Self::ProgrammeOfficer => &[P::ManageProgrammes, P::ReadRecords],
             Self::IssuingOfficer => &[
@@ -238,9 +244,10 @@ impl AccountRole {
             Self::Receptionist => &[P::AdmitHolders, P::ReadBookings, P::ManageBookings, P::ReadRecords],
             Self::Examiner => &[P::CompleteExaminations, P::ReadBookings],
             Self::HospitalOfficer => &[P::ManageSchedules, P::AnswerClaims, P::ReadBookings, P::ReadRecords],
-            Self::Auditor => &[P::ReadAudit, P::ReadRecords, P::ReadStatistics],
-            Self::Reader => &[P::ReadRecords, P::ReadVouchers],
+            Self::Auditor => &[P::ReadAudit, P::ReadRecords, P::ReadStatistics, P::ReadStatus],
+            Self::Reader => &[P::ReadRecords, P::ReadVouchers, P::ReadStatus],
             Self::Clock => &[P::StepClock],
+            Self::Monitor => &[P::ReadStatus],
         }
     }
 }
@@ -307,7 +314,7 @@ mod tests {
     /// Every role with every permission, as people read it; a permission that is not named is not held.
     const TABLE: &str = "
         administrator      manage-accounts
-        registrar-officer  manage-members change-keys set-parameters read-records
+        registrar-officer  manage-members change-keys set-parameters read-records read-status
         holder-officer     register-holders read-holders block-holders
         programme-officer  manage-programmes read-records
         issuing-officer    generate-vouchers dispatch-vouchers read-vouchers void-vouchers recover-vouchers read-records
@@ -318,9 +325,10 @@ mod tests {
         receptionist       admit-holders read-bookings manage-bookings read-records
         examiner           complete-examinations read-bookings
         hospital-officer   manage-schedules answer-claims read-bookings read-records
-        auditor            read-audit read-records read-statistics
-        reader             read-records read-vouchers
+        auditor            read-audit read-records read-statistics read-status
+        reader             read-records read-vouchers read-status
         clock              step-clock
+        monitor            read-status
     ";
 
     #[test]

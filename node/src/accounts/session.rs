@@ -101,6 +101,14 @@ impl Sessions {
         Some(session.clone())
     }
 
+    /// Those of an account that are open, the newest first.
+    pub fn of(&self, account: Uuid, now: Timestamp, limits: Limits) -> Vec<Session> {
+        let open = self.0.values().filter(|session| session.account == account && is_on(session, now, limits));
+        let mut all: Vec<Session> = open.cloned().collect();
+        all.sort_by_key(|session| std::cmp::Reverse((session.began, session.id)));
+        all
+    }
+
     /// Ends one.
     pub fn end(&mut self, id: Uuid) {
         self.0.retain(|_, session| session.id != id);

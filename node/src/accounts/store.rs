@@ -33,6 +33,9 @@ pub struct Account {
     /// That password has opened a session: it opens no other.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub one_time_spent: bool,
+    /// First moment at which that password opens nothing any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub one_time_until: Option<Timestamp>,
     /// It cannot sign in, and its tokens open nothing.
     pub disabled: bool,
     /// Since when it exists.
@@ -225,6 +228,7 @@ mod tests {
             hash: Some("$".into()),
             one_time: false,
             one_time_spent: false,
+            one_time_until: None,
             disabled: false,
             created_at: Timestamp::MIN,
             subject: None,

@@ -76,7 +76,7 @@ fn a_password_that_somebody_else_set_is_for_one_sign_in() {
     let (token, _) =
         accounts.issue_token(li, "machine", &[Permission::ReadRecords], NOON + Millis::days(1), NOON).unwrap();
     let given = password::made_up();
-    assert!(accounts.reset_password(li, &given).unwrap().one_time);
+    assert!(accounts.reset_password(li, &given, NOON).unwrap().one_time);
     assert!(accounts.who(&old, NOON).is_none() && accounts.who(&token, NOON).is_none());
     let first = sign_in(&accounts, "li", &given, NOON).unwrap();
     assert_eq!(sign_in(&accounts, "li", &given, NOON), Err(Reason::SignInFailed), "it was for one");
@@ -85,16 +85,16 @@ fn a_password_that_somebody_else_set_is_for_one_sign_in() {
     let change = |current: &str, new: &str| {
         accounts.change_password(&acting, current, new, NOON).map_err(|fault| fault.reason())
     };
-    assert_eq!(change("wrong password", "another password"), Err(Reason::SignInFailed));
+    assert_eq!(change("wrong password", "nine brown otters"), Err(Reason::SignInFailed));
     assert_eq!(change(&given, "short"), Err(Reason::PasswordUnfit));
     assert_eq!(change(&given, &given), Err(Reason::PasswordUnfit));
-    assert_eq!(change(&given, "another password"), Ok(()));
+    assert_eq!(change(&given, "nine brown otters"), Ok(()));
     assert!(!accounts.who(&first, NOON).unwrap().one_time);
-    let again = || sign_in(&accounts, "li", "another password", NOON);
+    let again = || sign_in(&accounts, "li", "nine brown otters", NOON);
     let (second, _) = (again().unwrap(), again().unwrap());
     let acting = accounts.who(&first, NOON).unwrap();
     assert_eq!(
-        accounts.change_password(&acting, "another password", "a third password", NOON).map_err(|f| f.reason()),
+        accounts.change_password(&acting, "nine brown otters", "seven blue herons", NOON).map_err(|f| f.reason()),
         Ok(())
     );
     assert!(accounts.who(&first, NOON).is_some() && accounts.who(&second, NOON).is_none(), "other sessions end");
@@ -165,7 +165,7 @@ fn a_subject_opens_the_account_that_somebody_linked() {
     assert!(accounts.sign_in_as(&elsewhere, None, NOON).is_err(), "another provider's");
     // A password of somebody else's making holds up whoever shows it, and nobody else.
     let given = password::made_up();
-    accounts.reset_password(li, &given).unwrap();
+    accounts.reset_password(li, &given, NOON).unwrap();
     assert!(accounts.who(&text, NOON).is_none());
     let (text, ..) = sign_in_as("s-li").unwrap();
     assert!(!accounts.who(&text, NOON).unwrap().one_time);
@@ -183,6 +183,37 @@ fn a_subject_opens_the_account_that_somebody_linked() {
     drop(accounts);
     let kept = std::fs::read_to_string(dir.path().join("accounts.json")).unwrap();
     assert_eq!(kept.matches("s-li").count(), 1);
+}
+
+#[test]
+fn a_password_for_one_sign_in_lapses() {
+    let (_dir, accounts) = town();
+    let li = accounts.named("li").unwrap().id;
+    let given = password::made_up();
+    accounts.create("sun", &[AccountRole::Reader], &given, true, NOON).unwrap();
+    accounts.reset_password(li, &given, NOON).unwrap();
+    let end = NOON + ONE_TIME_LIFE;
+    for name in ["sun", "li"] {
+        assert_eq!(sign_in(&accounts, name, &given, end), Err(Reason::SignInFailed), "{name}");
+        assert!(sign_in(&accounts, name, &given, end - Millis(1)).is_ok(), "{name}");
+    }
+    // An own one does not.
+    assert!(sign_in(&accounts, "wang", PASSWORD, NOON + Millis::days(400)).is_ok());
+}
+
+#[test]
+fn sessions_are_listed_and_ended_one_by_one() {
+    let (_dir, accounts) = town();
+    let [li, wang] = ["li", "wang"].map(|name| accounts.named(name).unwrap().id);
+    let texts = [0, 1].map(|secs| sign_in(&accounts, "li", PASSWORD, NOON + Millis::secs(secs)).unwrap());
+    let now = NOON + Millis::secs(2);
+    let open = accounts.sessions(li, now);
+    assert!(open[0].began == NOON + Millis::secs(1) && open[1..].iter().all(|session| session.began == NOON));
+    let ended = |account, id| accounts.sign_out_of(account, id, now).map_err(|fault| fault.reason());
+    assert_eq!(ended(wang, open[0].id), Err(Reason::NotFound), "somebody else's");
+    assert_eq!((ended(li, open[0].id), ended(li, open[0].id)), (Ok(()), Err(Reason::NotFound)));
+    assert!(accounts.who(&texts[1], now).is_none() && accounts.who(&texts[0], now).is_some());
+    assert!(accounts.sessions(li, now + Millis::hours(1)).is_empty(), "what is over is not listed");
 }
 
 #[test]
@@ -207,7 +238,7 @@ fn an_account_without_a_password_is_opened_by_none() {
     accounts.set_roles(accounts.named("li").unwrap().id, &[]).unwrap();
     assert_eq!(accounts.link(wang, None, false).unwrap_err().reason(), Reason::LastAdministrator);
     let given = password::made_up();
-    accounts.reset_password(wang, &given).unwrap();
+    accounts.reset_password(wang, &given, NOON).unwrap();
     assert!(accounts.link(wang, None, false).is_ok() && sign_in(&accounts, "wang", &given, NOON).is_ok());
 }
 

@@ -24,6 +24,9 @@ pub enum Access {
     Peer,
     /// Another institution's node, or an operator who reads records; anybody where the configuration says so.
     Log,
+    /// Another institution's node, or an operator who holds the permission; whoever is on this machine where the configuration
+    /// says so.
+    Status(Permission),
     /// Another institution's node, or an operator who holds the permission.
     Inside(Permission),
     /// An operator who holds the permission.
@@ -36,7 +39,7 @@ pub enum Access {
     PersonWith(Permission),
 }
 
-use Access::{Anyone, Holder, Inside, Log, Operator, Peer, Person, PersonWith, SignIn, SignedIn};
+use Access::{Anyone, Holder, Inside, Log, Operator, Peer, Person, PersonWith, SignIn, SignedIn, Status};
 use Permission as P;
 
 /// Every route with its method.
@@ -45,7 +48,7 @@ pub const TABLE: &[(&str, &str, Access)] = &[
     // What every node says of itself.
     ("GET", "/healthz", Anyone),
     ("GET", "/readyz", Anyone),
-    ("GET", "/metrics", Anyone),
+    ("GET", "/metrics", Status(P::ReadStatus)),
     ("GET", "/problems", Anyone),
     ("GET", "/v1/status", Anyone),
     ("GET", "/v1/members", Anyone),
@@ -68,6 +71,8 @@ pub const TABLE: &[(&str, &str, Access)] = &[
     ("POST", "/v1/sessions", SignIn),
     ("GET", "/v1/sessions/oidc/start", SignIn),
     ("GET", "/v1/sessions/oidc/callback", SignIn),
+    ("GET", "/v1/sessions", Person),
+    ("DELETE", "/v1/sessions/{id}", Person),
     ("GET", "/v1/sessions/current", SignedIn),
     ("DELETE", "/v1/sessions/current", SignedIn),
     ("POST", "/v1/sessions/password", SignedIn),
@@ -80,6 +85,7 @@ pub const TABLE: &[(&str, &str, Access)] = &[
     ("POST", "/v1/accounts/{id}/password", PersonWith(P::ManageAccounts)),
     ("POST", "/v1/accounts/{id}/disabled", PersonWith(P::ManageAccounts)),
     ("POST", "/v1/accounts/{id}/subject", PersonWith(P::ManageAccounts)),
+    ("DELETE", "/v1/accounts/{id}/sessions", PersonWith(P::ManageAccounts)),
     ("GET", "/v1/approvals", Person),
     ("POST", "/v1/approvals/{id}/consent", Person),
     ("POST", "/v1/approvals/{id}/refusal", Person),
@@ -194,16 +200,26 @@ pub fn is_recorded(pattern: &str) -> bool {
     !["/v1/sessions", "/v1/tokens", "/v1/accounts"].iter().any(|own| pattern.starts_with(own))
 }
 
+/// What the configuration opens to whoever comes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Opened {
+    /// Logs.
+    pub logs: bool,
+    /// How the node stands: the caller is on this machine.
+    pub status: bool,
+}
+
 impl Access {
     /// Lets a caller through, or says why not.
     ///
     /// # Errors
     ///
     /// [`Reason::Unauthenticated`] for nobody in particular, [`Reason::Forbidden`] and its kin for somebody else.
-    pub fn admit(self, caller: &Caller, logs_are_public: bool) -> Result<(), Problem> {
+    pub fn admit(self, caller: &Caller, opened: Opened) -> Result<(), Problem> {
         match (self, caller) {
             (Self::Anyone | Self::SignIn, _) => Ok(()),
-            (Self::Log, _) if logs_are_public => Ok(()),
+            (Self::Log, _) if opened.logs => Ok(()),
+            (Self::Status(_), _) if opened.status => Ok(()),
             (Self::Log, Caller::Operator(acting)) => acting.may(Permission::ReadRecords),
             (Self::Holder, Caller::Holder(_)) => Ok(()), // whose key it is, only the role can say
             (Self::Holder, _) => {
@@ -214,10 +230,13 @@ impl Access {
                 Self::Log => "only members read this log; it is not public (log.public)",
                 _ => "sign in (POST /v1/sessions), or send a token: Authorization: Bearer …",
             })),
-            (Self::Peer | Self::Log | Self::Inside(_), Caller::Peer(_)) => Ok(()),
+            (Self::Peer | Self::Log | Self::Status(_) | Self::Inside(_), Caller::Peer(_)) => Ok(()),
             (Self::SignedIn, Caller::Operator(_)) => Ok(()),
             (Self::Person, Caller::Operator(acting)) => acting.must_be_person(),
-            (Self::Operator(permission) | Self::Inside(permission), Caller::Operator(acting)) => acting.may(permission),
+            (
+                Self::Operator(permission) | Self::Inside(permission) | Self::Status(permission),
+                Caller::Operator(acting),
+            ) => acting.may(permission),
             (Self::PersonWith(permission), Caller::Operator(acting)) => {
                 acting.must_be_person().and_then(|()| acting.may(permission))
             }
@@ -229,7 +248,10 @@ impl Access {
     #[must_use]
     pub const fn permission(self) -> Option<Permission> {
         match self {
-            Self::Inside(permission) | Self::Operator(permission) | Self::PersonWith(permission) => Some(permission),
+            Self::Inside(permission)
+            | Self::Status(permission)
+            | Self::Operator(permission)
+            | Self::PersonWith(permission) => Some(permission),
             _ => None,
         }
     }

@@ -2,7 +2,7 @@
 
 use actix_web::http::header;
 use actix_web::web::{Data, Path};
-use actix_web::{HttpResponse, get, post};
+use actix_web::{HttpResponse, delete, get, post};
 use domain::reasons::Reason;
 use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,14 @@ use crate::node::Node;
 
 /// Registers the routes.
 pub fn configure(config: &mut ServiceConfig<'_>) {
-    config.service(list).service(create).service(set_roles).service(reset_password).service(disable).service(link);
+    config
+        .service(list)
+        .service(create)
+        .service(set_roles)
+        .service(reset_password)
+        .service(disable)
+        .service(link)
+        .service(sign_out);
 }
 
 /// An account as whoever keeps them sees it. It links a name with a pseudonym: it answers who did what.
@@ -174,7 +181,8 @@ struct Empty {}
 async fn reset_password(node: Data<Node>, plain: Plain<Empty>, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
     let (id, password) = (*id, password::made_up());
     let given = password.clone();
-    let reset = slowly(&node, move |accounts| accounts.reset_password(id, &given)).await;
+    let now = node.writer.now();
+    let reset = slowly(&node, move |accounts| accounts.reset_password(id, &given, now)).await;
     let account = reset.map_err(|problem| problem.language(plain.language))?;
     let view = AccountView { one_time_password: Some(password[..].to_owned()), ..view(&node, account) };
     Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(view))
@@ -199,6 +207,19 @@ async fn disable(node: Data<Node>, plain: Plain<Disabled>, id: Path<Uuid>) -> Re
     let set = node.accounts.set_disabled(*id, plain.body.disabled);
     let account = set.map_err(|fault| Problem::from(fault).language(plain.language))?;
     Ok(HttpResponse::Ok().json(view(&node, account)))
+}
+
+/// End all sessions of an account: its owner signs in anew. Tokens stay.
+#[utoipa::path(tag = "accounts", params(("id" = String, Path)), responses(
+    (status = 204, description = "They are over"), (status = 404, body = ProblemBody),
+))]
+#[delete("/v1/accounts/{id}/sessions")]
+async fn sign_out(node: Data<Node>, get: Get, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
+    if !node.accounts.all().iter().any(|account| account.id == *id) {
+        return Err(Problem::new(Reason::NotFound).language(get.language));
+    }
+    node.accounts.sign_out_everywhere(*id);
+    Ok(HttpResponse::NoContent().finish())
 }
 
 /// Who it is at the identity provider.

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::header;
@@ -19,12 +20,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::access::{self, Access};
+use super::access::{self, Access, Opened};
 use super::access_log;
 use super::caller::{self, Caller};
 use super::edge;
 use super::json;
 use super::problem::Problem;
+use crate::door::Connection;
 use crate::node::Node;
 
 /// Longest JSON body, in bytes.
@@ -71,6 +73,8 @@ pub struct Plain<T> {
 pub struct Get {
     /// Who calls.
     pub caller: Caller,
+    /// The caller is on this machine, and is told how the node stands for that.
+    pub is_here: bool,
     /// In which language to answer.
     pub language: Language,
 }
@@ -90,6 +94,15 @@ async fn read_body(
     if declared.and_then(|n| n.parse::<usize>().ok()).is_some_and(|n| n > limit) {
         return Err(Problem::new(Reason::TooLarge).detail(format!("at most {limit} bytes")));
     }
+    take(payload, limit, within).await
+}
+
+/// Takes all of a body that is no longer than a limit.
+///
+/// # Errors
+///
+/// As [`bytes`].
+pub(super) async fn take(payload: &mut Payload, limit: usize, within: Duration) -> Result<BytesMut, Problem> {
     let read = async {
         let mut body = BytesMut::new();
         while let Some(chunk) = payload.next().await {
@@ -128,6 +141,13 @@ fn idempotency_key(request: &HttpRequest) -> Result<&str, Problem> {
     Ok(key)
 }
 
+/// Whether a request came through the door that only this machine reaches, and the configuration takes that for a reason to
+/// tell how the node stands. A proxy there hands in requests of strangers.
+fn is_here(node: &Node, request: &HttpRequest) -> bool {
+    let connection = request.conn_data::<Arc<Connection>>();
+    node.config.status.local && connection.is_some_and(|connection| !connection.is_over_tls())
+}
+
 /// Who calls, if the route is for them: before anything is made of the body.
 fn admitted(node: &Node, request: &HttpRequest, body: &[u8]) -> Result<Caller, Problem> {
     let known = request.extensions().get::<edge::Route>().map(|route| route.0.clone());
@@ -138,9 +158,14 @@ fn admitted(node: &Node, request: &HttpRequest, body: &[u8]) -> Result<Caller, P
         return Ok(Caller::Anonymous);
     }
     let caller = caller::decide(node, request, body)?;
+    if matches!(caller, Caller::Operator(_) | Caller::Peer(_))
+        && let Some(connection) = request.conn_data::<Arc<Connection>>()
+    {
+        connection.is_of_somebody_known();
+    }
     access_log::remember(request, &caller);
     node.limits.by(&caller)?;
-    access.admit(&caller, node.config.log.public)?;
+    access.admit(&caller, Opened { logs: node.config.log.public, status: is_here(node, request) })?;
     Ok(caller)
 }
 
@@ -255,7 +280,10 @@ impl FromRequest for Get {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let language = caller::language(request);
-        let get = node(request).and_then(|node| Ok(Self { caller: admitted(node, request, &[])?, language }));
+        let get = node(request).and_then(|node| {
+            let caller = admitted(node, request, &[])?;
+            Ok(Self { caller, is_here: is_here(node, request), language })
+        });
         std::future::ready(get.map_err(|problem| problem.language(language)))
     }
 }

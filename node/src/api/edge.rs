@@ -1,19 +1,21 @@
 //! What every request passes on its way in, and every answer on its way out: limits, languages, counts, headers.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method, StatusCode};
+use actix_web::middleware::Next;
 use actix_web::web::Data;
 use actix_web::{Error, HttpMessage as _, ResponseError as _};
 use domain::reason_texts::Language;
-use domain::reasons::Reason;
 
 use super::problem::Problem;
-use super::{access, access_log, caller, methods};
-use crate::limits::{Connection, UnderWay};
+use super::{access, access_log, answer, caller, methods};
+use crate::door::Connection;
+use crate::limits::{Queue, UnderWay};
 use crate::node::Node;
 use crate::peers::{self, clocks};
 use crate::telemetry::RequestLabels;
@@ -46,10 +48,17 @@ const HEADERS: [(&str, &str); 6] = [
 #[derive(Debug)]
 pub struct Route(pub String);
 
+/// Places of one request.
+type Places = [Option<UnderWay>; 2];
+
+/// A body up to so many bytes is read before anything else is looked at. A refusal that leaves a body unread ends the
+/// connection, and to open another costs the node more than the refusal; and who sends slowly holds no place meanwhile.
+pub const SMALL_BODY_BYTES: usize = 64 * 1024;
+
 /// A request that came in.
-pub struct Entered {
-    /// A place among those that are being answered, none for what is always answered; or why there is none.
-    pub place: Result<Option<UnderWay>, Problem>,
+struct Entered {
+    /// Places among those that are being answered, none for what is always answered; or why there is none.
+    places: Result<Places, Problem>,
     began: Instant,
     language: Language,
     method: &'static str,
@@ -58,51 +67,81 @@ pub struct Entered {
     is_over_tls: bool,
 }
 
+/// What every request and every answer passes.
+///
+/// # Errors
+///
+/// What the server itself finds wrong with a request.
+pub async fn pass(
+    node: Data<Node>,
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let connection = request.request().conn_data::<Arc<Connection>>().cloned();
+    let asking = connection.as_ref().map(Connection::asks);
+    let entered = enter(&node, &mut request).await;
+    let answer = match &entered.places {
+        Ok(_) => next.call(request).await?.map_into_boxed_body(),
+        Err(problem) => request.into_response(problem.error_response()),
+    };
+    let answer = leave(&node, entered, answer).await;
+    drop(asking);
+    Ok(answer)
+}
+
 /// Takes a request in, or refuses it before it costs anything.
-pub fn enter(node: &Node, request: &mut ServiceRequest) -> Entered {
+async fn enter(node: &Node, request: &mut ServiceRequest) -> Entered {
     let language = caller::language(request.request());
     let method = methods::label(request.method());
     if request.method() == Method::HEAD {
         // Answered as a GET would be; the server leaves the body away.
         request.head_mut().method = Method::GET;
     }
-    let place = place(node, request).map_err(|problem| problem.language(language));
+    // More may come from there now, or not.
+    let came = request.peer_addr().map_or(Ok(()), |address| node.limits.from_address(address.ip()));
+    // Also of who is refused: the connection stays.
+    let read = read_small(request).await;
+    let places = came.and(read).and_then(|is_long| places(node, request, is_long));
+    let places = places.map_err(|problem| problem.language(language));
     // To look for the route costs as much as all of a refusal. It has one spelling: with letters of its own encoded it is
     // nobody's (node/src/api/access.rs).
-    let route = if place.is_ok() { request.match_pattern() } else { Some("refused".to_owned()) };
+    let route = if places.is_ok() { request.match_pattern() } else { Some("refused".to_owned()) };
     let route = route.unwrap_or_else(|| "unknown".to_owned());
     request.extensions_mut().insert(Route(route.clone()));
     let is_recorded = request.method() == Method::POST && access::is_recorded(&route);
-    let is_over_tls = request.app_config().secure();
-    Entered { place, began: Instant::now(), language, method, route, is_recorded, is_over_tls }
+    let is_over_tls =
+        request.request().conn_data::<Arc<Connection>>().is_some_and(|connection| connection.is_over_tls());
+    Entered { places, began: Instant::now(), language, method, route, is_recorded, is_over_tls }
 }
 
-fn place(node: &Node, request: &ServiceRequest) -> Result<Option<UnderWay>, Problem> {
-    let connection = request.request().conn_data::<Connection>();
-    if connection.is_some_and(|connection| connection.is_one_too_many) {
-        return Err(Problem::new(Reason::TooManyRequests).detail("too many connections from one address"));
+/// Reads a body that is small, and says whether there is one that is not.
+async fn read_small(request: &mut ServiceRequest) -> Result<bool, Problem> {
+    let mut payload = match request.take_payload() {
+        Payload::None => return Ok(false),
+        payload => payload,
+    };
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    if length.and_then(|length| length.parse().ok()).is_none_or(|bytes: usize| bytes > SMALL_BODY_BYTES) {
+        request.set_payload(payload);
+        return Ok(true);
     }
-    if let Some(address) = request.peer_addr() {
-        node.limits.from_address(address.ip())?;
-    }
+    let bytes = answer::take(&mut payload, SMALL_BODY_BYTES, answer::BODY_TIMEOUT).await?;
+    request.set_payload(bytes.freeze().into());
+    Ok(false)
+}
+
+fn places(node: &Node, request: &ServiceRequest, is_long: bool) -> Result<Places, Problem> {
     if ALWAYS.contains(&request.path()) {
-        return Ok(None);
+        return Ok([None, None]);
     }
-    node.limits.enter(request.path().ends_with("/checkpoint")).map(Some)
+    let long = is_long.then(|| node.limits.enter(Queue::LongBodies)).transpose()?;
+    let queue = if request.path().ends_with("/checkpoint") { Queue::Polls } else { Queue::UnderWay };
+    Ok([long, Some(node.limits.enter(queue)?)])
 }
 
 /// Sends an answer out.
-///
-/// # Errors
-///
-/// What the server itself finds wrong with a request.
-pub async fn leave(
-    node: Data<Node>,
-    entered: Entered,
-    answer: impl Future<Output = Result<ServiceResponse<impl MessageBody + 'static>, Error>>,
-) -> Result<ServiceResponse<BoxBody>, Error> {
-    let Entered { place, began, language, method, route, is_recorded, is_over_tls } = entered;
-    let mut response = answer.await?.map_into_boxed_body();
+async fn leave(node: &Node, entered: Entered, mut response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+    let Entered { places, began, language, method, route, is_recorded, is_over_tls } = entered;
     // A refusal is told in the caller's language, wherever it was found out.
     let problem = response.response().error().and_then(|e| e.as_error::<Problem>()).cloned();
     if let Some(problem) = problem.filter(|p| p.language != language) {
@@ -110,7 +149,7 @@ pub async fn leave(
     }
     if is_recorded && response.status() == StatusCode::CREATED {
         // What was done is acknowledged when as many hold it as the operator asks for.
-        if let Err(problem) = peers::holders::acknowledge(&node).await {
+        if let Err(problem) = peers::holders::acknowledge(node).await {
             response = response.into_response(problem.language(language).error_response());
         }
     }
@@ -120,7 +159,7 @@ pub async fn leave(
     node.metrics.request_seconds.observe(began.elapsed().as_secs_f64());
     // A body without a length that is not read to its end would be taken in for ever.
     let is_endless = response.request().headers().contains_key(header::TRANSFER_ENCODING);
-    if node.is_closing() || one_too_many(&response) || is_endless {
+    if node.is_closing() || is_endless {
         // No further request shall come over this connection.
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
@@ -133,7 +172,7 @@ pub async fn leave(
     if is_kept_by_nobody && !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
-    tell_the_time(&node, headers);
+    tell_the_time(node, headers);
     for (name, value) in HEADERS {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
@@ -143,8 +182,8 @@ pub async fn leave(
         let for_a_year = HeaderValue::from_static("max-age=31536000");
         headers.insert(HeaderName::from_static("strict-transport-security"), for_a_year);
     }
-    drop(place);
-    Ok(response)
+    drop(places);
+    response
 }
 
 /// Tells the packer to leave a body alone where packing costs more than it saves: its memory is several times a small body,
@@ -164,10 +203,6 @@ pub async fn mark<B: MessageBody>(
         response.headers_mut().insert(header::CONTENT_ENCODING, identity);
     }
     Ok(response)
-}
-
-fn one_too_many(response: &ServiceResponse<BoxBody>) -> bool {
-    response.request().conn_data::<Connection>().is_some_and(|connection| connection.is_one_too_many)
 }
 
 /// Every answer says by which time it was given: peers hold their clocks against it, and the demo's is seen everywhere.

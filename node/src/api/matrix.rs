@@ -171,11 +171,14 @@ fn refusal(access: Access, who: &Who) -> Option<(u16, &'static str)> {
         (_, Who::Peer(STRANGE)) => Some((401, "signature-invalid")),
         (Access::Holder, Who::Holder(_)) => None,
         (Access::Holder, _) | (_, Who::Anonymous) => Some(NOBODY),
-        (Access::Peer | Access::Log | Access::Inside(_), Who::Peer(_)) => None,
+        (Access::Peer | Access::Log | Access::Status(_) | Access::Inside(_), Who::Peer(_)) => None,
         (Access::Log, Who::Session(_) | Who::Token(_)) if may(Permission::ReadRecords) => None,
         (Access::SignedIn, Who::Session(_) | Who::Token(_)) | (Access::Person, Who::Session(_)) => None,
         (Access::Person | Access::PersonWith(_), Who::Token(_)) => Some((403, "person-needed")),
-        (Access::Operator(needed) | Access::Inside(needed), Who::Session(_) | Who::Token(_)) if may(needed) => None,
+        (
+            Access::Operator(needed) | Access::Inside(needed) | Access::Status(needed),
+            Who::Session(_) | Who::Token(_),
+        ) if may(needed) => None,
         (Access::PersonWith(needed), Who::Session(_)) if may(needed) => None,
         _ => Some(NOT_YOU),
     }
@@ -289,6 +292,7 @@ struct Row {
 /// Routes without anybody's object, or on whose objects whoever is let in may act, each with the reason.
 const NOBODYS: &[(&str, &str)] = &[
     ("POST /v1/clock", "one clock"),
+    ("GET /metrics", "one node"),
     ("GET /log/checkpoint", "every member reads every log"),
     ("GET /log/tile/{path}", "every member reads every log"),
     ("GET /mirrors/{institution}/checkpoint", "every member reads every log"),
@@ -298,6 +302,8 @@ const NOBODYS: &[(&str, &str)] = &[
     ("GET /v1/records/{position}/proof", "every member reads every log"),
     ("GET /v1/records/{position}", "every member reads every log"),
     ("GET /v1/vouchers/{voucher}/history", "every member reads every log"),
+    ("GET /v1/sessions", "lists the own ones"),
+    ("DELETE /v1/accounts/{id}/sessions", "who keeps accounts keeps all"),
     ("GET /v1/tokens", "lists the own ones"),
     ("POST /v1/tokens", "makes an own one"),
     ("GET /v1/accounts", "who keeps accounts keeps all"),
@@ -718,6 +724,9 @@ fn rows<S, R>(served: &Served<S, R>, anna: &Person, berta: &Person, far: &Person
     let consent = json!({ "request": "00".repeat(32) });
     let clerk = Who::Session(vec![AccountRole::CommunityClerk]);
     row(&clerk, "DELETE", "/v1/tokens/{id}", &token.id.to_string(), "", none(), unknown);
+    planted::session(accounts, "li", AccountRole::ALL, now);
+    let session = accounts.sessions(li, now).first().unwrap().id.to_string();
+    row(&clerk, "DELETE", "/v1/sessions/{id}", &session, "", none(), unknown);
     row(&desk, "POST", "/v1/approvals/{id}/consent", SOME_ID, "", consent.clone(), unknown);
     row(&desk, "POST", "/v1/approvals/{id}/refusal", SOME_ID, "", consent, unknown);
     rows

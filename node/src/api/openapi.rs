@@ -104,8 +104,8 @@ fn say_who(operation: &mut Operation, access: Access, is_safe: bool) {
         Access::SignIn => vec![SecurityRequirement::default()],
         Access::Holder => vec![one("holder")],
         Access::Peer => vec![one("node")],
-        // Where the configuration makes logs public, anybody.
-        Access::Log => vec![SecurityRequirement::default(), one(BEARER), page, one("node")],
+        // Where the configuration makes logs public, anybody; how the node stands, anybody on its machine.
+        Access::Log | Access::Status(_) => vec![SecurityRequirement::default(), one(BEARER), page, one("node")],
         Access::Inside(_) => vec![one(BEARER), page, one("node")],
         Access::Operator(_) | Access::SignedIn | Access::Person | Access::PersonWith(_) => vec![one(BEARER), page],
     });

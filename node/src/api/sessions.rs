@@ -1,7 +1,7 @@
 //! `/v1/sessions`: signing in and out, and the own password.
 
 use actix_web::http::header;
-use actix_web::web::Data;
+use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse, delete, get, post};
 use domain::reasons::Reason;
 use domain::time::Timestamp;
@@ -11,12 +11,12 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
 
 use super::access_log;
-use super::answer::{Get, Plain};
+use super::answer::{Get, Listed, Plain};
 use super::caller::SESSION_COOKIE;
 use super::problem::{Problem, ProblemBody};
 use crate::accounts::password::Secret;
 use crate::accounts::permission::{AccountRole, Permission};
-use crate::accounts::session::Session;
+use crate::accounts::session::{Proof, Session};
 use crate::accounts::{Accounts, Acting, Credential, Fault};
 use crate::node::Node;
 
@@ -26,9 +26,12 @@ static HASHING: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
 /// How long a password waits for its turn.
 const HASH_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// What a browser throws away when somebody signs out.
+const CLEARED: &str = "\"cache\", \"cookies\", \"storage\"";
+
 /// Registers the routes.
 pub fn configure(config: &mut ServiceConfig<'_>) {
-    config.service(sign_in).service(show).service(sign_out).service(change_password);
+    config.service(sign_in).service(show).service(sign_out).service(list).service(end).service(change_password);
 }
 
 /// Does what hashes, beside the threads that answer requests.
@@ -170,7 +173,60 @@ async fn sign_out(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
         Credential::Session(id) => node.accounts.sign_out(id),
         Credential::Token(_) | Credential::Jwt => return Err(Problem::new(Reason::PersonNeeded).language(get.language)),
     }
-    Ok(HttpResponse::NoContent().insert_header((header::SET_COOKIE, cookie("", 0))).finish())
+    let mut answer = HttpResponse::NoContent();
+    answer.insert_header((header::SET_COOKIE, cookie("", 0))).insert_header(("Clear-Site-Data", CLEARED));
+    Ok(answer.finish())
+}
+
+/// One of the own sessions.
+#[derive(Debug, Serialize, ToSchema)]
+struct SessionView {
+    /// Random id, no secret.
+    #[schema(value_type = String)]
+    session: Uuid,
+    /// It is the one that asks.
+    is_current: bool,
+    /// `password` or `provider`: by what it began.
+    proof: &'static str,
+    /// Since when.
+    #[schema(value_type = String)]
+    began_at: Timestamp,
+    /// The last request.
+    #[schema(value_type = String)]
+    used_at: Timestamp,
+}
+
+/// The own sessions that are open, the newest first.
+#[utoipa::path(tag = "accounts", responses((status = 200, body = Listed<SessionView>)))]
+#[get("/v1/sessions")]
+async fn list(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
+    let acting = get.caller.acting().map_err(|problem| problem.language(get.language))?;
+    let view = |session: Session| SessionView {
+        session: session.id,
+        is_current: acting.by == Credential::Session(session.id),
+        proof: match session.proof {
+            Proof::Password => "password",
+            Proof::Provider => "provider",
+        },
+        began_at: session.began,
+        used_at: session.used,
+    };
+    let items = node.accounts.sessions(acting.account, node.writer.now()).into_iter().map(view).collect::<Vec<_>>();
+    Ok(HttpResponse::Ok().json(Listed { items, next: None }))
+}
+
+/// End one of the own sessions: another browser's, a lost machine's.
+#[utoipa::path(tag = "accounts", params(("id" = String, Path)), responses(
+    (status = 204, description = "It is over"), (status = 404, body = ProblemBody),
+))]
+#[delete("/v1/sessions/{id}")]
+async fn end(node: Data<Node>, get: Get, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
+    let ended = || {
+        let acting = get.caller.acting()?;
+        Ok(node.accounts.sign_out_of(acting.account, *id, node.writer.now())?)
+    };
+    ended().map_err(|problem: Problem| problem.language(get.language))?;
+    Ok(HttpResponse::NoContent().finish())
 }
 
 /// The own password.

@@ -10,7 +10,9 @@ use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::answer::{self, Get, Listed};
+use super::caller::Caller;
 use super::problem::Problem;
+use crate::accounts::permission::Permission;
 use crate::node::Node;
 use crate::peers::clocks::Verdict;
 use crate::peers::holders;
@@ -56,7 +58,7 @@ async fn readyz(node: Data<Node>) -> Result<&'static str, Problem> {
     (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"),
 ))]
 #[get("/metrics")]
-async fn metrics(node: Data<Node>) -> HttpResponse {
+async fn metrics(node: Data<Node>, _get: Get) -> HttpResponse {
     let held = answer::read(&node, |work| {
         work.registry.members.keys().map(|id| (*id, work.cursor(*id).next)).collect::<Vec<_>>()
     })
@@ -79,7 +81,8 @@ async fn metrics(node: Data<Node>) -> HttpResponse {
     HttpResponse::Ok().content_type(kind).body(node.metrics.text())
 }
 
-/// How a node stands.
+/// How a node stands. Who is no member, no operator with `read-status` and not on its machine (`status.local`) is told the
+/// first part alone.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Status {
     /// Whose node.
@@ -95,29 +98,37 @@ pub struct Status {
     clock: &'static str,
     /// Seconds that the demo's clock is ahead of the machine's.
     clock_ahead_secs: i64,
-    /// How its clock stands to its peers' clocks.
-    clock_verdict: Verdict,
     /// Whether the registrar has registered it, as far as the registrar's log is known here.
     member: bool,
     /// Whether it may write.
     ready: bool,
     /// Why it may not, or that it may.
     writing: String,
+    /// How its clock stands to its peers' clocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock_verdict: Option<Verdict>,
     /// When all that is stored was last read again and found as it was written, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     scrubbed_at: Option<domain::time::Timestamp>,
     /// How many peers hold the own log as it is now.
-    held_by: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held_by: Option<usize>,
     /// How many must, before something written is acknowledged.
-    acknowledge: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acknowledge: Option<usize>,
     /// What it holds of each log.
-    logs: Vec<LogStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logs: Option<Vec<LogStatus>>,
     /// Its certificates, and how long they hold.
-    certificates: Vec<CertificateView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificates: Option<Vec<CertificateView>>,
     /// Keys that are not as the registrar's log has them, or are about to be replaced; none in ordinary times.
-    keys: Vec<KeyView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<Vec<KeyView>>,
     /// Version of the program.
-    version: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'static str>,
 }
 
 /// What a node holds of a log.
@@ -150,7 +161,13 @@ pub struct LogStatus {
 /// How this node stands, and how old its knowledge of each log is.
 #[utoipa::path(tag = "node", responses((status = 200, body = Status)))]
 #[get("/v1/status")]
-async fn status(node: Data<Node>, _get: Get) -> Result<HttpResponse, Problem> {
+async fn status(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
+    let is_told = get.is_here
+        || match &get.caller {
+            Caller::Operator(acting) => acting.may(Permission::ReadStatus).is_ok(),
+            Caller::Peer(_) => true,
+            Caller::Anonymous | Caller::Holder(_) => false,
+        };
     let (member, logs) = answer::read(&node, |work| {
         let mut logs = Vec::new();
         for institution in work.registry.members.keys() {
@@ -178,17 +195,17 @@ async fn status(node: Data<Node>, _get: Get) -> Result<HttpResponse, Problem> {
         time: node.writer.now(),
         clock: if node.clock.is_federation() { "federation" } else { "real" },
         clock_ahead_secs: node.clock.ahead().0 / 1_000,
-        clock_verdict: node.clock_verdict(),
         member,
         ready: node.hindrance().is_none(),
         writing: node.why(),
-        scrubbed_at: node.scrubbed(),
-        held_by: node.holders.holding(holders::own_size(&node)),
-        acknowledge: node.config.peers.acknowledge,
-        logs,
-        certificates: node.certificates.as_ref().map(|certificates| certificates.views()).unwrap_or_default(),
-        keys: rotation::views(&node),
-        version: env!("CARGO_PKG_VERSION"),
+        clock_verdict: is_told.then(|| node.clock_verdict()),
+        scrubbed_at: node.scrubbed().filter(|_| is_told),
+        held_by: is_told.then(|| node.holders.holding(holders::own_size(&node))),
+        acknowledge: is_told.then_some(node.config.peers.acknowledge),
+        logs: is_told.then_some(logs),
+        certificates: is_told.then(|| node.certificates.as_ref().map(|c| c.views()).unwrap_or_default()),
+        keys: is_told.then(|| rotation::views(&node)),
+        version: is_told.then_some(env!("CARGO_PKG_VERSION")),
     }))
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use utoipa::{Modify as _, OpenApi as _};
 use utoipa_actix_web::AppExt as _;
 
-use super::access::{Access, TABLE, access};
+use super::access::{Access, Opened, TABLE, access};
 use super::planted::signed;
 use super::wallet::tests::node;
 use crate::accounts::permission::Permission;
@@ -142,7 +142,8 @@ async fn a_permission_opens_its_own_routes_alone() {
         let fresh = acting(Credential::Session(uuid::Uuid::nil()), true);
         for (method, path, access) in TABLE {
             let what = format!("{held}: {method} {path}");
-            let opens = |caller: &Caller| access.admit(caller, false).map_err(|problem| problem.reason.code());
+            let opens =
+                |caller: &Caller| access.admit(caller, Opened::default()).map_err(|problem| problem.reason.code());
             match access.permission() {
                 Some(needed) => {
                     assert_eq!(opens(&session).is_ok(), needed == *held, "{what}");
@@ -255,7 +256,7 @@ async fn accounts_are_kept_by_who_may_and_nothing_else() {
     assert!(ask!(app, Method::GET, "/v1/accounts", chen, Value::Null).is(403, "forbidden"));
 
     let set = ask!(app, Method::POST, &format!("/v1/accounts/{id}/roles"), [CLERK], json!({ "roles": ["reader"] }));
-    assert_eq!(set.body["permissions"], json!(["read-records", "read-vouchers"]), "{}", set.body);
+    assert_eq!(set.body["permissions"], json!(["read-status", "read-records", "read-vouchers"]), "{}", set.body);
     let vouchers = json!({ "programme": "ecg", "count": 1 });
     let refused = ask!(app, Method::POST, "/v1/issuer/vouchers", [chen[0], ("Idempotency-Key", "a")], vouchers);
     assert!(refused.is(403, "forbidden"), "other roles act at once: {}", refused.body);

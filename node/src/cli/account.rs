@@ -201,7 +201,7 @@ pub(super) fn account(args: &AccountArgs) -> anyhow::Result<ExitCode> {
         What::Passwd { whose, given } => {
             let (password, is_made_up) = password(given.password_file.as_deref())?;
             // Whoever types somebody else's password knows it: it is for one sign-in, wherever it comes from.
-            tell(&accounts.reset_password(of(whose)?, &password)?);
+            tell(&accounts.reset_password(of(whose)?, &password, NodeClock::real().now())?);
             one_time = is_made_up.then_some(password);
         }
         What::Link { whose, subject: sub, drop_password } => {

@@ -7,7 +7,6 @@ use anyhow::Context as _;
 use domain::ids::InstitutionId;
 use domain::member::Role;
 use domain::time::Timestamp;
-use futures_util::StreamExt as _;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{RequestBuilder, StatusCode};
 use serde::Deserialize;
@@ -15,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use voucher_node::accounts::password::Secret;
 use voucher_node::config::check_url;
+use voucher_node::http::{self, ReadError};
 
 /// Longest answer that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
@@ -84,11 +84,12 @@ pub(super) struct Status {
     /// Why it may not.
     #[serde(default)]
     pub writing: String,
-    /// What it holds of each log.
-    pub logs: Vec<LogStatus>,
+    /// What it holds of each log; none where it does not say so to this caller.
+    #[serde(default)]
+    pub logs: Option<Vec<LogStatus>>,
     /// Version of its program.
     #[serde(default)]
-    pub version: String,
+    pub version: Option<String>,
     /// Its certificates.
     #[serde(default)]
     pub certificates: Vec<CertificateStatus>,
@@ -180,18 +181,23 @@ impl Node {
 
     /// GETs JSON.
     pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CallError> {
-        let answer = self.call(self.http.get(format!("{}{path}", self.url)))?;
+        let answer = self.call(self.known(self.http.get(format!("{}{path}", self.url))))?;
         serde_json::from_slice(&answer).map_err(|error| self.unreadable(error))
     }
 
     /// POSTs JSON under an idempotency key, so that a repetition does nothing twice.
     pub(super) fn post(&self, path: &str, key: &str, body: &Value) -> Result<Value, CallError> {
-        let mut request = self.http.post(format!("{}{path}", self.url)).header("Idempotency-Key", key).json(body);
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(&token[..]);
-        }
-        let answer = self.call(request)?;
+        let request = self.http.post(format!("{}{path}", self.url)).header("Idempotency-Key", key).json(body);
+        let answer = self.call(self.known(request))?;
         serde_json::from_slice(&answer).map_err(|error| self.unreadable(error))
+    }
+
+    /// A request that says who asks.
+    fn known(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.token {
+            Some(token) => request.bearer_auth(&token[..]),
+            None => request,
+        }
     }
 
     /// The body of a good answer. Where the node is busy or not ready, it is asked again a few times.
@@ -218,16 +224,10 @@ impl Node {
     }
 
     async fn read(&self, response: reqwest::Response) -> Result<Vec<u8>, CallError> {
-        let mut body = Vec::new();
-        let mut stream = response.bytes_stream();
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|error| self.unreachable(&error))?;
-            if body.len().saturating_add(chunk.len()) > MAX_ANSWER_BYTES {
-                return Err(self.unreadable(format!("an answer of more than {MAX_ANSWER_BYTES} bytes")));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
+        http::body(response, MAX_ANSWER_BYTES).await.map_err(|error| match error {
+            ReadError::Broken(error) => self.unreachable(&error),
+            ReadError::TooLarge(_) => self.unreadable(error),
+        })
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> CallError {

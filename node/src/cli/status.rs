@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use domain::time::{Millis, Timestamp};
 
+use super::account::read_password;
 use super::node::{CertificateStatus, DEFAULT_URL, KeyStatus, LogStatus, Node, Status};
 use super::output::{say, say_json, span, table};
 use super::{BAD, GOOD};
@@ -29,20 +30,24 @@ pub(super) struct StatusArgs {
     /// The authority of its certificate, PEM: keys/authority.pem of the node
     #[arg(long, value_name = "FILE", env = "VOUCHER_NODE_CA")]
     ca: Option<PathBuf>,
+    /// A file with a token that may read-status, or - for standard input; a node on this machine asks for none
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// The node's own answer, as JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
-    let node = Node::at(&args.url, args.ca.as_deref(), None)?;
+    let token = args.token_file.as_deref().map(read_password).transpose()?;
+    let node = Node::at(&args.url, args.ca.as_deref(), token)?;
     let status = node.status()?;
     if args.json {
         say_json(&node.get::<serde_json::Value>("/v1/status")?)?;
     } else {
         say(&page(&status));
     }
-    let good = status.member && status.ready && !status.logs.iter().any(|log| log.upgrade_needed);
+    let good = status.member && status.ready && !status.logs.iter().flatten().any(|log| log.upgrade_needed);
     Ok(ExitCode::from(if good { GOOD } else { BAD }))
 }
 
@@ -72,15 +77,21 @@ fn page(status: &Status) -> String {
         _ => format!("the registrar has ANOTHER {purpose} KEY: this node is not believed\n"),
     });
     let warnings: String = ending.chain(keys).collect();
-    let mut rows = vec![["log", "entries", "folded", "last record", "age", ""].map(str::to_owned).to_vec()];
-    rows.extend(status.logs.iter().map(|log| row(log, status.time)));
+    let logs = match &status.logs {
+        Some(logs) => {
+            let mut rows = vec![["log", "entries", "folded", "last record", "age", ""].map(str::to_owned).to_vec()];
+            rows.extend(logs.iter().map(|log| row(log, status.time)));
+            table(&rows)
+        }
+        None => "What it holds it tells members, accounts with read-status (--token-file), and its own machine.\n"
+            .to_owned(),
+    };
+    let version = status.version.as_ref().map(|version| format!(", version {version}")).unwrap_or_default();
     format!(
-        "{} ({}), version {}\n{}   {clock}\n{ready}\n{warnings}\n{}",
+        "{} ({}){version}\n{}   {clock}\n{ready}\n{warnings}\n{logs}",
         status.institution,
         roles.join(", "),
-        status.version,
         status.time,
-        table(&rows)
     )
 }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use futures_util::StreamExt as _;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use serde::Deserialize;
 
@@ -18,6 +17,7 @@ use super::metadata::{Metadata, Unfit, well_known};
 use super::settings::Settings;
 use crate::accounts::password::Secret;
 use crate::api::json;
+use crate::http::{self, ReadError};
 
 /// Longest answer of a provider, in bytes.
 pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -55,6 +55,15 @@ pub enum CallError {
     /// It does not take the code.
     #[error("it refused the code: {0}")]
     Refused(String),
+}
+
+impl From<ReadError> for CallError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Broken(error) => Self::Unreachable(error),
+            ReadError::TooLarge(_) => Self::TooLarge,
+        }
+    }
 }
 
 /// The client of one provider.
@@ -189,15 +198,7 @@ pub fn plain(error: &str) -> String {
 
 async fn read(response: reqwest::Response) -> Result<(u16, Vec<u8>), CallError> {
     let status = response.status().as_u16();
-    let mut body = Vec::new();
-    let mut stream = response.bytes_stream();
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk?;
-        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-            return Err(CallError::TooLarge);
-        }
-        body.extend_from_slice(&chunk);
-    }
+    let body = http::body(response, MAX_ANSWER_BYTES).await?;
     Ok((status, body))
 }
 

@@ -101,6 +101,8 @@ pub struct Claims {
     nbf: Option<NumericDate>,
     azp: Option<String>,
     nonce: Option<String>,
+    auth_time: Option<NumericDate>,
+    acr: Option<String>,
     scope: Option<String>,
     cnf: Option<IgnoredAny>,
 }
@@ -158,6 +160,26 @@ impl Claims {
         }
         if self.iat.is_some_and(|iat| iat.time() > now + LEEWAY) {
             return Err(Untrusted::Claim("iat"));
+        }
+        Ok(())
+    }
+
+    /// When and how somebody proved to the provider who they are, where this node asked for that: a provider may pass over what it
+    /// was asked.
+    ///
+    /// # Errors
+    ///
+    /// [`Untrusted::Claim`].
+    pub fn must_be_proved(&self, max_age_secs: Option<u32>, acr: Option<&str>) -> Result<(), Untrusted> {
+        let is_old = |secs: u32| {
+            let times = self.iat.zip(self.auth_time);
+            times.is_none_or(|(made, proved)| proved.time() + Millis::secs(secs.into()) + LEEWAY < made.time())
+        };
+        if max_age_secs.is_some_and(is_old) {
+            return Err(Untrusted::Claim("auth_time"));
+        }
+        if acr.is_some_and(|acr| self.acr.as_deref() != Some(acr)) {
+            return Err(Untrusted::Claim("acr"));
         }
         Ok(())
     }
@@ -362,6 +384,31 @@ mod tests {
             said[claim] = value;
             let came = id_token(&sign(HEADER, &said.to_string()), &keys(), NAMES, NOW).map(|_| ());
             assert_eq!(came, Err(Untrusted::Malformed), "{claim}");
+        }
+    }
+
+    #[test]
+    fn what_was_asked_of_a_sign_in_is_looked_for() {
+        let now = NOW.secs();
+        let table = [
+            // max_age, acr, auth_time and acr as said, what does not fit
+            (None, None, Value::Null, Value::Null, ""),
+            (None, None, json!(1), json!("weak"), ""),
+            (Some(300), None, json!(now - 360), Value::Null, ""),
+            (Some(300), None, json!(now - 361), Value::Null, "auth_time"),
+            (Some(0), None, json!(now), Value::Null, ""),
+            (Some(0), None, json!(now - 61), Value::Null, "auth_time"),
+            (Some(300), None, Value::Null, Value::Null, "auth_time"),
+            (None, Some("mfa"), Value::Null, json!("mfa"), ""),
+            (None, Some("mfa"), Value::Null, json!("pwd"), "acr"),
+            (None, Some("mfa"), Value::Null, Value::Null, "acr"),
+        ];
+        for (max_age, acr, auth_time, said_acr, refused) in table {
+            let mut said = claims();
+            (said["iat"], said["auth_time"], said["acr"]) = (json!(now), auth_time.clone(), said_acr.clone());
+            let claims = id_token(&sign(HEADER, &said.to_string()), &keys(), NAMES, NOW).unwrap();
+            let expected = if refused.is_empty() { Ok(()) } else { Err(Untrusted::Claim(refused)) };
+            assert_eq!(claims.must_be_proved(max_age, acr), expected, "{max_age:?} {acr:?} {auth_time} {said_acr}");
         }
     }
 

@@ -225,6 +225,12 @@ impl Oidc {
             ("code_challenge", &begun.challenge),
             ("code_challenge_method", "S256"),
         ]);
+        if let Some(secs) = self.settings.max_age_secs {
+            url.query_pairs_mut().append_pair("max_age", &secs.to_string());
+        }
+        if let Some(acr) = &self.settings.acr {
+            url.query_pairs_mut().append_pair("acr_values", acr);
+        }
         Ok(Outward { url: url.into(), browser: begun.browser })
     }
 
@@ -266,6 +272,7 @@ impl Oidc {
             }
             verified => verified?,
         };
+        claims.must_be_proved(self.settings.max_age_secs, self.settings.acr.as_deref())?;
         Ok(self.subject(claims.sub))
     }
 

@@ -32,6 +32,13 @@ pub struct Settings {
     /// What is asked for at sign-in.
     #[serde(default = "scopes")]
     pub scopes: String,
+    /// How long ago somebody may have proved to the provider who they are, in seconds; 0 for anew each time. Not asked for
+    /// unless it is said.
+    #[serde(default)]
+    pub max_age_secs: Option<u32>,
+    /// How somebody must have proved it (`acr`), such as a level with a second factor. What the provider says must be this.
+    #[serde(default)]
+    pub acr: Option<String>,
     /// A file with the certificates (PEM) of a private authority, which alone is trusted for the provider then.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
@@ -94,6 +101,9 @@ impl Settings {
             }
             _ => {}
         }
+        if self.acr.as_ref().is_some_and(|acr| !is_name(acr)) {
+            return Err(("oidc.acr", "1 to 200 bytes of visible ASCII: one value"));
+        }
         let mut words = self.scopes.split(' ');
         if self.scopes.len() > MAX_URL_BYTES || !words.clone().all(is_name) || !words.any(|word| word == "openid") {
             return Err(("oidc.scopes", "words parted by single spaces, openid among them"));
@@ -115,6 +125,8 @@ pub(crate) mod tests {
             redirect_url: "http://127.0.0.1:7101/v1/sessions/oidc/callback".into(),
             audience: Some("vouchers".into()),
             scopes: scopes(),
+            max_age_secs: None,
+            acr: None,
             ca_file: None,
         }
     }
@@ -125,7 +137,8 @@ pub(crate) mod tests {
     #[test]
     fn a_value_that_cannot_be_is_named() {
         assert_eq!(settings().check(), Ok(()));
-        let table: [(&str, Set, &[&str]); 5] = [
+        let table: [(&str, Set, &[&str]); 6] = [
+            ("oidc.acr", |s, v| s.acr = Some(v), &["", "one two", "级"]),
             (
                 "oidc.issuer",
                 |s, v| s.issuer = v,

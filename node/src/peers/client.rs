@@ -9,7 +9,6 @@ use domain::ids::InstitutionId;
 use domain::member::Purpose;
 use domain::reasons::Reason;
 use ed25519_dalek::SigningKey;
-use futures_util::StreamExt as _;
 use parking_lot::Mutex;
 use reqwest::{Method, Url};
 use serde::Serialize;
@@ -18,6 +17,7 @@ use serde::de::DeserializeOwned;
 use super::clocks::Clocks;
 use super::signature::{self, Parameters};
 use crate::config::{Config, is_loopback};
+use crate::http::{self, ReadError};
 use crate::keys::NodeKeys;
 use crate::tls::pin::{Pin, pinned_to};
 
@@ -94,6 +94,15 @@ pub enum CallError {
     /// The answer is not what it should be.
     #[error("the answer cannot be read: {0}")]
     Unreadable(#[from] serde_json::Error),
+}
+
+impl From<ReadError> for CallError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Broken(error) => Self::Unreachable(error),
+            ReadError::TooLarge(_) => Self::TooLarge,
+        }
+    }
 }
 
 /// The library names the request; the innermost cause says what happened to it, such as a certificate that is another's.
@@ -284,15 +293,7 @@ impl PeerClient {
 
 async fn read(response: reqwest::Response) -> Result<Answer, CallError> {
     let status = response.status().as_u16();
-    let mut body = Vec::new();
-    let mut stream = response.bytes_stream();
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk?;
-        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
-            return Err(CallError::TooLarge);
-        }
-        body.extend_from_slice(&chunk);
-    }
+    let body = http::body(response, MAX_ANSWER_BYTES).await?;
     Ok(Answer { status, body })
 }
 

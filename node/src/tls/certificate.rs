@@ -130,6 +130,11 @@ fn alternative(name: &str) -> anyhow::Result<SanType> {
 /// A file cannot be read, has no certificate or key, or the two do not fit.
 pub fn load(chain: &std::path::Path, key: &std::path::Path) -> anyhow::Result<Issued> {
     use rustls::pki_types::pem::PemObject as _;
+    for path in [chain, key] {
+        // To open a pipe would wait for whoever writes to it, for ever.
+        let is_other = std::fs::metadata(path).is_ok_and(|kind| !kind.is_file());
+        anyhow::ensure!(!is_other, "{} is no regular file", path.display());
+    }
     let certificates = CertificateDer::pem_file_iter(chain).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let certificates = certificates.with_context(|| chain.display().to_string())?;
     let first = certificates.first().with_context(|| format!("{}: no certificate in it", chain.display()))?;

@@ -145,7 +145,9 @@ impl Certificates {
     /// The library cannot be set up.
     pub fn server(self: &Arc<Self>) -> anyhow::Result<ServerConfig> {
         let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-        Ok(builder.with_no_client_auth().with_cert_resolver(self.clone()))
+        let mut server = builder.with_no_client_auth().with_cert_resolver(self.clone());
+        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(server)
     }
 
     /// How long each still holds.
@@ -183,8 +185,16 @@ impl Certificates {
     /// Reads the public certificate again.
     pub(super) fn reload(&self) -> anyhow::Result<()> {
         let Some(files) = &self.files else { return Ok(()) };
-        let loaded = Shown::from(files.load()?);
-        *self.public.write() = Some(loaded);
+        let (loaded, now) = (Shown::from(files.load()?), machine_time());
+        let mut public = self.public.write();
+        let is_over = |shown: &Shown| shown.not_after <= now;
+        anyhow::ensure!(
+            !is_over(&loaded) || public.as_ref().is_none_or(is_over),
+            "{} is over already, and the one that is shown is not",
+            files.chain.display()
+        );
+        *public = Some(loaded);
+        drop(public);
         tracing::info!(file = %files.chain.display(), "the public certificate is read again");
         Ok(())
     }
@@ -197,8 +207,12 @@ impl Certificates {
                 tracing::error!(error = format!("{error:#}"), "the node's certificate cannot be renewed");
             }
             let views = self.views();
-            for view in views.iter().filter(|view| view.is_ending) {
-                tracing::warn!(certificate = view.kind.as_str(), days_left = view.days_left, "a certificate ends soon");
+            for CertificateView { kind, days_left, .. } in views.iter().filter(|view| view.is_ending) {
+                if *days_left < 0 {
+                    tracing::error!(certificate = kind.as_str(), days_left, "a certificate is over: nobody takes it");
+                } else {
+                    tracing::warn!(certificate = kind.as_str(), days_left, "a certificate ends soon");
+                }
             }
             told(&views);
             tokio::time::sleep(EVERY).await;

@@ -99,6 +99,11 @@ fn a_file_of_the_authority_opens_the_door_too() {
 
 /// A certificate of some other authority in two files, and that authority.
 fn public(dir: &std::path::Path, seed: u8) -> RootCertStore {
+    public_until(dir, seed, 2100)
+}
+
+/// The same, which ends with a year's beginning.
+fn public_until(dir: &std::path::Path, seed: u8, year: i32) -> RootCertStore {
     let tls_key = rcgen::KeyPair::generate().unwrap();
     let authority_key = rcgen::KeyPair::generate().unwrap();
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
@@ -106,7 +111,7 @@ fn public(dir: &std::path::Path, seed: u8) -> RootCertStore {
     authority.distinguished_name.push(rcgen::DnType::CommonName, format!("authority {seed}"));
     let root = authority.self_signed(&authority_key).unwrap();
     let mut params = rcgen::CertificateParams::new(vec!["pages.example".to_owned()]).unwrap();
-    params.not_after = rcgen::date_time_ymd(2100, 1, 1);
+    params.not_after = rcgen::date_time_ymd(year, 1, 1);
     let certificate = params.signed_by(&tls_key, &rcgen::Issuer::new(authority, authority_key)).unwrap();
     std::fs::write(dir.join("chain.pem"), certificate.pem()).unwrap();
     let key = dir.join("key.pem");
@@ -172,4 +177,31 @@ fn what_cannot_be_served_with_is_told_at_the_start() {
     let error = Certificates::open(&config(&files), key(1)).unwrap_err();
     assert!(format!("{error:#}").contains("is open to everybody (mode 644)"), "{error:#}");
     assert!(certificate::issue(id("gulou"), &key(1), &["näme".to_owned()], machine_time()).is_err());
+    // A pipe has no end until somebody writes to it.
+    let pipe = dir.path().join("pipe.pem");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for (chain, key_file) in [("pipe.pem", "key.pem"), ("chain.pem", "pipe.pem")] {
+        let files = format!("certificate = '{0}/{chain}'\nkey = '{0}/{key_file}'", dir.path().display());
+        let error = Certificates::open(&config(&files), key(1)).unwrap_err();
+        assert!(format!("{error:#}").contains("pipe.pem is no regular file"), "{error:#}");
+    }
+}
+
+/// Nothing stops because a date has passed: it is told, and nodes meet as before.
+#[test]
+fn a_certificate_that_is_over_stops_nothing_and_takes_no_good_ones_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = format!("certificate = '{0}/chain.pem'\nkey = '{0}/key.pem'", dir.path().display());
+    let over = public_until(dir.path(), 1, 2020);
+    let certificates = open(&files);
+    let view = certificates.views()[1];
+    assert!(view.kind == Kind::Public && view.days_left < 0 && view.is_ending, "{view:?}");
+    assert!(greeted(&certificates, trusting(over), "pages.example").is_err());
+    assert!(greeted(&certificates, pinned_to(&pin("gulou", 1)), "127.0.0.1").is_ok());
+    let good = public(dir.path(), 2);
+    certificates.reload().unwrap();
+    assert!(greeted(&certificates, trusting(good.clone()), "pages.example").is_ok());
+    public_until(dir.path(), 3, 2020);
+    assert!(certificates.reload().unwrap_err().to_string().contains("is over already"));
+    assert!(greeted(&certificates, trusting(good), "pages.example").is_ok());
 }

@@ -63,6 +63,50 @@ fn only_the_registrar_keeps_the_registry() {
 }
 
 #[test]
+fn what_takes_two_persons_names_both() {
+    let mut town = Town::default();
+    let same = domain::ids::Operator(uuid::Uuid::from_u128(1)); // who acts in the town
+    let commands = || {
+        [
+            Command::RegisterMember(Box::new(entry(id("pukou"), &[Role::Community]))),
+            Command::ChangeMember { institution: id("gulou"), roles: vec![Role::Hospital], url: "https://new".into() },
+            Command::SetParameters(Parameters::default()),
+        ]
+    };
+    for command in commands() {
+        assert_eq!(why(ask(&mut town, command.approved_by(same))), Reason::ApproverNeeded);
+    }
+    for command in commands() {
+        let before = town.read(health(), |work| work.cursor(health()).next);
+        ask(&mut town, command.approved_by(SECOND)).unwrap();
+        town.spread();
+        for at in ["health", "audit"] {
+            let (record, beside) = town.read(id(at), |work| {
+                let read = |index| work.tx.entry(health(), index).map(|bytes| decoded(&bytes));
+                (read(before).unwrap(), read(before + 1).unwrap())
+            });
+            let named =
+                domain::ids::Digest(ledger::merkle::leaf_hash(&ledger::record::encode_record(&record).unwrap()).0);
+            let Body::Approved(approved) = beside.body else { panic!("{beside:?}") };
+            assert_eq!((approved.record.index, approved.record.id, approved.approver), (before, named, SECOND));
+            assert_eq!((record.operator, beside.operator), (Some(same), Some(same)), "{at}");
+        }
+    }
+    // A record that names its own author, or another record, is told as one that breaks a rule.
+    let last = town.read(health(), |work| work.cursor(health()).next - 1);
+    let name = |town: &Town, index| town.read(health(), |work| work.name_at(health(), index)).unwrap();
+    for (index, approver) in [(last, same), (last - 1, SECOND)] {
+        let record = name(&town, index);
+        let liar = Body::Approved(domain::record::Approved { record, approver });
+        assert!(town.decide(health(), |desk| desk.write(Role::Issuer, liar)).is_err());
+    }
+}
+
+fn decoded(bytes: &[u8]) -> domain::record::Record {
+    ledger::record::decode_record(bytes).unwrap()
+}
+
+#[test]
 fn standing_changes_from_a_known_record_on_and_with_two_persons() {
     let mut town = Town::default();
     for _ in 0..3 {

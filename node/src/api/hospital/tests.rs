@@ -68,6 +68,7 @@ impl Everyone {
             registrar: Registrar { institution: me(), url: "http://127.0.0.1:1".into(), log_vkey: String::new() },
             tls: None,
             log: Default::default(),
+            status: Default::default(),
             peers: Peers::default(),
             accounts: AccountRules::default(),
             retention: Default::default(),

@@ -98,7 +98,8 @@ async fn by_two<T: Serialize + Send + Sync + 'static>(
         let shown = serde_json::to_value(&body).map_err(Problem::malformed)?;
         make(&body, first)?;
         let post = Post { caller, idempotency, body: (), language };
-        approvals::ask(node, request, permission, &post, shown, move |second| make(&body, second)).await
+        let make = move |second| make(&body, second).map(|command| command.approved_by(second));
+        approvals::ask(node, request, permission, &post, shown, make).await
     };
     asked.await.map_err(|problem: Problem| problem.language(language))
 }

@@ -47,6 +47,7 @@ fn node(dir: &std::path::Path) -> Data<Node> {
         registrar: Registrar { institution, url: "http://127.0.0.1:1".into(), log_vkey: String::new() },
         tls: None,
         log: Default::default(),
+        status: Default::default(),
         peers: Peers::default(),
         accounts: AccountRules::default(),
         retention: Default::default(),

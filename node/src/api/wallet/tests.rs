@@ -50,6 +50,7 @@ pub(crate) fn node_alone(dir: &std::path::Path, roles: &[Role]) -> Node {
         registrar: Registrar { institution, url: nobody, log_vkey: String::new() },
         tls: None,
         log: Default::default(),
+        status: Default::default(),
         peers: Peers::default(),
         accounts: AccountRules::default(),
         retention: Default::default(),

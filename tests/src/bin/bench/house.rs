@@ -90,6 +90,7 @@ pub(crate) fn config(dir: &Path, id: &str, roles: &[Role], trust: Option<&Config
         peers: Peers { poll_wait_secs: 5, ..Peers::default() },
         tls: None,
         log: LogRules { public: true },
+        status: Default::default(),
         accounts: AccountRules::default(),
         retention: Default::default(),
         limits: Default::default(),
