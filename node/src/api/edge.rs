@@ -7,7 +7,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::web::Data;
-use actix_web::{Error, HttpMessage as _, ResponseError as _};
+use actix_web::{Error, HttpMessage as _, HttpResponse};
 use domain::reason_texts::Language;
 use domain::reasons::Reason;
 
@@ -15,6 +15,7 @@ use super::problem::Problem;
 use super::{access, access_log, caller, methods};
 use crate::limits::{Connection, UnderWay};
 use crate::node::Node;
+use crate::pages;
 use crate::peers::{self, clocks};
 use crate::telemetry::RequestLabels;
 
@@ -56,11 +57,14 @@ pub struct Entered {
     route: String,
     is_recorded: bool,
     is_over_tls: bool,
+    wants_page: bool,
 }
 
 /// Takes a request in, or refuses it before it costs anything.
 pub fn enter(node: &Node, request: &mut ServiceRequest) -> Entered {
-    let language = caller::language(request.request());
+    let wants_page = pages::problem::wants_page(request.request());
+    let language =
+        if wants_page { pages::frame::language(request.request()) } else { caller::language(request.request()) };
     let method = methods::label(request.method());
     if request.method() == Method::HEAD {
         // Answered as a GET would be; the server leaves the body away.
@@ -74,7 +78,7 @@ pub fn enter(node: &Node, request: &mut ServiceRequest) -> Entered {
     request.extensions_mut().insert(Route(route.clone()));
     let is_recorded = request.method() == Method::POST && access::is_recorded(&route);
     let is_over_tls = request.app_config().secure();
-    Entered { place, began: Instant::now(), language, method, route, is_recorded, is_over_tls }
+    Entered { place, began: Instant::now(), language, method, route, is_recorded, is_over_tls, wants_page }
 }
 
 fn place(node: &Node, request: &ServiceRequest) -> Result<Option<UnderWay>, Problem> {
@@ -101,21 +105,29 @@ pub async fn leave(
     entered: Entered,
     answer: impl Future<Output = Result<ServiceResponse<impl MessageBody + 'static>, Error>>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let Entered { place, began, language, method, route, is_recorded, is_over_tls } = entered;
+    let Entered { place, began, language, method, route, is_recorded, is_over_tls, wants_page } = entered;
     let mut response = answer.await?.map_into_boxed_body();
     // A refusal is told in the caller's language, wherever it was found out.
-    let problem = response.response().error().and_then(|e| e.as_error::<Problem>()).cloned();
-    if let Some(problem) = problem.filter(|p| p.language != language) {
-        response = response.into_response(problem.language(language).error_response());
+    let mut refused = response.response().error().and_then(|e| e.as_error::<Problem>()).cloned();
+    if let Some(problem) = refused.as_mut().filter(|p| p.language != language) {
+        problem.language = language;
+        let told = HttpResponse::from_error(problem.clone());
+        response = response.into_response(told);
     }
     if is_recorded && response.status() == StatusCode::CREATED {
         // What was done is acknowledged when as many hold it as the operator asks for.
         if let Err(problem) = peers::holders::acknowledge(&node).await {
-            response = response.into_response(problem.language(language).error_response());
+            response = response.into_response(HttpResponse::from_error(problem.language(language)));
         }
     }
-    let status = response.status().as_u16();
     access_log::tell(response.request(), response.response(), &route);
+    // What was refused is told to a person as a page, also where there was no place to look for it.
+    refused = refused.or_else(|| place.as_ref().err().cloned());
+    if let Some(problem) = refused.filter(|_| wants_page) {
+        let page = pages::problem::instead(&node, response.request(), &problem);
+        response = response.into_response(page);
+    }
+    let status = response.status().as_u16();
     node.metrics.requests.get_or_create(&RequestLabels { method, route, status }).inc();
     node.metrics.request_seconds.observe(began.elapsed().as_secs_f64());
     // A body without a length that is not read to its end would be taken in for ever.
@@ -135,7 +147,10 @@ pub async fn leave(
     }
     tell_the_time(&node, headers);
     for (name, value) in HEADERS {
-        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        // Pages have a stricter policy of their own.
+        if !headers.contains_key(name) {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
     }
     // With a certificate that browsers do not know, it would shut them out.
     let is_public = node.config.tls.as_ref().is_some_and(|tls| tls.certificate.is_some());

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::access_log;
 use super::answer::{Get, Plain};
-use super::caller::SESSION_COOKIE;
+use super::caller::{Caller, SESSION_COOKIE};
 use super::problem::{Problem, ProblemBody};
 use crate::accounts::password::Secret;
 use crate::accounts::permission::{AccountRole, Permission};
@@ -118,14 +118,65 @@ fn cookie(value: &str, max_age_secs: i64) -> String {
 }
 
 /// The cookie of a session that has begun.
-pub(super) fn session_cookie(node: &Node, text: &str) -> String {
+pub(crate) fn session_cookie(node: &Node, text: &str) -> String {
     cookie(text, node.accounts.limits().absolute.0 / 1_000)
+}
+
+/// What takes the cookie away again.
+pub(crate) fn no_cookie() -> String {
+    cookie("", 0)
 }
 
 /// Names who has signed in to the access log.
 pub(super) fn note(node: &Node, request: &HttpRequest, session: &Session) {
     let operator = node.accounts.pseudonym(session.account);
     access_log::also(request, "operator", operator, format!("session {}", session.id));
+}
+
+/// Begins a session by name and password: its text, and what is known of it.
+///
+/// # Errors
+///
+/// [`Reason::SignInFailed`], [`Reason::SignInThrottled`].
+pub(crate) async fn begin(
+    node: &Node,
+    request: &HttpRequest,
+    name: String,
+    password: Secret,
+) -> Result<(String, Session), Problem> {
+    let (now, address) = (node.writer.now(), request.peer_addr().map(|address| address.ip()));
+    let tried = slowly(node, move |accounts| accounts.sign_in(&name, &password, address, now)).await;
+    let (text, session, _) = tried?;
+    note(node, request, &session);
+    Ok((text, session))
+}
+
+/// Ends the session by which somebody acts.
+///
+/// # Errors
+///
+/// [`Reason::PersonNeeded`] for a token, which has none.
+pub(crate) fn end(node: &Node, caller: &Caller) -> Result<(), Problem> {
+    match caller.acting()?.by {
+        Credential::Session(id) => node.accounts.sign_out(id),
+        Credential::Token(_) | Credential::Jwt => return Err(Reason::PersonNeeded.into()),
+    }
+    Ok(())
+}
+
+/// Sets the own password.
+///
+/// # Errors
+///
+/// [`Reason::SignInFailed`] for a wrong current one, [`Reason::PasswordUnfit`], [`Reason::SignInThrottled`],
+/// [`Reason::PersonNeeded`] for a token.
+pub(crate) async fn set_password(node: &Node, caller: &Caller, current: Secret, new: Secret) -> Result<(), Problem> {
+    let acting = caller.acting()?.clone();
+    if !matches!(acting.by, Credential::Session(_)) {
+        return Err(Reason::PersonNeeded.into());
+    }
+    let now = node.writer.now();
+    slowly(node, move |accounts| accounts.change_password(&acting, &current, &new, now)).await
 }
 
 /// Sign in: a session as a cookie for pages, and the same as a bearer text for programs.
@@ -138,11 +189,10 @@ pub(super) fn note(node: &Node, request: &HttpRequest, session: &Session) {
 #[post("/v1/sessions")]
 async fn sign_in(node: Data<Node>, request: HttpRequest, plain: Plain<SignIn>) -> Result<HttpResponse, Problem> {
     let Plain { body: SignIn { name, password }, language, .. } = plain;
-    let (now, address) = (node.writer.now(), request.peer_addr().map(|address| address.ip()));
-    let tried = slowly(&node, move |accounts| accounts.sign_in(&name, &password, address, now)).await;
-    let (text, session, _) = tried.map_err(|problem| problem.language(language))?;
-    note(&node, &request, &session);
-    let acting = node.accounts.who(&text, now).ok_or(Problem::new(Reason::SessionOver).language(language))?;
+    let begun = begin(&node, &request, name, password).await;
+    let (text, session) = begun.map_err(|problem| problem.language(language))?;
+    let acting =
+        node.accounts.who(&text, node.writer.now()).ok_or(Problem::new(Reason::SessionOver).language(language))?;
     let limits = node.accounts.limits();
     let cookie = session_cookie(&node, &text);
     let ends_at = Some(session.began + limits.absolute);
@@ -165,12 +215,8 @@ async fn show(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
 #[utoipa::path(tag = "accounts", responses((status = 204, description = "It is over")))]
 #[delete("/v1/sessions/current")]
 async fn sign_out(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
-    let acting = get.caller.acting().map_err(|problem| problem.language(get.language))?;
-    match acting.by {
-        Credential::Session(id) => node.accounts.sign_out(id),
-        Credential::Token(_) | Credential::Jwt => return Err(Problem::new(Reason::PersonNeeded).language(get.language)),
-    }
-    Ok(HttpResponse::NoContent().insert_header((header::SET_COOKIE, cookie("", 0))).finish())
+    end(&node, &get.caller).map_err(|problem| problem.language(get.language))?;
+    Ok(HttpResponse::NoContent().insert_header((header::SET_COOKIE, no_cookie())).finish())
 }
 
 /// The own password.
@@ -194,14 +240,7 @@ struct PasswordChange {
 #[post("/v1/sessions/password")]
 async fn change_password(node: Data<Node>, plain: Plain<PasswordChange>) -> Result<HttpResponse, Problem> {
     let Plain { caller, body: PasswordChange { current, new }, language } = plain;
-    let changed = async {
-        let acting = caller.acting()?.clone();
-        if !matches!(acting.by, Credential::Session(_)) {
-            return Err(Reason::PersonNeeded.into());
-        }
-        let now = node.writer.now();
-        slowly(&node, move |accounts| accounts.change_password(&acting, &current, &new, now)).await?;
-        Ok(HttpResponse::NoContent().finish())
-    };
-    changed.await.map_err(|problem: Problem| problem.language(language))
+    let set = set_password(&node, &caller, current, new).await;
+    set.map_err(|problem| problem.language(language))?;
+    Ok(HttpResponse::NoContent().finish())
 }
