@@ -9,7 +9,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `table.rs` | [`pages!`]: a page's route, access and handler in one row, so that none is served without its row |
+//! | `table.rs` | `pages!`: a page's route, access and handler in one row, so that none is served without its row |
 //! | `frame.rs` | what stands around every page: language, who is signed in, texts, addresses of files |
 //! | `answer.rs` | a template becomes an answer, with the headers of pages |
 //! | `form.rs` | what a form sends |
