@@ -15,6 +15,7 @@ pub mod keys;
 pub mod limits;
 pub mod node;
 pub mod oidc;
+pub mod pages;
 pub mod peers;
 pub mod qr;
 pub mod rewrap;

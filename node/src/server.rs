@@ -36,7 +36,7 @@ use crate::node::Node;
 use crate::oidc::Oidc;
 use crate::peers::{self, client::PeerClient};
 use crate::tls::serving::Certificates;
-use crate::{api, roles, rotation};
+use crate::{api, pages, roles, rotation};
 use actors::misbehave::misbehaves;
 
 /// Opens an institution's ledger and folds it.
@@ -229,7 +229,7 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
         api::openapi::Common.modify(&mut openapi);
         let answering = node.clone();
         app.configure(api::extractors)
-            .service(actix_web::web::redirect("/", "/docs/"))
+            .configure(pages::configure)
             .service(actix_web::web::redirect("/docs", "/docs/"))
             .app_data(Data::new(Allowed::by(&openapi)))
             .service(docs(openapi))

@@ -574,7 +574,7 @@ const fn all(reason: Reason) -> [&'static str; 4] {
         ],
         Reason::SignInFailed => [
             ASK_ZH,
-            "账号名或口令不正确，或账号已停用。请核对后重试，仍不行请找本机构的账号管理员。",
+            "账号名或密码不正确，或账号已停用。请核对后重试，仍不行请找本机构的账号管理员。",
             ASK_EN,
             "Name or password is wrong, or the account is disabled. Check both; if it stays so, ask who keeps the accounts.",
         ],
@@ -598,13 +598,13 @@ const fn all(reason: Reason) -> [&'static str; 4] {
         ],
         Reason::PasswordChangeNeeded => [
             ASK_ZH,
-            "当前口令只供首次登录使用。请先设置自己的口令，再办理业务。",
+            "当前密码只供首次登录使用。请先设置自己的密码，再办理业务。",
             ASK_EN,
             "This password was for one sign-in. Set a password of your own first; then everything else is possible.",
         ],
         Reason::PasswordUnfit => [
             ASK_ZH,
-            "口令不合要求：至少十二个字符，不能含账号名，不能与原口令相同。请换一个。",
+            "密码不合要求：至少十二个字符，不能含账号名，不能与原密码相同。请换一个。",
             ASK_EN,
             "The password does not do: at least 12 characters, not the account's name, not the one before. Choose another.",
         ],
@@ -688,7 +688,7 @@ const fn all(reason: Reason) -> [&'static str; 4] {
         ],
         Reason::OidcOff => [
             ASK_ZH,
-            "本节点没有配置统一身份认证。请用账号名和口令登录，或请管理员在配置文件中添加 [oidc] 一节。",
+            "本节点没有配置统一身份认证。请用账号名和密码登录，或请管理员在配置文件中添加 [oidc] 一节。",
             ASK_EN,
             "No identity provider is configured at this node. Sign in with name and password, or add [oidc] to node.toml.",
         ],

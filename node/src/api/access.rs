@@ -1,4 +1,5 @@
-//! Who may ask for what: every route of the interface, once. A route that is not named here is answered to nobody.
+//! Who may ask for what: every route of the interface, once. A route that is named neither here nor in the tables of the pages
+//! (node/src/pages) is answered to nobody.
 //!
 //! The table is enforced before a body is read (node/src/api/answer.rs), and the description of the interface is completed
 //! from it (node/src/api/openapi.rs).
@@ -9,6 +10,7 @@ use domain::reasons::Reason;
 use super::caller::{Caller, PEERS_SIGN};
 use super::problem::Problem;
 use crate::accounts::permission::Permission;
+use crate::pages::table;
 
 /// Who may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub enum Access {
     Inside(Permission),
     /// An operator who holds the permission.
     Operator(Permission),
+    /// An operator who holds one of them: a page that leads to several things.
+    OneOf(&'static [Permission]),
     /// Any operator, also with a password for one sign-in: what concerns the own session.
     SignedIn,
     /// Any operator, in a session: what concerns the own account, and consent.
@@ -187,10 +191,16 @@ pub const TABLE: &[(&str, &str, Access)] = &[
 /// Who may ask for a route, by method and pattern.
 #[must_use]
 pub fn access(method: &Method, pattern: &str) -> Option<Access> {
-    let method = if method == Method::HEAD { "GET" } else { method.as_str() };
-    // The router says what a name may hold; descriptions and this table do not.
-    let pattern = pattern.replace(":.*", "");
-    TABLE.iter().find(|(verb, path, _)| *verb == method && *path == pattern).map(|(.., access)| *access)
+    let verb = if method == Method::HEAD { "GET" } else { method.as_str() };
+    let path = without_rules(pattern);
+    let found = TABLE.iter().find(|row| row.0 == verb && row.1 == path).map(|row| row.2);
+    found.or_else(|| table::find(method, pattern).map(|page| page.access))
+}
+
+/// A pattern as descriptions and tables have it: what a name may hold is for the router alone.
+#[must_use]
+pub fn without_rules(pattern: &str) -> String {
+    pattern.replace(":.*", "")
 }
 
 /// Whether what a route makes stands in the ledger, so that peers can hold it. Accounts do not: one can sign in while no peer
@@ -237,6 +247,10 @@ impl Access {
                 Self::Operator(permission) | Self::Inside(permission) | Self::Status(permission),
                 Caller::Operator(acting),
             ) => acting.may(permission),
+            (Self::OneOf(permissions), Caller::Operator(acting)) => {
+                let may = permissions.iter().map(|permission| acting.may(*permission));
+                may.reduce(|one, other| one.or(other)).unwrap_or_else(|| Err(Reason::Forbidden.into()))
+            }
             (Self::PersonWith(permission), Caller::Operator(acting)) => {
                 acting.must_be_person().and_then(|()| acting.may(permission))
             }

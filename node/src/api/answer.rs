@@ -28,6 +28,7 @@ use super::json;
 use super::problem::Problem;
 use crate::door::Connection;
 use crate::node::Node;
+use crate::pages::table;
 
 /// Longest JSON body, in bytes.
 pub const MAX_JSON_BYTES: usize = 256 * 1024;
@@ -79,7 +80,12 @@ pub struct Get {
     pub language: Language,
 }
 
-async fn read_body(
+/// Reads a body, up to a limit and within a time.
+///
+/// # Errors
+///
+/// As [`bytes`].
+pub(crate) async fn read_body(
     request: &HttpRequest,
     payload: &mut Payload,
     limit: usize,
@@ -129,15 +135,14 @@ pub async fn bytes(request: &HttpRequest, payload: &mut Payload, limit: usize) -
     read_body(request, payload, limit, BODY_TIMEOUT).await.map(|b| b.to_vec())
 }
 
-fn node(request: &HttpRequest) -> Result<&Data<Node>, Problem> {
+/// The node that answers.
+pub(crate) fn node(request: &HttpRequest) -> Result<&Data<Node>, Problem> {
     request.app_data::<Data<Node>>().ok_or_else(|| Problem::new(Reason::Internal))
 }
 
 fn idempotency_key(request: &HttpRequest) -> Result<&str, Problem> {
     let key = caller::header(request, "Idempotency-Key")?.ok_or(Reason::IdempotencyKeyMissing)?;
-    if key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY || !key.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(Problem::malformed(format!("Idempotency-Key has 1 to {MAX_IDEMPOTENCY_KEY} visible characters")));
-    }
+    must_be_key(key)?;
     Ok(key)
 }
 
@@ -148,8 +153,16 @@ fn is_here(node: &Node, request: &HttpRequest) -> bool {
     node.config.status.local && connection.is_some_and(|connection| !connection.is_over_tls())
 }
 
+/// Refuses a key that is none.
+pub(crate) fn must_be_key(key: &str) -> Result<(), Problem> {
+    if key.is_empty() || key.len() > MAX_IDEMPOTENCY_KEY || !key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(Problem::malformed(format!("Idempotency-Key has 1 to {MAX_IDEMPOTENCY_KEY} visible characters")));
+    }
+    Ok(())
+}
+
 /// Who calls, if the route is for them: before anything is made of the body.
-fn admitted(node: &Node, request: &HttpRequest, body: &[u8]) -> Result<Caller, Problem> {
+pub(crate) fn admitted(node: &Node, request: &HttpRequest, body: &[u8]) -> Result<Caller, Problem> {
     let known = request.extensions().get::<edge::Route>().map(|route| route.0.clone());
     let pattern = known.or_else(|| request.match_pattern()).unwrap_or_default();
     // A route that nobody put into the table is nobody's.
@@ -166,6 +179,7 @@ fn admitted(node: &Node, request: &HttpRequest, body: &[u8]) -> Result<Caller, P
     access_log::remember(request, &caller);
     node.limits.by(&caller)?;
     access.admit(&caller, Opened { logs: node.config.log.public, status: is_here(node, request) })?;
+    table::must_run_here(node, request.method(), &pattern)?;
     Ok(caller)
 }
 
@@ -223,6 +237,28 @@ pub(super) fn part(whole: &Idempotency, number: u64) -> Idempotency {
     Idempotency { key: domain::ids::Digest(hash.finalize().into()), request: whole.request }
 }
 
+/// By what a repetition of a request is recognised.
+pub(crate) fn idempotency(
+    node: &Node,
+    request: &HttpRequest,
+    caller: &Caller,
+    key: &str,
+    body: &[u8],
+) -> Result<Idempotency, Problem> {
+    let about = [key, request.method().as_str(), request.uri().path(), request.uri().query().unwrap_or_default()];
+    let digest = |under: &actors::vault::format::Key| request_digest(under, about, body);
+    let now = Idempotency { key: caller::idempotency_digest(caller, key), request: digest(&node.keys.request_key())? };
+    // What was done under the data key before is known by the digest that it has from then.
+    if let Some(before) = node.keys.request_key_before() {
+        let before = Idempotency { request: digest(&before)?, ..now };
+        let was_done = |by: &Idempotency| matches!(node.writer.repeated(by), Ok(Some(_)));
+        if was_done(&before) || was_done(&part(&before, 0)) {
+            return Ok(before);
+        }
+    }
+    Ok(now)
+}
+
 async fn post<T: DeserializeOwned>(
     request: HttpRequest,
     mut payload: Payload,
@@ -237,18 +273,7 @@ async fn post<T: DeserializeOwned>(
         let caller = early.map_or_else(|| admitted(node, &request, &body), Ok)?;
         let key = idempotency_key(&request)?;
         must_be_json(&request)?;
-        let about = [key, request.method().as_str(), request.uri().path(), request.uri().query().unwrap_or_default()];
-        let digest = |under: &actors::vault::format::Key| request_digest(under, about, &body);
-        let mut idempotency =
-            Idempotency { key: caller::idempotency_digest(&caller, key), request: digest(&node.keys.request_key())? };
-        // What was done under the data key before is known by the digest that it has from then.
-        if let Some(before) = node.keys.request_key_before() {
-            let before = Idempotency { request: digest(&before)?, ..idempotency };
-            let was_done = |by: &Idempotency| matches!(node.writer.repeated(by), Ok(Some(_)));
-            if was_done(&before) || was_done(&part(&before, 0)) {
-                idempotency = before;
-            }
-        }
+        let idempotency = idempotency(node, &request, &caller, key, &body)?;
         let body = json::read(&body).map_err(Problem::malformed)?;
         Ok(Post { caller, idempotency, body, language })
     };

@@ -21,10 +21,17 @@ use crate::accounts::permission::Permission;
 use crate::accounts::{Accounts, Acting, Credential};
 use crate::node::Node;
 use crate::oidc::{Oidc, jwt};
+use crate::pages::text;
 use crate::peers::signature::{self, Message, Signed};
 
 /// The cookie that carries a session. The prefix makes browsers insist on Secure, on Path=/ and on this very host.
 pub const SESSION_COOKIE: &str = "__Host-voucher-session";
+
+/// The cookie that keeps the language which somebody chose on a page.
+pub const LANGUAGE_COOKIE: &str = "__Host-voucher-language";
+
+/// The media type of a page's form.
+pub const FORM: &str = "application/x-www-form-urlencoded";
 
 /// The header in which a page sends the session's token back with each request that changes something.
 pub const CSRF_HEADER: &str = "X-CSRF-Token";
@@ -134,11 +141,21 @@ impl Acting {
     }
 }
 
-/// The language that the caller asks for: of those that there are, the one with the greatest weight (RFC 9110).
+/// The language in which to answer: English for who asks for none.
 #[must_use]
 pub fn language(request: &HttpRequest) -> Language {
+    wished_language(request).unwrap_or(Language::En)
+}
+
+/// The language that the caller asks for: what was chosen on a page, else of those that there are the one with the greatest
+/// weight (RFC 9110).
+#[must_use]
+pub fn wished_language(request: &HttpRequest) -> Option<Language> {
+    if let Some(chosen) = cookie(request, LANGUAGE_COOKIE).and_then(text::by_tag) {
+        return Some(chosen);
+    }
     let wanted = request.headers().get_all(ACCEPT_LANGUAGE).filter_map(|v| v.to_str().ok());
-    let mut best = (0.0, Language::En);
+    let mut best = (0.0, None);
     for part in wanted.flat_map(|value| value.split(',')) {
         let mut words = part.split(';').map(|word| word.trim().to_ascii_lowercase());
         let language = match words.next().unwrap_or_default() {
@@ -149,7 +166,7 @@ pub fn language(request: &HttpRequest) -> Language {
         let weight = words.find_map(|word| word.strip_prefix("q=").map(|q| q.parse::<f32>().unwrap_or(0.0)));
         // Of equals the first.
         if weight.unwrap_or(1.0) > best.0 {
-            best = (weight.unwrap_or(1.0), language);
+            best = (weight.unwrap_or(1.0), Some(language));
         }
     }
     best.1
@@ -192,7 +209,7 @@ pub fn decide(node: &Node, request: &HttpRequest, body: &[u8]) -> Result<Caller,
         }
         return peer(node, request, body, now).map(Caller::Peer);
     }
-    let Some(authorization) = authorization else { return page(request, now, accounts) };
+    let Some(authorization) = authorization else { return page(request, body, now, accounts) };
     if let Some(secret) = authorization.strip_prefix("Bearer ") {
         return bearer(secret.trim(), now, accounts, node.oidc.as_deref())
             .map(|acting| Caller::Operator(Box::new(acting)));
@@ -245,13 +262,17 @@ fn peer(node: &Node, request: &HttpRequest, body: &[u8], now: Timestamp) -> Resu
 }
 
 /// A page, by its cookie. Any site can make a browser send the cookie; none but ours can read the session's token, so a
-/// request that changes something must carry that too. A cookie that is over is nobody's.
-fn page(request: &HttpRequest, now: Timestamp, accounts: &Accounts) -> Result<Caller, Problem> {
+/// request that changes something must carry that too: a script's in a header, a form's in its body. A cookie that is over is
+/// nobody's.
+fn page(request: &HttpRequest, body: &[u8], now: Timestamp, accounts: &Accounts) -> Result<Caller, Problem> {
     let Some(acting) = cookie(request, SESSION_COOKIE).and_then(|secret| accounts.who(secret, now)) else {
         return Ok(Caller::Anonymous);
     };
     if !request.method().is_safe() {
-        let sent = request.headers().get(CSRF_HEADER).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let field = body.split(|byte| *byte == b'&').find_map(|pair| pair.strip_prefix(b"csrf="));
+        let field = field.filter(|_| is_form(request)).and_then(|token| std::str::from_utf8(token).ok());
+        let header = request.headers().get(CSRF_HEADER).and_then(|v| v.to_str().ok());
+        let sent = header.or(field).unwrap_or_default();
         // Digests are compared, so that the time it takes says nothing about the token.
         let same = |csrf: &String| sha2::Sha256::digest(csrf) == sha2::Sha256::digest(sent);
         if !acting.csrf.as_ref().is_some_and(same) {
@@ -259,6 +280,13 @@ fn page(request: &HttpRequest, now: Timestamp, accounts: &Accounts) -> Result<Ca
         }
     }
     Ok(Caller::Operator(Box::new(acting)))
+}
+
+/// Whether the body is a page's form.
+#[must_use]
+pub fn is_form(request: &HttpRequest) -> bool {
+    let kind = header(request, "Content-Type").ok().flatten().unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(FORM)
 }
 
 /// A cookie of the request by its name.

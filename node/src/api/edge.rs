@@ -9,7 +9,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use actix_web::{Error, HttpMessage as _, ResponseError as _};
+use actix_web::{Error, HttpMessage as _, HttpResponse};
 use domain::reason_texts::Language;
 
 use super::problem::Problem;
@@ -17,6 +17,7 @@ use super::{access, access_log, answer, caller, methods};
 use crate::door::Connection;
 use crate::limits::{Queue, UnderWay};
 use crate::node::Node;
+use crate::pages;
 use crate::peers::{self, clocks};
 use crate::telemetry::RequestLabels;
 
@@ -65,6 +66,7 @@ struct Entered {
     route: String,
     is_recorded: bool,
     is_over_tls: bool,
+    wants_page: bool,
 }
 
 /// What every request and every answer passes.
@@ -82,7 +84,7 @@ pub async fn pass(
     let entered = enter(&node, &mut request).await;
     let answer = match &entered.places {
         Ok(_) => next.call(request).await?.map_into_boxed_body(),
-        Err(problem) => request.into_response(problem.error_response()),
+        Err(problem) => request.into_response(HttpResponse::from_error(problem.clone())),
     };
     let answer = leave(&node, entered, answer).await;
     drop(asking);
@@ -91,7 +93,9 @@ pub async fn pass(
 
 /// Takes a request in, or refuses it before it costs anything.
 async fn enter(node: &Node, request: &mut ServiceRequest) -> Entered {
-    let language = caller::language(request.request());
+    let wants_page = pages::problem::wants_page(request.request());
+    let language =
+        if wants_page { pages::frame::language(request.request()) } else { caller::language(request.request()) };
     let method = methods::label(request.method());
     if request.method() == Method::HEAD {
         // Answered as a GET would be; the server leaves the body away.
@@ -111,7 +115,7 @@ async fn enter(node: &Node, request: &mut ServiceRequest) -> Entered {
     let is_recorded = request.method() == Method::POST && access::is_recorded(&route);
     let is_over_tls =
         request.request().conn_data::<Arc<Connection>>().is_some_and(|connection| connection.is_over_tls());
-    Entered { places, began: Instant::now(), language, method, route, is_recorded, is_over_tls }
+    Entered { places, began: Instant::now(), language, method, route, is_recorded, is_over_tls, wants_page }
 }
 
 /// Reads a body that is small, and says whether there is one that is not.
@@ -141,20 +145,28 @@ fn places(node: &Node, request: &ServiceRequest, is_long: bool) -> Result<Places
 
 /// Sends an answer out.
 async fn leave(node: &Node, entered: Entered, mut response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
-    let Entered { places, began, language, method, route, is_recorded, is_over_tls } = entered;
+    let Entered { places, began, language, method, route, is_recorded, is_over_tls, wants_page } = entered;
     // A refusal is told in the caller's language, wherever it was found out.
-    let problem = response.response().error().and_then(|e| e.as_error::<Problem>()).cloned();
-    if let Some(problem) = problem.filter(|p| p.language != language) {
-        response = response.into_response(problem.language(language).error_response());
+    let mut refused = response.response().error().and_then(|e| e.as_error::<Problem>()).cloned();
+    if let Some(problem) = refused.as_mut().filter(|p| p.language != language) {
+        problem.language = language;
+        let told = HttpResponse::from_error(problem.clone());
+        response = response.into_response(told);
     }
     if is_recorded && response.status() == StatusCode::CREATED {
         // What was done is acknowledged when as many hold it as the operator asks for.
         if let Err(problem) = peers::holders::acknowledge(node).await {
-            response = response.into_response(problem.language(language).error_response());
+            response = response.into_response(HttpResponse::from_error(problem.language(language)));
         }
     }
-    let status = response.status().as_u16();
     access_log::tell(response.request(), response.response(), &route);
+    // What was refused is told to a person as a page, also where there was no place to look for it.
+    refused = refused.or_else(|| places.as_ref().err().cloned());
+    if let Some(problem) = refused.filter(|_| wants_page) {
+        let page = pages::problem::instead(node, response.request(), &problem);
+        response = response.into_response(page);
+    }
+    let status = response.status().as_u16();
     node.metrics.requests.get_or_create(&RequestLabels { method, route, status }).inc();
     node.metrics.request_seconds.observe(began.elapsed().as_secs_f64());
     // A body without a length that is not read to its end would be taken in for ever.
@@ -174,7 +186,10 @@ async fn leave(node: &Node, entered: Entered, mut response: ServiceResponse<BoxB
     }
     tell_the_time(node, headers);
     for (name, value) in HEADERS {
-        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        // Pages have a stricter policy of their own.
+        if !headers.contains_key(name) {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
     }
     // With a certificate that browsers do not know, it would shut them out.
     let is_public = node.config.tls.as_ref().is_some_and(|tls| tls.certificate.is_some());

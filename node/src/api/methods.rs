@@ -11,6 +11,7 @@ use utoipa::openapi::OpenApi;
 
 use super::caller;
 use super::problem::Problem;
+use crate::pages;
 
 /// The `Allow` header of each path, by its pattern without names.
 #[derive(Debug, Default)]
@@ -30,6 +31,10 @@ impl Allowed {
                 (item.delete.is_some(), &["DELETE"]),
             ];
             methods.extend(known.into_iter().filter(|(has, _)| *has).flat_map(|(_, names)| names));
+        }
+        for page in pages::ALL.iter().copied().flatten() {
+            let methods = all.entry(shape(page.path)).or_default();
+            methods.extend(if page.method == "GET" { ["GET", "HEAD"].as_slice() } else { &["POST"] });
         }
         Self(all.into_iter().map(|(path, methods)| (path, methods.join(", "))).collect())
     }

@@ -107,7 +107,9 @@ fn say_who(operation: &mut Operation, access: Access, is_safe: bool) {
         // Where the configuration makes logs public, anybody; how the node stands, anybody on its machine.
         Access::Log | Access::Status(_) => vec![SecurityRequirement::default(), one(BEARER), page, one("node")],
         Access::Inside(_) => vec![one(BEARER), page, one("node")],
-        Access::Operator(_) | Access::SignedIn | Access::Person | Access::PersonWith(_) => vec![one(BEARER), page],
+        Access::Operator(_) | Access::OneOf(_) | Access::SignedIn | Access::Person | Access::PersonWith(_) => {
+            vec![one(BEARER), page]
+        }
     });
     if let Some(permission) = access.permission() {
         let text = operation.description.get_or_insert_default();

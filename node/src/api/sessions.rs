@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::access_log;
 use super::answer::{Get, Listed, Plain};
-use super::caller::SESSION_COOKIE;
+use super::caller::{Caller, SESSION_COOKIE};
 use super::problem::{Problem, ProblemBody};
 use crate::accounts::password::Secret;
 use crate::accounts::permission::{AccountRole, Permission};
@@ -26,12 +26,12 @@ static HASHING: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
 /// How long a password waits for its turn.
 const HASH_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// What a browser throws away when somebody signs out.
-const CLEARED: &str = "\"cache\", \"cookies\", \"storage\"";
+/// What a browser throws away when somebody signs out. Not what pages store: a holder's keys may lie there.
+const CLEARED: &str = "\"cache\", \"cookies\"";
 
 /// Registers the routes.
 pub fn configure(config: &mut ServiceConfig<'_>) {
-    config.service(sign_in).service(show).service(sign_out).service(list).service(end).service(change_password);
+    config.service(sign_in).service(show).service(sign_out).service(list).service(end_one).service(change_password);
 }
 
 /// Does what hashes, beside the threads that answer requests.
@@ -121,14 +121,65 @@ fn cookie(value: &str, max_age_secs: i64) -> String {
 }
 
 /// The cookie of a session that has begun.
-pub(super) fn session_cookie(node: &Node, text: &str) -> String {
+pub(crate) fn session_cookie(node: &Node, text: &str) -> String {
     cookie(text, node.accounts.limits().absolute.0 / 1_000)
+}
+
+/// What takes the cookie away again.
+pub(crate) fn no_cookie() -> String {
+    cookie("", 0)
 }
 
 /// Names who has signed in to the access log.
 pub(super) fn note(node: &Node, request: &HttpRequest, session: &Session) {
     let operator = node.accounts.pseudonym(session.account);
     access_log::also(request, "operator", operator, format!("session {}", session.id));
+}
+
+/// Begins a session by name and password: its text, and what is known of it.
+///
+/// # Errors
+///
+/// [`Reason::SignInFailed`], [`Reason::SignInThrottled`].
+pub(crate) async fn begin(
+    node: &Node,
+    request: &HttpRequest,
+    name: String,
+    password: Secret,
+) -> Result<(String, Session), Problem> {
+    let (now, address) = (node.writer.now(), request.peer_addr().map(|address| address.ip()));
+    let tried = slowly(node, move |accounts| accounts.sign_in(&name, &password, address, now)).await;
+    let (text, session, _) = tried?;
+    note(node, request, &session);
+    Ok((text, session))
+}
+
+/// Ends the session by which somebody acts.
+///
+/// # Errors
+///
+/// [`Reason::PersonNeeded`] for a token, which has none.
+pub(crate) fn end(node: &Node, caller: &Caller) -> Result<(), Problem> {
+    match caller.acting()?.by {
+        Credential::Session(id) => node.accounts.sign_out(id),
+        Credential::Token(_) | Credential::Jwt => return Err(Reason::PersonNeeded.into()),
+    }
+    Ok(())
+}
+
+/// Sets the own password.
+///
+/// # Errors
+///
+/// [`Reason::SignInFailed`] for a wrong current one, [`Reason::PasswordUnfit`], [`Reason::SignInThrottled`],
+/// [`Reason::PersonNeeded`] for a token.
+pub(crate) async fn set_password(node: &Node, caller: &Caller, current: Secret, new: Secret) -> Result<(), Problem> {
+    let acting = caller.acting()?.clone();
+    if !matches!(acting.by, Credential::Session(_)) {
+        return Err(Reason::PersonNeeded.into());
+    }
+    let now = node.writer.now();
+    slowly(node, move |accounts| accounts.change_password(&acting, &current, &new, now)).await
 }
 
 /// Sign in: a session as a cookie for pages, and the same as a bearer text for programs.
@@ -141,11 +192,10 @@ pub(super) fn note(node: &Node, request: &HttpRequest, session: &Session) {
 #[post("/v1/sessions")]
 async fn sign_in(node: Data<Node>, request: HttpRequest, plain: Plain<SignIn>) -> Result<HttpResponse, Problem> {
     let Plain { body: SignIn { name, password }, language, .. } = plain;
-    let (now, address) = (node.writer.now(), request.peer_addr().map(|address| address.ip()));
-    let tried = slowly(&node, move |accounts| accounts.sign_in(&name, &password, address, now)).await;
-    let (text, session, _) = tried.map_err(|problem| problem.language(language))?;
-    note(&node, &request, &session);
-    let acting = node.accounts.who(&text, now).ok_or(Problem::new(Reason::SessionOver).language(language))?;
+    let begun = begin(&node, &request, name, password).await;
+    let (text, session) = begun.map_err(|problem| problem.language(language))?;
+    let acting =
+        node.accounts.who(&text, node.writer.now()).ok_or(Problem::new(Reason::SessionOver).language(language))?;
     let limits = node.accounts.limits();
     let cookie = session_cookie(&node, &text);
     let ends_at = Some(session.began + limits.absolute);
@@ -168,13 +218,9 @@ async fn show(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
 #[utoipa::path(tag = "accounts", responses((status = 204, description = "It is over")))]
 #[delete("/v1/sessions/current")]
 async fn sign_out(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
-    let acting = get.caller.acting().map_err(|problem| problem.language(get.language))?;
-    match acting.by {
-        Credential::Session(id) => node.accounts.sign_out(id),
-        Credential::Token(_) | Credential::Jwt => return Err(Problem::new(Reason::PersonNeeded).language(get.language)),
-    }
+    end(&node, &get.caller).map_err(|problem| problem.language(get.language))?;
     let mut answer = HttpResponse::NoContent();
-    answer.insert_header((header::SET_COOKIE, cookie("", 0))).insert_header(("Clear-Site-Data", CLEARED));
+    answer.insert_header((header::SET_COOKIE, no_cookie())).insert_header(("Clear-Site-Data", CLEARED));
     Ok(answer.finish())
 }
 
@@ -220,7 +266,7 @@ async fn list(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
     (status = 204, description = "It is over"), (status = 404, body = ProblemBody),
 ))]
 #[delete("/v1/sessions/{id}")]
-async fn end(node: Data<Node>, get: Get, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
+async fn end_one(node: Data<Node>, get: Get, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
     let ended = || {
         let acting = get.caller.acting()?;
         Ok(node.accounts.sign_out_of(acting.account, *id, node.writer.now())?)
@@ -250,14 +296,7 @@ struct PasswordChange {
 #[post("/v1/sessions/password")]
 async fn change_password(node: Data<Node>, plain: Plain<PasswordChange>) -> Result<HttpResponse, Problem> {
     let Plain { caller, body: PasswordChange { current, new }, language } = plain;
-    let changed = async {
-        let acting = caller.acting()?.clone();
-        if !matches!(acting.by, Credential::Session(_)) {
-            return Err(Reason::PersonNeeded.into());
-        }
-        let now = node.writer.now();
-        slowly(&node, move |accounts| accounts.change_password(&acting, &current, &new, now)).await?;
-        Ok(HttpResponse::NoContent().finish())
-    };
-    changed.await.map_err(|problem: Problem| problem.language(language))
+    let set = set_password(&node, &caller, current, new).await;
+    set.map_err(|problem| problem.language(language))?;
+    Ok(HttpResponse::NoContent().finish())
 }

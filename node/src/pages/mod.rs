@@ -1,0 +1,52 @@
+//! Pages: what people see in a browser, rendered here. Who may see what and what is done is decided where REST decides it
+//! (node/src/api); nothing is decided twice.
+//!
+//! ```text
+//! GET   ─► api::answer::Get   who calls, and may they (the tables below)      ─► handler ─► template ─► answer::show
+//! POST  ─► form::Form         the same, by the form's hidden `csrf` and `key` ─► the function that REST calls ─► 303
+//! a refusal ─► problem.rs     a page for who prefers HTML, JSON for everybody else
+//! ```
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `table.rs` | `pages!`: a page's route, access and handler in one row, so that none is served without its row |
+//! | `frame.rs` | what stands around every page: language, who is signed in, texts, addresses of files |
+//! | `answer.rs` | a template becomes an answer, with the headers of pages |
+//! | `form.rs` | what a form sends |
+//! | `text.rs` | texts in both languages (node/locales) |
+//! | `assets.rs` | style, scripts, pictures (node/assets) |
+//! | `picture.rs` | QR codes inside a page |
+//! | `problem.rs` | refusals as pages |
+//! | `start.rs`, `sign_in.rs` | the start page; signing in and out, the own password, the language |
+//!
+//! Templates stand in node/templates, with a folder for each role beside the common ones. To add a page: a row in the table of
+//! its file, a handler, a template, its texts in both languages, and a row in the table of `tests.rs`.
+
+pub mod answer;
+pub mod assets;
+pub mod form;
+pub mod frame;
+pub mod picture;
+pub mod problem;
+pub mod sign_in;
+pub mod start;
+pub mod table;
+pub mod text;
+
+#[cfg(test)]
+mod tests;
+
+use actix_web::web;
+
+use table::Page;
+
+/// The pages of each file, in the order in which the start page offers them: what people are here for first. Who adds a file
+/// adds its table here, and its `configure` below.
+pub const ALL: &[&[Page]] = &[start::PAGES, sign_in::PAGES, assets::PAGES];
+
+/// Every page.
+pub fn configure(config: &mut web::ServiceConfig) {
+    start::configure(config);
+    sign_in::configure(config);
+    assets::configure(config);
+}
