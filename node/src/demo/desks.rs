@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use sha2::Digest as _;
 
 use super::client::Client;
+use super::federation::Institution;
 use crate::accounts::Accounts;
 use crate::accounts::password::Cost;
 use crate::accounts::permission::AccountRole as R;
@@ -116,6 +117,23 @@ impl Desks {
             }
         }
         Ok(())
+    }
+
+    /// Writes down who signs in on which node's pages, for whoever goes on by hand.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub(super) fn write_accounts(&self, path: &Path, institutions: &[Institution]) -> anyhow::Result<()> {
+        let mut text = String::from("Who signs in on which page; a password is good in this demo alone.\n");
+        for Institution { id, url, roles, .. } in institutions {
+            text.push_str(&format!("\n{id}  {url}/\n"));
+            for (name, held) in accounts(roles) {
+                let held: Vec<_> = held.iter().map(|role| role.code()).collect();
+                text.push_str(&format!("  {name:<14} {}  {}\n", self.password(id, name), held.join(", ")));
+            }
+        }
+        write_private(path, &text)
     }
 
     /// What a desk sends to sign in.

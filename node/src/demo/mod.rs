@@ -317,8 +317,11 @@ async fn addresses(world: &mut World) -> anyhow::Result<()> {
     desks::write_tokens(client, &desks, &places.issuer).await?;
     story.chapter("Go on by hand", "the nodes run until Ctrl-C");
     for Institution { id, url, .. } in federation.institutions() {
-        story.tell(format!("{id:<18} {url}   {url}/docs/   {url}/v1/status"));
+        story.tell(format!("{id:<18} {url}/   {url}/docs/   {url}/v1/status"));
     }
+    let accounts = federation.dir.join("accounts");
+    federation.desks.write_accounts(&accounts, &federation.institutions().cloned().collect::<Vec<_>>())?;
+    story.tell(format!("The first of these are pages. Who signs in there, and how: {}", accounts.display()));
     if federation.ports_were_taken() {
         story.tell("A port of 7101 to 7106 is in use by another program, so the nodes listen on free ports.");
     }
