@@ -14,6 +14,9 @@ pub const MIN_PASSWORD_CHARS: usize = 12;
 /// Longest password, in bytes: hashing takes no longer for a longer one, reading does.
 pub const MAX_PASSWORD_BYTES: usize = 256;
 
+/// Fewest letters and digits of a password beside such words.
+const MIN_OWN_CHARS: usize = 6;
+
 /// Words of this work: nobody's password is made of them.
 const OUR_WORDS: [&str; 10] =
     ["voucher", "hospital", "community", "health", "issuer", "registrar", "auditor", "office", "ledger", "nanjing"];
@@ -108,7 +111,12 @@ pub fn check(password: &str, name: &str, institution: InstitutionId) -> Result<(
     }
     // What is known of this account and its institution is tried first, like the commonest passwords and runs of keys.
     let known: Vec<&str> = [name].into_iter().chain(institution.as_str().split('-')).chain(OUR_WORDS).collect();
-    if zxcvbn(password, &known).score() < Score::Three { Err(Fault::PasswordUnfit) } else { Ok(()) }
+    // Put together by a dash they look like much; what is left without them must be a password of its own.
+    let mut left = password.to_lowercase();
+    known.iter().filter(|word| word.len() >= 3).for_each(|word| left = left.replace(&word.to_lowercase(), ""));
+    let own = left.chars().filter(|c| c.is_alphanumeric()).count();
+    let is_guessed = own < MIN_OWN_CHARS || zxcvbn(password, &known).score() < Score::Three;
+    if is_guessed { Err(Fault::PasswordUnfit) } else { Ok(()) }
 }
 
 /// A password for one sign-in, after which another one must be set.

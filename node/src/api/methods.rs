@@ -111,6 +111,8 @@ mod tests {
         let app = app.app_data(Data::new(Allowed::by(&openapi))).default_service(actix_web::web::to(nothing_here));
         let app = init_service(app).await;
         let table = [
+            (Method::OPTIONS, "/v1/sessions/password", 405, "POST"),
+            (Method::OPTIONS, "/v1/sessions/current", 405, "GET, HEAD, DELETE"),
             (Method::DELETE, "/v1/status", 405, "GET, HEAD"),
             (Method::GET, "/v1/qr/decode", 405, "POST"),
             (Method::PUT, "/v1/hospital/schedules", 405, "GET, HEAD, POST"),
