@@ -1,5 +1,6 @@
 //! Real nodes for tests: each a process of the real program, with its own directory, on loopback.
 
+pub mod browser;
 pub mod demo;
 pub mod desk;
 pub mod idp;
