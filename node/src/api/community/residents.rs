@@ -174,12 +174,12 @@ async fn list(node: Data<Node>, mut post: Post<Residents>) -> Result<HttpRespons
 /// Which document.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WhoseDocument {
+pub struct WhoseDocument {
     /// Kind of document, such as `resident-id`.
     #[schema(value_type = String)]
-    pub(super) document_type: ShortName,
+    pub document_type: ShortName,
     /// Its number.
-    pub(super) document_number: String,
+    pub document_number: String,
 }
 
 /// Whom of the list a clerk wants to see.
