@@ -119,6 +119,7 @@ pub struct Node {
     clock_verdict: RwLock<Verdict>,
     scrubbed: RwLock<Option<Timestamp>>,
     too_early: RwLock<BTreeMap<InstitutionId, Timestamp>>,
+    silent: RwLock<BTreeMap<InstitutionId, Timestamp>>,
     commits: tokio::sync::watch::Sender<u64>,
     closing: tokio::sync::watch::Sender<bool>,
 }
@@ -157,6 +158,7 @@ impl Node {
             clock_verdict: RwLock::default(),
             scrubbed: RwLock::default(),
             too_early: RwLock::default(),
+            silent: RwLock::default(),
             commits: tokio::sync::watch::Sender::new(0),
             closing: tokio::sync::watch::Sender::new(false),
         }
@@ -315,6 +317,26 @@ impl Node {
     pub fn set_clock_verdict(&self, verdict: Verdict) {
         self.clock.set_off(verdict.is_off);
         *self.clock_verdict.write() = verdict;
+    }
+
+    /// Institutions whose node does not answer this one, and since when: of them nothing new is known here, unless others
+    /// have it.
+    #[must_use]
+    pub fn silent(&self) -> BTreeMap<InstitutionId, Timestamp> {
+        self.silent.read().clone()
+    }
+
+    /// Notes whether an institution's own node answered.
+    pub fn note_answer(&self, institution: InstitutionId, answered: bool) {
+        if answered != self.silent.read().contains_key(&institution) {
+            return;
+        }
+        let mut silent = self.silent.write();
+        if answered {
+            silent.remove(&institution);
+        } else {
+            silent.insert(institution, self.writer.now());
+        }
     }
 
     /// The time of the next record of a log, if it is too far ahead of the clock here and waits.

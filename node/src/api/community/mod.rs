@@ -21,7 +21,7 @@ pub use registration::{
     Block, Completed, NewCard, NewPhone, PersonForm, PrintedCard, UnderWay, WhoseCard, blocked, card_made, completed,
     looked_up, phone_replaced, registered_without_phone,
 };
-pub use residents::WhoseDocument;
+pub use residents::{MaskedRow, WhoseDocument, listed_as};
 pub use stock::{InStock, Returns, StockRow, given_back, in_stock, shelf};
 
 use super::answer::{self, Get, Nothing, Post, Receipt};
