@@ -120,6 +120,7 @@ pub struct Node {
     scrubbed: RwLock<Option<Timestamp>>,
     too_early: RwLock<BTreeMap<InstitutionId, Timestamp>>,
     given_up: RwLock<BTreeSet<InstitutionId>>,
+    silent: RwLock<BTreeMap<InstitutionId, Timestamp>>,
     commits: tokio::sync::watch::Sender<u64>,
     closing: tokio::sync::watch::Sender<bool>,
 }
@@ -159,6 +160,7 @@ impl Node {
             scrubbed: RwLock::default(),
             too_early: RwLock::default(),
             given_up: RwLock::default(),
+            silent: RwLock::default(),
             commits: tokio::sync::watch::Sender::new(0),
             closing: tokio::sync::watch::Sender::new(false),
         }
@@ -356,6 +358,26 @@ impl Node {
     pub fn set_clock_verdict(&self, verdict: Verdict) {
         self.clock.set_off(verdict.is_off);
         *self.clock_verdict.write() = verdict;
+    }
+
+    /// Institutions whose node does not answer this one, and since when: of them nothing new is known here, unless others
+    /// have it.
+    #[must_use]
+    pub fn silent(&self) -> BTreeMap<InstitutionId, Timestamp> {
+        self.silent.read().clone()
+    }
+
+    /// Notes whether an institution's own node answered.
+    pub fn note_answer(&self, institution: InstitutionId, answered: bool) {
+        if answered != self.silent.read().contains_key(&institution) {
+            return;
+        }
+        let mut silent = self.silent.write();
+        if answered {
+            silent.remove(&institution);
+        } else {
+            silent.insert(institution, self.writer.now());
+        }
     }
 
     /// The time of the next record of a log, if it is too far ahead of the clock here and waits.

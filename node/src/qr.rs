@@ -54,7 +54,7 @@ pub const TRY_FOR: Duration = Duration::from_secs(2);
 const MOST_CORNERS: usize = 2_000;
 
 /// Dots to a module in an SVG's natural size.
-const SVG_DOTS_PER_MODULE: u32 = 8;
+pub const SVG_DOTS_PER_MODULE: u32 = 8;
 
 /// Height of the caption's line under the quiet zone, in modules.
 const CAPTION_MODULES: u32 = 4;

@@ -11,6 +11,7 @@ mod idempotency;
 mod import;
 mod keys;
 mod privacy;
+mod qr_reading;
 mod readme;
 mod registration;
 mod replication;

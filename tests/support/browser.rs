@@ -209,6 +209,19 @@ impl Browser {
         self.client.print(fantoccini::wd::PrintConfiguration::default()).await.unwrap()
     }
 
+    /// The page as it would be printed on the paper that its style asks for, PDF.
+    pub async fn print_sized(&self) -> Vec<u8> {
+        let own_size = fantoccini::wd::PrintConfiguration::builder().shrink_to_fit(false).build().unwrap();
+        self.client.print(own_size).await.unwrap()
+    }
+
+    /// Keeps a file beside the pictures.
+    pub fn keep(&self, name: &str, bytes: &[u8]) {
+        let dir: PathBuf = super::program().ancestors().nth(2).unwrap().join("browser/pictures");
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join(name), bytes).unwrap();
+    }
+
     /// Closes it.
     pub async fn close(self) {
         let _ = self.client.clone().close().await;

@@ -1,7 +1,7 @@
 //! The community's desk: who is there (C1), what they may have, issuing (C5), and help for people without a phone.
 
 use domain::booking::Slot;
-use domain::ids::{RecordName, ShortName, VoucherId};
+use domain::ids::{HolderId, InstitutionId, RecordName, ShortName, VoucherId};
 use domain::lifecycle::{Stage, Step};
 use domain::member::Role;
 use domain::policy::Class;
@@ -143,29 +143,99 @@ fn choose(
 
 /// Unit C5: issues a voucher to whoever signed this personal QR of step *receive*.
 pub(super) fn issue(desk: &mut Desk<'_>, qr: &str) -> Result<Answer, Refused> {
+    let (person, enrolled, presentation) = receiver(&desk.work, qr, desk.now)?;
+    hand_out(desk, &person, &enrolled, presentation)
+}
+
+/// Who asks for a voucher with this personal QR of step *receive*, and of which programme: for the desk that looks before it
+/// issues. Writes nothing.
+///
+/// # Errors
+///
+/// What is wrong with the QR; [`Reason::HolderUnknown`] for someone of another community.
+pub fn asks(work: &Work<'_>, qr: &str, now: Timestamp) -> Result<(Known, ShortName), Reason> {
+    let (person, enrolled, _) = receiver(work, qr, now)?;
+    Ok((known(work, &person, now), enrolled.programme))
+}
+
+/// Whose phone signed a personal QR of step *receive* for this community, under which enrolment.
+fn receiver(work: &Work<'_>, qr: &str, now: Timestamp) -> Result<(Person, Enrolled, Presentation), Reason> {
     let shown = presented::read(qr)?;
     let Consent::Receive { aud, programme } = &shown.claims.consent else {
-        return Err(Reason::PresentationOtherStep.into());
+        return Err(Reason::PresentationOtherStep);
     };
-    if *aud != desk.me() {
-        return Err(Reason::PresentationElsewhere.into());
+    if *aud != work.settings.me {
+        return Err(Reason::PresentationElsewhere);
     }
-    shown.is_fresh(desk.now)?;
+    shown.is_fresh(now)?;
     let mut refused = Reason::HolderUnknown;
-    for person in people::by_enrolment_start(&desk.work.tx, shown.claims.kid) {
+    for person in people::by_enrolment_start(&work.tx, shown.claims.kid) {
         for enrolled in person.enrolments.iter().filter(|e| e.id.0.as_bytes().starts_with(&shown.claims.kid)) {
             if enrolled.programme.as_str() != programme {
                 refused = Reason::PresentationOtherVoucher;
                 continue;
             }
-            let enrolment = desk.work.enrolment(&enrolled.name).ok_or(Reason::Waiting)?;
+            let enrolment = work.enrolment(&enrolled.name).ok_or(Reason::Waiting)?;
             match shown.by_phone(&enrolment) {
-                Ok(presentation) => return hand_out(desk, &person, enrolled, presentation),
+                Ok(presentation) => return Ok((person.clone(), enrolled.clone(), presentation)),
                 Err(reason) => refused = reason,
             }
         }
     }
-    Err(refused.into())
+    Err(refused)
+}
+
+/// Whose card it is, and what they may have. Writes nothing.
+///
+/// # Errors
+///
+/// [`Reason::CardUnknown`].
+pub fn with_card(work: &Work<'_>, card: &vc1::Card, now: Timestamp) -> Result<Known, Reason> {
+    let card = domain::ids::CardId(uuid::Uuid::from_bytes(card.id()));
+    people::by_card(&work.tx, card).map(|person| known(work, &person, now)).ok_or(Reason::CardUnknown)
+}
+
+/// Somebody of this community by the registrar's random id. Writes nothing.
+///
+/// # Errors
+///
+/// [`Reason::HolderUnknown`].
+pub fn by_holder(work: &Work<'_>, holder: HolderId, now: Timestamp) -> Result<Known, Reason> {
+    people::of(&work.tx, holder).map(|person| known(work, &person, now)).ok_or(Reason::HolderUnknown)
+}
+
+/// A voucher that somebody of this community has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Which one.
+    pub voucher: VoucherId,
+    /// Of which programme.
+    pub programme: ShortName,
+    /// Where it stands.
+    pub stage: Stage,
+    /// First moment after its validity.
+    pub valid_until: Timestamp,
+    /// Where it is booked, or a booking is asked for.
+    pub hospital: Option<InstitutionId>,
+}
+
+/// The vouchers that somebody has, those that came to nothing left out.
+#[must_use]
+pub fn held(work: &Work<'_>, holder: HolderId) -> Vec<Held> {
+    let enrolments = people::of(&work.tx, holder).map(|person| person.enrolments).unwrap_or_default();
+    let of = |enrolled: Enrolled| {
+        let vouchers = work.of_enrolment(&enrolled.name).into_iter();
+        let found = vouchers.filter_map(|voucher| {
+            let doc = work.voucher(voucher)?;
+            let state = doc.state().filter(|v| v.enrolment == Some(enrolled.name))?;
+            let (stage, valid_until) = (state.stage, state.valid_until);
+            let hospital = state.booking.map(|booking| booking.hospital);
+            let is_left = !matches!(stage, Stage::Voided | Stage::Refused | Stage::Generated);
+            is_left.then(|| Held { voucher, programme: enrolled.programme.clone(), stage, valid_until, hospital })
+        });
+        found.collect::<Vec<_>>()
+    };
+    enrolments.into_iter().flat_map(of).collect()
 }
 
 /// Unit C5 for someone without a phone: the clerk has seen the document and signs with the card.

@@ -17,6 +17,7 @@
 //! | `assets.rs` | style, scripts, pictures (node/assets) |
 //! | `picture.rs` | QR codes inside a page |
 //! | `problem.rs` | refusals as pages |
+//! | `desk/` | the community's and the hospital's desk |
 //! | `start.rs`, `sign_in.rs` | the start page; signing in and out, the own password, the language |
 //!
 //! Templates stand in node/templates, with a folder for each role beside the common ones. To add a page: a row in the table of
@@ -24,6 +25,7 @@
 
 pub mod answer;
 pub mod assets;
+pub mod desk;
 pub mod form;
 pub mod frame;
 pub mod picture;
@@ -42,11 +44,23 @@ use table::Page;
 
 /// The pages of each file, in the order in which the start page offers them: what people are here for first. Who adds a file
 /// adds its table here, and its `configure` below.
-pub const ALL: &[&[Page]] = &[start::PAGES, sign_in::PAGES, assets::PAGES];
+pub const ALL: &[&[Page]] = &[
+    start::PAGES,
+    desk::community::PAGES,
+    desk::carriers::PAGES,
+    desk::issue::PAGES,
+    desk::stock::PAGES,
+    desk::hospital::PAGES,
+    desk::visits::PAGES,
+    desk::hours::PAGES,
+    sign_in::PAGES,
+    assets::PAGES,
+];
 
 /// Every page.
 pub fn configure(config: &mut web::ServiceConfig) {
     start::configure(config);
+    desk::configure(config);
     sign_in::configure(config);
     assets::configure(config);
 }

@@ -30,6 +30,35 @@ const TABLE: &str = "
     POST /password                   operators
     GET  /language/{language}        everyone
     GET  /assets/{version}/{name}    everyone
+    GET  /desk/community             community-clerk community-manager
+    POST /desk/community             community-clerk community-manager
+    GET  /desk/community/people/{holder}             community-clerk community-manager
+    POST /desk/community/document    community-clerk community-manager
+    POST /desk/community/residents   community-clerk community-manager
+    GET  /desk/community/register    community-clerk
+    POST /desk/community/register    community-clerk
+    POST /desk/community/phones      community-clerk
+    POST /desk/community/cards       community-clerk
+    POST /desk/community/people/{holder}/block       community-clerk
+    POST /desk/community/people/{holder}/erasure     community-clerk
+    POST /desk/community/issue       community-clerk
+    GET  /desk/community/vouchers/{voucher}          community-clerk community-manager
+    POST /desk/community/slots       community-clerk
+    POST /desk/community/help        community-clerk
+    GET  /desk/community/stock       community-clerk community-manager
+    POST /desk/community/returns     community-manager
+    GET  /desk/hospital              receptionist examiner hospital-officer
+    POST /desk/hospital              receptionist
+    POST /desk/hospital/bookings/{voucher}/no-show   receptionist
+    POST /desk/hospital/bookings/{voucher}/release   receptionist
+    GET  /desk/hospital/visits       receptionist examiner hospital-officer
+    GET  /desk/hospital/visits/{voucher}             receptionist examiner hospital-officer
+    POST /desk/hospital/visits/{voucher}/completion  examiner
+    POST /desk/hospital/visits/{voucher}/undo        receptionist
+    GET  /desk/hospital/claims       receptionist examiner hospital-officer
+    POST /desk/hospital/claims/{voucher}/answer      hospital-officer
+    GET  /desk/hospital/hours        hospital-officer
+    POST /desk/hospital/hours        hospital-officer
 ";
 
 /// What a browser sends along when somebody opens a page.

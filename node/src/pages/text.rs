@@ -69,7 +69,7 @@ macro_rules! numbers {
     };
 }
 
-numbers!(i32 i64 u32 u64 usize);
+numbers!(i32 i64 u8 u16 u32 u64 usize);
 
 /// A text by its key. One that is not there is its key: a test sees to it that none is.
 #[must_use]

@@ -127,7 +127,11 @@ async fn round(node: &Arc<Node>, institution: InstitutionId, failures: u32) -> R
     node.writer.durable(node.writer.ledger().last_ticket()).await;
     let wait = if failures == 0 { node.config.peers.poll_wait_secs } else { 0 };
     let path = format!("{}/checkpoint?newer_than={}&wait_secs={wait}", place.base, held.size());
-    let answer = node.client.get(&place.peer, &path, Duration::from_secs(wait + 10)).await.map_err(FetchError::from)?;
+    let asked = node.client.get(&place.peer, &path, Duration::from_secs(wait + 10)).await;
+    if place.peer.institution == institution {
+        node.note_answer(institution, asked.is_ok());
+    }
+    let answer = asked.map_err(FetchError::from)?;
     if answer.status == 404 && held.size() == 0 {
         // Nothing is written there yet.
         tokio::time::sleep(Duration::from_millis(200)).await;

@@ -2,19 +2,22 @@
 
 use actix_web::web::Data;
 use actix_web::{HttpResponse, post};
-use actors::community::command::{Answer, Assist, Command, Issued};
+use actors::community::Community;
+use actors::community::command::{Answer, Assist, Command, Issued, Known};
 use actors::community::desk;
+use actors::replica::Work;
 use actors::token::vc1::Card;
 use actors::voucher::letters::ErasureLetter;
 use domain::ids::{Operator, ShortName, VoucherId};
 use domain::reasons::Reason;
 use domain::record::{AssistReason, HelpStep};
+use domain::time::Timestamp;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::residents::WhoseDocument;
-use super::{answered, clerk, send};
+use super::{clerk, received, send};
 use crate::api::answer::{self, Nothing, Post, Receipt};
 use crate::api::caller::Caller;
 use crate::api::looked::{self, Shown};
@@ -43,15 +46,53 @@ struct ShownQr {
 ))]
 #[post("/v1/community/desk/identify")]
 async fn identify(node: Data<Node>, post: Post<ShownQr>) -> Result<HttpResponse, Problem> {
-    answered(&node, &post, async {
-        let operator = clerk(&node, &post)?;
-        let now = node.writer.now();
-        let known = answer::read(&node, |work| desk::identify(work, &post.body.qr, now)).await;
-        looked::note(operator, "person", known.as_ref().ok().map(|k| k.holder), Shown::Masked, known.is_ok());
-        let known = known?;
-        Ok(HttpResponse::Ok().json(known))
-    })
-    .await
+    let known = identified(&node, &post.caller, &post.body.qr).await;
+    Ok(HttpResponse::Ok().json(known.map_err(|problem| problem.language(post.language))?))
+}
+
+/// Who shows this personal QR; the look is on record.
+///
+/// # Errors
+///
+/// What is wrong with the QR; [`Reason::HolderUnknown`].
+pub async fn identified(node: &Node, caller: &Caller, qr: &str) -> Result<Known, Problem> {
+    looked_at(node, caller, |work, now| desk::identify(work, qr, now)).await
+}
+
+/// Who has this document; the look is on record.
+///
+/// # Errors
+///
+/// [`Reason::HolderUnknown`].
+pub async fn person_of(node: &Node, caller: &Caller, document: &WhoseDocument) -> Result<Known, Problem> {
+    let WhoseDocument { document_type, document_number } = document;
+    looked_at(node, caller, |work, now| desk::by_document(work, document_type, document_number, now)).await
+}
+
+/// Somebody whom a desk has confirmed by other means, such as a card; the look is on record.
+///
+/// # Errors
+///
+/// What the reading says.
+pub async fn known_by(
+    node: &Node,
+    caller: &Caller,
+    reading: impl FnOnce(&Work<'_>, Timestamp) -> Result<Known, Reason>,
+) -> Result<Known, Problem> {
+    looked_at(node, caller, reading).await
+}
+
+async fn looked_at(
+    node: &Node,
+    caller: &Caller,
+    reading: impl FnOnce(&Work<'_>, Timestamp) -> Result<Known, Reason>,
+) -> Result<Known, Problem> {
+    node.role::<Community>()?;
+    let operator = caller.must_be_operator()?;
+    let now = node.writer.now();
+    let known = answer::read(node, |work| reading(work, now)).await;
+    looked::note(operator, "person", known.as_ref().ok().map(|k| k.holder), Shown::Masked, known.is_ok());
+    Ok(known?)
 }
 
 /// Who has this document, and what they may have: for somebody whose phone or card is lost. Nothing is written.
@@ -63,34 +104,26 @@ async fn identify(node: Data<Node>, post: Post<ShownQr>) -> Result<HttpResponse,
 ))]
 #[post("/v1/community/desk/person")]
 async fn by_document(node: Data<Node>, post: Post<WhoseDocument>) -> Result<HttpResponse, Problem> {
-    answered(&node, &post, async {
-        let operator = clerk(&node, &post)?;
-        let WhoseDocument { document_type, document_number } = &post.body;
-        let now = node.writer.now();
-        let known = answer::read(&node, |work| desk::by_document(work, document_type, document_number, now)).await;
-        looked::note(operator, "person", known.as_ref().ok().map(|k| k.holder), Shown::Masked, known.is_ok());
-        let known = known?;
-        Ok(HttpResponse::Ok().json(known))
-    })
-    .await
+    let known = person_of(&node, &post.caller, &post.body).await;
+    Ok(HttpResponse::Ok().json(known.map_err(|problem| problem.language(post.language))?))
 }
 
 /// To whom a voucher is issued: a phone's code, or card and document.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Issue {
+pub struct Issue {
     /// Text of the VP1 with step *receive*.
-    qr: Option<String>,
+    pub qr: Option<String>,
     /// Text of the VC1.
-    card: Option<String>,
+    pub card: Option<String>,
     /// With a card: of which programme.
     #[schema(value_type = Option<String>)]
-    programme: Option<ShortName>,
+    pub programme: Option<ShortName>,
     /// With a card: the number of the document that the clerk sees.
-    document_number: Option<String>,
+    pub document_number: Option<String>,
     /// With a card: `no-phone`, `phone-broken` or `needs-help`.
     #[schema(value_type = Option<String>)]
-    assist_reason: Option<AssistReason>,
+    pub assist_reason: Option<AssistReason>,
 }
 
 /// A voucher as its holder takes it away.
@@ -116,9 +149,18 @@ struct IssuedVoucher {
 ))]
 #[post("/v1/community/desk/issue")]
 async fn issue(node: Data<Node>, post: Post<Issue>) -> Result<HttpResponse, Problem> {
-    answered(&node, &post, async {
-        let helper = clerk(&node, &post)?;
-        if let Some(again) = answer::repeated::<_, Issued>(&node, &post).await? {
+    Ok(answer::told(issued(&node, &post).await?))
+}
+
+/// Issues a voucher; the receipt, for REST and pages.
+///
+/// # Errors
+///
+/// As the route.
+pub async fn issued(node: &Node, post: &Post<Issue>) -> Result<Receipt<Issued>, Problem> {
+    received(node, post, async {
+        let helper = clerk(node, post)?;
+        if let Some(again) = answer::again::<_, Issued>(node, post).await? {
             return Ok(again);
         }
         let body = &post.body;
@@ -134,9 +176,9 @@ async fn issue(node: Data<Node>, post: Post<Issue>) -> Result<HttpResponse, Prob
                 return Err(Problem::malformed(what));
             }
         };
-        let done = send(&node, &post, command).await?;
+        let done = send(node, post, command).await?;
         let Answer::Issued(issued) = done.answer else { return Err(Reason::Internal.into()) };
-        Ok(answer::created(&node, &done.records, Some(issued)))
+        Ok(answer::receipt(node, &done.records, Some(issued)))
     })
     .await
 }
@@ -149,20 +191,20 @@ fn assist(card: &str, helper: Operator, reason: AssistReason) -> Result<Assist, 
 /// What a clerk asks the voucher module for.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Help {
+pub struct Help {
     /// Text of the VC1.
-    card: String,
+    pub card: String,
     /// `issuer.uuid`.
     #[schema(value_type = String)]
-    voucher: VoucherId,
+    pub voucher: VoucherId,
     /// `book` or `cancel`.
     #[schema(value_type = String)]
-    step: HelpStep,
+    pub step: HelpStep,
     /// To book: the appointment.
-    slot: Option<Wanted>,
+    pub slot: Option<Wanted>,
     /// `no-phone`, `phone-broken` or `needs-help`.
     #[schema(value_type = String)]
-    assist_reason: AssistReason,
+    pub assist_reason: AssistReason,
 }
 
 /// Ask the voucher module to book or cancel for the holder of a card. The card's signature stands in the record.
@@ -174,21 +216,30 @@ struct Help {
 ))]
 #[post("/v1/community/desk/help")]
 async fn help(node: Data<Node>, post: Post<Help>) -> Result<HttpResponse, Problem> {
-    answered(&node, &post, async {
-        let helper = clerk(&node, &post)?;
-        if let Some(again) = answer::repeated::<_, Nothing>(&node, &post).await? {
+    Ok(answer::told(helped(&node, &post).await?))
+}
+
+/// Asks for the holder of a card; the receipt, for REST and pages.
+///
+/// # Errors
+///
+/// As the route.
+pub async fn helped(node: &Node, post: &Post<Help>) -> Result<Receipt<Nothing>, Problem> {
+    received(node, post, async {
+        let helper = clerk(node, post)?;
+        if let Some(again) = answer::again::<_, Nothing>(node, post).await? {
             return Ok(again);
         }
         let Help { card, voucher, step, slot, assist_reason } = &post.body;
         let assist = assist(card, helper, *assist_reason)?;
         let slot = match slot {
-            Some(wanted) => Some(slot_of(&node, wanted).await?),
+            Some(wanted) => Some(slot_of(node, wanted).await?),
             None => None,
         };
         let command = Command::Help { assist, voucher: *voucher, step: *step, slot, salt: rand::random() };
-        let done = send(&node, &post, command).await?;
+        let done = send(node, post, command).await?;
         node.wake();
-        Ok(answer::created(&node, &done.records, Some(Nothing {})))
+        Ok(answer::receipt(node, &done.records, Some(Nothing {})))
     })
     .await
 }
@@ -202,17 +253,26 @@ async fn help(node: Data<Node>, post: Post<Help>) -> Result<HttpResponse, Proble
 ))]
 #[post("/v1/community/erasures")]
 async fn erase(node: Data<Node>, post: Post<ErasureLetter>) -> Result<HttpResponse, Problem> {
-    answered(&node, &post, async {
+    Ok(answer::told(erased(&node, &post).await?))
+}
+
+/// Erases somebody; the receipt, for REST and pages.
+///
+/// # Errors
+///
+/// As the route.
+pub async fn erased(node: &Node, post: &Post<ErasureLetter>) -> Result<Receipt<Nothing>, Problem> {
+    received(node, post, async {
         let from = match &post.caller {
             Caller::Peer(module) => Some(*module),
-            _ => clerk(&node, &post).map(|_| None)?,
+            _ => clerk(node, post).map(|_| None)?,
         };
-        if let Some(again) = answer::repeated::<_, Nothing>(&node, &post).await? {
+        if let Some(again) = answer::again::<_, Nothing>(node, post).await? {
             return Ok(again);
         }
-        let done = send(&node, &post, Command::Erase { from, holder: post.body.holder }).await?;
+        let done = send(node, post, Command::Erase { from, holder: post.body.holder }).await?;
         node.wake();
-        Ok(answer::created(&node, &done.records, Some(Nothing {})))
+        Ok(answer::receipt(node, &done.records, Some(Nothing {})))
     })
     .await
 }

@@ -16,9 +16,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-pub use registration::UnderWay;
+pub use desk::{Help, Issue, erased, helped, identified, issued, known_by, person_of};
+pub use registration::{
+    Block, Completed, NewCard, NewPhone, PersonForm, PrintedCard, UnderWay, WhoseCard, blocked, card_made, completed,
+    looked_up, phone_replaced, registered_without_phone,
+};
+pub use residents::{MaskedRow, WhoseDocument, listed_as};
+pub use stock::{InStock, Returns, StockRow, given_back, in_stock, shelf};
 
-use super::answer::{self, Get, Nothing, Post};
+use super::answer::{self, Get, Nothing, Post, Receipt};
 use super::problem::Problem;
 use crate::node::Node;
 use crate::peers;
@@ -55,6 +61,15 @@ async fn answered<T>(
     handled: impl Future<Output = Result<HttpResponse, Problem>>,
 ) -> Result<HttpResponse, Problem> {
     answer::or_again::<T, Nothing>(node, post, handled.await).await
+}
+
+/// The same of a receipt, for REST and pages.
+async fn received<B, T>(
+    node: &Node,
+    post: &Post<B>,
+    handled: impl Future<Output = Result<Receipt<T>, Problem>>,
+) -> Result<Receipt<T>, Problem> {
+    answer::receipt_or_again(node, post, handled.await).await
 }
 
 /// POSTs to the registrar, under a key of its own.

@@ -25,7 +25,7 @@ use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
 
-use super::{answered, clerk, clerk_reads, holder_id, key_of, registrar, send};
+use super::{answered, clerk, clerk_reads, holder_id, key_of, received, registrar, send};
 use crate::api::answer::{self, Get, Listed, Nothing, Post, Receipt};
 use crate::api::caller::Caller;
 use crate::api::looked::{self, Shown};
@@ -137,29 +137,29 @@ async fn announce(node: Data<Node>, post: Post<Announcement>) -> Result<HttpResp
 /// is left out is taken from the list, what is given must agree with it.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct PersonForm {
+pub struct PersonForm {
     /// Kind of document, such as `resident-id`.
     #[schema(value_type = String)]
-    document_type: ShortName,
+    pub document_type: ShortName,
     /// Its number.
-    document_number: String,
+    pub document_number: String,
     /// As in the document.
-    name: Option<String>,
+    pub name: Option<String>,
     /// Date of birth, `YYYY-MM-DD`.
-    born: Option<chrono::NaiveDate>,
+    pub born: Option<chrono::NaiveDate>,
     /// `F` or `M`, as in the document.
     #[schema(value_type = Option<String>)]
-    sex: Option<Sex>,
+    pub sex: Option<Sex>,
     /// Telephone number.
-    phone: Option<String>,
+    pub phone: Option<String>,
     /// `elderly`, `chronic`, `pregnant` or `disabled`.
     #[schema(value_type = Option<String>)]
-    class: Option<Class>,
+    pub class: Option<Class>,
     /// Who looks after the vouchers; this node or the first voucher module unless it is named.
     #[schema(value_type = Option<String>)]
-    voucher_module: Option<InstitutionId>,
+    pub voucher_module: Option<InstitutionId>,
     /// Text of the VP1 with step *register* that the phone shows now; absent without a phone.
-    qr: Option<String>,
+    pub qr: Option<String>,
 }
 
 impl PersonForm {
@@ -185,14 +185,14 @@ impl PersonForm {
 
 /// A printed card. Its text is a secret: print it, and keep it nowhere.
 #[derive(Serialize, ToSchema)]
-struct PrintedCard {
+pub struct PrintedCard {
     /// Text of the VC1.
-    text: String,
+    pub text: String,
     /// Twelve digits, printed below it.
-    lookup_number: String,
+    pub lookup_number: String,
     /// Random id.
     #[schema(value_type = String)]
-    card_id: CardId,
+    pub card_id: CardId,
 }
 
 impl From<&Card> for PrintedCard {
@@ -204,16 +204,16 @@ impl From<&Card> for PrintedCard {
 
 /// A registered person.
 #[derive(Serialize, ToSchema)]
-struct Completed {
+pub struct Completed {
     /// Random id.
     #[schema(value_type = String)]
-    holder: HolderId,
+    pub holder: HolderId,
     /// One for each programme that is open to the class.
     #[schema(value_type = Vec<Object>)]
-    enrolments: Vec<Enrolled>,
+    pub enrolments: Vec<Enrolled>,
     /// The printed card, for somebody without a phone.
     #[serde(skip_serializing_if = "Option::is_none")]
-    card: Option<PrintedCard>,
+    pub card: Option<PrintedCard>,
 }
 
 /// The part of the registrar's receipt that is needed.
@@ -234,15 +234,25 @@ struct Receipted {
 ))]
 #[post("/v1/community/registrations/{thumbprint}/completion")]
 async fn complete(node: Data<Node>, thumbprint: Path<String>, post: Post<PersonForm>) -> Result<HttpResponse, Problem> {
-    answered(&node, &post, async {
-        clerk(&node, &post)?;
-        let mut print = [0; 32];
-        hex::decode_to_slice(thumbprint.as_str(), &mut print).map_err(Problem::malformed)?;
+    let mut print = [0; 32];
+    let read = hex::decode_to_slice(thumbprint.as_str(), &mut print);
+    read.map_err(|error| Problem::malformed(error).language(post.language))?;
+    Ok(answer::told(completed(&node, print, &post).await?))
+}
+
+/// Completes the registration of a phone by its main key's thumbprint; the receipt, for REST and pages.
+///
+/// # Errors
+///
+/// As the route.
+pub async fn completed(node: &Node, print: [u8; 32], post: &Post<PersonForm>) -> Result<Receipt<Completed>, Problem> {
+    received(node, post, async {
+        clerk(node, post)?;
         let qr = post.body.qr.as_deref().ok_or_else(|| Problem::malformed("qr: the phone shows its code"))?;
         let _alone = node.registering.begin(post.body.about())?;
-        let form = post.body.form(&node).await?;
+        let form = post.body.form(node).await?;
         let now = node.writer.now();
-        let (pending, known) = answer::read(&node, |work| {
+        let (pending, known) = answer::read(node, |work| {
             (registration::pending(work, &print, now), completed_before(work, &print, &form))
         })
         .await;
@@ -250,22 +260,22 @@ async fn complete(node: Data<Node>, thumbprint: Path<String>, post: Post<PersonF
             // The answer to the desk was lost: it is given again.
             let Person { holder, enrolments, .. } = person;
             let completed = Some(Completed { holder, enrolments, card: None });
-            return match answer::again(&node, &post).await? {
-                Some(receipt) => Ok(HttpResponse::Created().json(Receipt { result: completed, ..receipt })),
-                None => Ok(answer::created(&node, &[], completed)),
-            };
+            return Ok(match answer::again(node, post).await? {
+                Some(receipt) => Receipt { result: completed, ..receipt },
+                None => answer::receipt(node, &[], completed),
+            });
         }
-        if let Some(again) = answer::repeated::<_, Completed>(&node, &post).await? {
+        if let Some(again) = answer::again::<_, Completed>(node, post).await? {
             return Ok(again);
         }
         let pending =
             pending.ok_or_else(|| Problem::new(Reason::NotFound).detail("no phone of that thumbprint waits"))?;
-        let application = answer::read(&node, |work| {
+        let application = answer::read(node, |work| {
             let carrier = Carrier::Phone(qr, &pending);
             registration::application(work, &form, post.body.voucher_module, &carrier, Uuid::new_v4, now)
         })
         .await?;
-        register(&node, &post, form, application, Some(pending.main_key), None).await
+        register(node, post, form, application, Some(pending.main_key), None).await
     })
     .await
 }
@@ -287,24 +297,33 @@ fn completed_before(work: &actors::replica::Work<'_>, thumbprint: &[u8; 32], for
 ))]
 #[post("/v1/community/registrations/without-phone")]
 async fn without_phone(node: Data<Node>, post: Post<PersonForm>) -> Result<HttpResponse, Problem> {
-    answered(&node, &post, async {
-        clerk(&node, &post)?;
+    Ok(answer::told(registered_without_phone(&node, &post).await?))
+}
+
+/// Registers somebody without a phone; the receipt, with the card this once, for REST and pages.
+///
+/// # Errors
+///
+/// As the route.
+pub async fn registered_without_phone(node: &Node, post: &Post<PersonForm>) -> Result<Receipt<Completed>, Problem> {
+    received(node, post, async {
+        clerk(node, post)?;
         if post.body.qr.is_some() {
             return Err(Problem::malformed("qr: a phone completes its own registration"));
         }
         let _alone = node.registering.begin(post.body.about())?;
-        if let Some(again) = answer::repeated::<_, Completed>(&node, &post).await? {
+        if let Some(again) = answer::again::<_, Completed>(node, post).await? {
             return Ok(again);
         }
-        let form = post.body.form(&node).await?;
+        let form = post.body.form(node).await?;
         let card = Card::generate(&mut rand::rng());
         let now = node.writer.now();
-        let application = answer::read(&node, |work| {
+        let application = answer::read(node, |work| {
             let carrier = Carrier::Card(&card);
             registration::application(work, &form, post.body.voucher_module, &carrier, Uuid::new_v4, now)
         })
         .await?;
-        register(&node, &post, form, application, None, Some(&card)).await
+        register(node, post, form, application, None, Some(&card)).await
     })
     .await
 }
@@ -316,7 +335,7 @@ async fn register(
     application: Application,
     main_key: Option<PublicKey>,
     card: Option<&Card>,
-) -> Result<HttpResponse, Problem> {
+) -> Result<Receipt<Completed>, Problem> {
     // Ids and keys are fresh each time, so each application is a request of its own.
     let key = format!("registration-{}", Uuid::new_v4());
     let receipted: Receipted = registrar(node, "/v1/issuer/holders", &key, &application).await?;
@@ -344,7 +363,7 @@ async fn register(
     until_here(node, &granted.enrolments).await;
     let Granted { holder, enrolments } = granted;
     let result = Completed { holder, enrolments, card: card.map(Into::into) };
-    Ok(answer::created(node, &done.records, Some(result)))
+    Ok(answer::receipt(node, &done.records, Some(result)))
 }
 
 /// Waits a little until the registrar's records are here. If they are not, they come later all the same.
@@ -361,17 +380,17 @@ async fn until_here(node: &Node, enrolments: &[Enrolled]) {
 /// Whose card.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct WhoseCard {
+pub struct WhoseCard {
     /// Random id of the person.
     #[schema(value_type = String)]
-    holder: HolderId,
+    pub holder: HolderId,
 }
 
 /// A new card.
 #[derive(Serialize, ToSchema)]
-struct NewCard {
+pub struct NewCard {
     /// It is shown this once.
-    card: PrintedCard,
+    pub card: PrintedCard,
 }
 
 /// Print a card for somebody of this community, with or without a phone. It replaces an earlier one.
@@ -383,19 +402,28 @@ struct NewCard {
 ))]
 #[post("/v1/community/cards")]
 async fn new_card(node: Data<Node>, post: Post<WhoseCard>) -> Result<HttpResponse, Problem> {
-    answered(&node, &post, async {
-        clerk(&node, &post)?;
+    Ok(answer::told(card_made(&node, &post).await?))
+}
+
+/// Makes a new card; the receipt, with the card this once, for REST and pages.
+///
+/// # Errors
+///
+/// As the route.
+pub async fn card_made(node: &Node, post: &Post<WhoseCard>) -> Result<Receipt<NewCard>, Problem> {
+    received(node, post, async {
+        clerk(node, post)?;
         let holder = post.body.holder;
         let _alone = node.registering.begin(About::Holder(holder))?;
-        if let Some(again) = answer::repeated::<_, NewCard>(&node, &post).await? {
+        if let Some(again) = answer::again::<_, NewCard>(node, post).await? {
             return Ok(again);
         }
-        let person = answer::read(&node, |work| people::of(&work.tx, holder)).await.ok_or(Reason::HolderUnknown)?;
+        let person = answer::read(node, |work| people::of(&work.tx, holder)).await.ok_or(Reason::HolderUnknown)?;
         let card = Card::generate(&mut rand::rng());
-        let id = put_card(&node, holder, &card, &person.enrolments).await?;
+        let id = put_card(node, holder, &card, &person.enrolments).await?;
         let command = Command::KeepCard { holder, card: (id, card.lookup_number()) };
-        let done = send(&node, &post, command).await?;
-        Ok(answer::created(&node, &done.records, Some(NewCard { card: (&card).into() })))
+        let done = send(node, post, command).await?;
+        Ok(answer::receipt(node, &done.records, Some(NewCard { card: (&card).into() })))
     })
     .await
 }
@@ -417,34 +445,40 @@ async fn put_card(node: &Node, holder: HolderId, card: &Card, enrolments: &[Enro
 #[get("/v1/community/cards/{lookup_number}")]
 async fn look_up(node: Data<Node>, lookup_number: Path<String>, get: Get) -> Result<HttpResponse, Problem> {
     clerk_reads(&node, &get)?;
-    let looked = async {
-        let command = Command::LookUp { number: lookup_number.into_inner() };
-        let act = actors::writer::Act { operator: get.caller.operator(), idempotency: None };
-        let ask = actors::role::Ask::<Community> { act, command };
-        let Answer::Cards(found) = node.role::<Community>()?.send(ask).await??.answer else {
-            return Err(Reason::Internal.into());
-        };
-        if let Some(operator) = get.caller.operator() {
-            let whom = found.iter().map(|known| Some(known.holder));
-            let looks = whom.chain(found.is_empty().then_some(None));
-            looks.for_each(|whom| looked::note(operator, "card", whom, Shown::Masked, whom.is_some()));
-        }
-        if found.is_empty() {
-            return Err(Problem::new(Reason::NotFound).detail("no card of this community has that number"));
-        }
-        let limit = found.len();
-        Ok(HttpResponse::Ok().json(Listed::new(found, limit, |k: &Known| k.holder.to_string())))
+    let found = looked_up(&node, &get.caller, lookup_number.into_inner()).await;
+    let found = found.map_err(|problem| problem.language(get.language))?;
+    let limit = found.len();
+    Ok(HttpResponse::Ok().json(Listed::new(found, limit, |k: &Known| k.holder.to_string())))
+}
+
+/// Whose card has this number, for REST and pages; the look is on record.
+///
+/// # Errors
+///
+/// As the route.
+pub async fn looked_up(node: &Node, caller: &Caller, number: String) -> Result<Vec<Known>, Problem> {
+    let operator = caller.must_be_operator()?;
+    let act = actors::writer::Act { operator: Some(operator), idempotency: None };
+    let ask = actors::role::Ask::<Community> { act, command: Command::LookUp { number } };
+    let Answer::Cards(found) = node.role::<Community>()?.send(ask).await??.answer else {
+        return Err(Reason::Internal.into());
     };
-    looked.await.map_err(|problem: Problem| problem.language(get.language))
+    let whom = found.iter().map(|known| Some(known.holder));
+    let looks = whom.chain(found.is_empty().then_some(None));
+    looks.for_each(|whom| looked::note(operator, "card", whom, Shown::Masked, whom.is_some()));
+    if found.is_empty() {
+        return Err(Problem::new(Reason::NotFound).detail("no card of this community has that number"));
+    }
+    Ok(found)
 }
 
 /// Why somebody is blocked.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Block {
+pub struct Block {
     /// `lost-or-stolen`, `died`, `entitlement-ended` or `holder-asked`.
     #[schema(value_type = String)]
-    reason: BlockReason,
+    pub reason: BlockReason,
 }
 
 /// Block somebody with phone and card, in one act and for good. The registrar writes it.
@@ -455,13 +489,22 @@ struct Block {
 ))]
 #[post("/v1/community/holders/{holder}/block")]
 async fn block(node: Data<Node>, holder: Path<String>, post: Post<Block>) -> Result<HttpResponse, Problem> {
-    answered(&node, &post, async {
-        clerk(&node, &post)?;
-        let holder = holder_id(&holder)?;
-        answer::read(&node, |work| people::of(&work.tx, holder).map(drop)).await.ok_or(Reason::HolderUnknown)?;
+    let holder = holder_id(&holder).map_err(|problem| problem.language(post.language))?;
+    Ok(answer::told(blocked(&node, holder, &post).await?))
+}
+
+/// Blocks somebody; the receipt, for REST and pages.
+///
+/// # Errors
+///
+/// As the route.
+pub async fn blocked(node: &Node, holder: HolderId, post: &Post<Block>) -> Result<Receipt<Nothing>, Problem> {
+    received(node, post, async {
+        clerk(node, post)?;
+        answer::read(node, |work| people::of(&work.tx, holder).map(drop)).await.ok_or(Reason::HolderUnknown)?;
         let path = format!("/v1/issuer/holders/{holder}/block");
-        let _: serde_json::Value = registrar(&node, &path, &key_of(&post), &post.body).await?;
-        Ok(answer::created(&node, &[], Some(Nothing {})))
+        let _: serde_json::Value = registrar(node, &path, &key_of(post), &post.body).await?;
+        Ok(answer::receipt(node, &[], Some(Nothing {})))
     })
     .await
 }
@@ -469,13 +512,13 @@ async fn block(node: Data<Node>, holder: Path<String>, post: Post<Block>) -> Res
 /// Another phone.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct NewPhone {
+pub struct NewPhone {
     /// Text of the VP1 with step *register* that the new phone shows now; absent if only a card is left.
-    main_key: Option<String>,
+    pub main_key: Option<String>,
     /// The new phone's key for each programme: `ed25519:` or `es256:` and base64.
     #[schema(value_type = Object)]
     #[serde(default)]
-    enrolment_keys: BTreeMap<ShortName, KeyText>,
+    pub enrolment_keys: BTreeMap<ShortName, KeyText>,
 }
 
 /// Put another phone in the place of the old one. Nothing that the old one signs counts any more.
@@ -486,13 +529,22 @@ struct NewPhone {
 ))]
 #[post("/v1/community/holders/{holder}/phone")]
 async fn new_phone(node: Data<Node>, holder: Path<String>, post: Post<NewPhone>) -> Result<HttpResponse, Problem> {
-    answered(&node, &post, async {
-        clerk(&node, &post)?;
-        let holder = holder_id(&holder)?;
-        if let Some(again) = answer::repeated::<_, Nothing>(&node, &post).await? {
+    let holder = holder_id(&holder).map_err(|problem| problem.language(post.language))?;
+    Ok(answer::told(phone_replaced(&node, holder, &post).await?))
+}
+
+/// Puts another phone in the place of the old one; the receipt, for REST and pages.
+///
+/// # Errors
+///
+/// As the route.
+pub async fn phone_replaced(node: &Node, holder: HolderId, post: &Post<NewPhone>) -> Result<Receipt<Nothing>, Problem> {
+    received(node, post, async {
+        clerk(node, post)?;
+        if let Some(again) = answer::again::<_, Nothing>(node, post).await? {
             return Ok(again);
         }
-        answer::read(&node, |work| people::of(&work.tx, holder).map(drop)).await.ok_or(Reason::HolderUnknown)?;
+        answer::read(node, |work| people::of(&work.tx, holder).map(drop)).await.ok_or(Reason::HolderUnknown)?;
         let main_key = match &post.body.main_key {
             Some(text) => {
                 let shown = presented::read(text)?;
@@ -502,10 +554,10 @@ async fn new_phone(node: Data<Node>, holder: Path<String>, post: Post<NewPhone>)
             None => None,
         };
         let path = format!("/v1/issuer/holders/{holder}/key");
-        let _: serde_json::Value = registrar(&node, &path, &key_of(&post), &post.body).await?;
-        let done = send(&node, &post, Command::KeepPhone { holder, main_key }).await?;
+        let _: serde_json::Value = registrar(node, &path, &key_of(post), &post.body).await?;
+        let done = send(node, post, Command::KeepPhone { holder, main_key }).await?;
         node.wake();
-        Ok(answer::created(&node, &done.records, Some(Nothing {})))
+        Ok(answer::receipt(node, &done.records, Some(Nothing {})))
     })
     .await
 }

@@ -2,6 +2,7 @@
 
 use actix_web::web::Data;
 use actix_web::{HttpResponse, post};
+use actors::community::Community;
 use actors::community::command::{Answer, Command};
 use actors::community::people::{self, Form, Sex};
 use actors::community::residents::{self, MAX_RESIDENTS, Resident, Taken};
@@ -16,6 +17,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{answered, clerk, send};
 use crate::api::answer::{self, Nothing, Post, Receipt};
+use crate::api::caller::Caller;
 use crate::api::document;
 use crate::api::json;
 use crate::api::looked::{self, Shown};
@@ -174,12 +176,12 @@ async fn list(node: Data<Node>, mut post: Post<Residents>) -> Result<HttpRespons
 /// Which document.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WhoseDocument {
+pub struct WhoseDocument {
     /// Kind of document, such as `resident-id`.
     #[schema(value_type = String)]
-    pub(super) document_type: ShortName,
+    pub document_type: ShortName,
     /// Its number.
-    pub(super) document_number: String,
+    pub document_number: String,
 }
 
 /// Whom of the list a clerk wants to see.
@@ -198,23 +200,23 @@ struct Wanted {
 
 /// A row of the list as a desk sees it unless it asks for the whole: enough to compare with the document in hand.
 #[derive(Serialize, ToSchema)]
-struct MaskedRow {
+pub struct MaskedRow {
     /// Kind of document.
     #[schema(value_type = String)]
-    document_type: ShortName,
+    pub document_type: ShortName,
     /// Its last four characters.
-    document_number: String,
+    pub document_number: String,
     /// The first character of each word.
-    name: String,
+    pub name: String,
     /// Year of birth.
-    born: i32,
+    pub born: i32,
     /// The last two characters.
-    phone: Option<String>,
+    pub phone: Option<String>,
     /// `elderly`, `chronic`, `pregnant` or `disabled`.
     #[schema(value_type = String)]
-    class: Class,
+    pub class: Class,
     /// Whether vouchers can go to a phone.
-    smartphone: bool,
+    pub smartphone: bool,
 }
 
 impl From<Resident> for MaskedRow {
@@ -262,13 +264,30 @@ async fn unlist(node: Data<Node>, post: Post<WhoseDocument>) -> Result<HttpRespo
 #[post("/v1/community/desk/resident")]
 async fn look_up(node: Data<Node>, post: Post<Wanted>) -> Result<HttpResponse, Problem> {
     answered(&node, &post, async {
-        let operator = clerk(&node, &post)?;
         let Wanted { document_type, document_number, whole } = &post.body;
-        let found = answer::read(&node, |work| residents::listed(&work.tx, document_type, document_number)).await;
-        looked::note(operator, "resident", None, if *whole { Shown::Whole } else { Shown::Masked }, found.is_some());
-        let found = found.ok_or(Reason::ResidentUnknown)?;
+        let found = listed_as(&node, &post.caller, document_type, document_number, *whole).await?;
         let mut answer = HttpResponse::Ok();
         Ok(if *whole { answer.json(ResidentRow::from(found)) } else { answer.json(MaskedRow::from(found)) })
     })
     .await
+}
+
+/// Whom the list has under a document, for REST and pages. The look is on record, as one at the whole row or at a masked one:
+/// which of them is shown is the caller's to keep.
+///
+/// # Errors
+///
+/// [`Reason::ResidentUnknown`].
+pub async fn listed_as(
+    node: &Node,
+    caller: &Caller,
+    document_type: &ShortName,
+    document_number: &str,
+    whole: bool,
+) -> Result<Resident, Problem> {
+    node.role::<Community>()?;
+    let operator = caller.must_be_operator()?;
+    let found = answer::read(node, |work| residents::listed(&work.tx, document_type, document_number)).await;
+    looked::note(operator, "resident", None, if whole { Shown::Whole } else { Shown::Masked }, found.is_some());
+    found.ok_or_else(|| Reason::ResidentUnknown.into())
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{answered, clerk, clerk_reads, send};
+use super::{clerk, clerk_reads, received, send};
 use crate::api::answer::{self, Get, Listed, Nothing, Page, Post, Receipt};
 use crate::api::problem::{Problem, ProblemBody};
 use crate::node::Node;
@@ -22,18 +22,18 @@ pub(super) fn configure(config: &mut ServiceConfig<'_>) {
 
 /// Stock of one programme.
 #[derive(Debug, Serialize, ToSchema)]
-struct StockRow {
+pub struct StockRow {
     /// The programme.
     #[schema(value_type = String)]
-    programme: ShortName,
+    pub programme: ShortName,
     /// Its title in Chinese.
-    title_zh: String,
+    pub title_zh: String,
     /// Its title in English.
-    title_en: String,
+    pub title_en: String,
     /// On the way: their QR is not made yet.
-    sent: i64,
+    pub sent: i64,
     /// Ready to be issued.
-    encoded: i64,
+    pub encoded: i64,
 }
 
 /// What is in stock, by programme.
@@ -41,23 +41,28 @@ struct StockRow {
 #[get("/v1/community/stock")]
 async fn stock(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
     clerk_reads(&node, &get)?;
-    let rows = answer::read(&node, |work| {
-        let row = |(name, stock): (domain::ids::RecordName, store::Stock)| {
+    let rows = in_stock(&node).await;
+    let limit = rows.len();
+    Ok(HttpResponse::Ok().json(Listed::new(rows, limit, |row| row.programme.to_string())))
+}
+
+/// What is in stock, by programme.
+pub async fn in_stock(node: &Node) -> Vec<StockRow> {
+    answer::read(node, |work| {
+        let row = |(name, held): (domain::ids::RecordName, store::Stock)| {
             let programme = work.programme(&name)?;
             let policy = programme.newest()?;
             Some(StockRow {
                 programme: policy.programme.clone(),
                 title_zh: policy.title_zh.clone(),
                 title_en: policy.title_en.clone(),
-                sent: stock.sent,
-                encoded: stock.encoded,
+                sent: held.sent,
+                encoded: held.encoded,
             })
         };
         store::stock(work).into_iter().filter_map(row).collect::<Vec<_>>()
     })
-    .await;
-    let limit = rows.len();
-    Ok(HttpResponse::Ok().json(Listed::new(rows, limit, |row| row.programme.to_string())))
+    .await
 }
 
 /// Which vouchers to list.
@@ -75,21 +80,21 @@ struct Which {
 
 /// A voucher in stock.
 #[derive(Debug, Serialize, ToSchema)]
-struct InStock {
+pub struct InStock {
     /// `issuer.uuid`.
     #[schema(value_type = String)]
-    voucher: VoucherId,
+    pub voucher: VoucherId,
     /// The programme.
     #[schema(value_type = Option<String>)]
-    programme: Option<ShortName>,
+    pub programme: Option<ShortName>,
     /// First moment of validity.
     #[schema(value_type = Option<String>)]
-    valid_from: Option<Timestamp>,
+    pub valid_from: Option<Timestamp>,
     /// First moment after it.
     #[schema(value_type = Option<String>)]
-    valid_until: Option<Timestamp>,
+    pub valid_until: Option<Timestamp>,
     /// Whether its QR is kept here (C4).
-    has_qr: bool,
+    pub has_qr: bool,
 }
 
 /// Vouchers that are ready to be issued, page by page.
@@ -100,7 +105,17 @@ async fn vouchers(node: Data<Node>, get: Get, which: Query<Which>) -> Result<Htt
     let Which { programme, limit, cursor } = which.into_inner();
     let page = Page { limit, cursor };
     let (limit, after) = (page.limit()?, page.after::<VoucherId>()?);
-    let listed = answer::read(&node, |work| {
+    Ok(HttpResponse::Ok().json(shelf(&node, programme.as_ref(), after, limit).await))
+}
+
+/// Vouchers that are ready to be issued, after one, of a programme or of all.
+pub async fn shelf(
+    node: &Node,
+    programme: Option<&ShortName>,
+    after: Option<VoucherId>,
+    limit: usize,
+) -> Listed<InStock> {
+    answer::read(node, |work| {
         let ids = work.mine(Stage::Encoded, after, limit + 1);
         let mut listed = Listed::new(ids, limit, ToString::to_string);
         let row = |id: VoucherId| {
@@ -116,22 +131,22 @@ async fn vouchers(node: Data<Node>, get: Get, which: Query<Which>) -> Result<Htt
             }
         };
         let rows = std::mem::take(&mut listed.items).into_iter().map(row);
-        let wanted = |row: &InStock| programme.is_none() || row.programme == programme;
+        let wanted = |row: &InStock| programme.is_none() || row.programme.as_ref() == programme;
         Listed { items: rows.filter(wanted).collect(), next: listed.next }
-    });
-    Ok(HttpResponse::Ok().json(listed.await))
+    })
+    .await
 }
 
 /// Vouchers to give back.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Returns {
+pub struct Returns {
     /// At most 250, each `issuer.uuid`.
     #[schema(value_type = Vec<String>)]
-    vouchers: Vec<VoucherId>,
+    pub vouchers: Vec<VoucherId>,
     /// `void-requested`, `not-needed`, `holder-gave-back` or `leaving`.
     #[schema(value_type = String)]
-    reason: ReturnReason,
+    pub reason: ReturnReason,
 }
 
 /// Give vouchers back to the issuer, all or none.
@@ -142,14 +157,23 @@ struct Returns {
 ))]
 #[post("/v1/community/returns")]
 async fn give_back(node: Data<Node>, post: Post<Returns>) -> Result<HttpResponse, Problem> {
-    answered(&node, &post, async {
-        clerk(&node, &post)?;
-        if let Some(again) = answer::repeated::<_, Nothing>(&node, &post).await? {
+    Ok(answer::told(given_back(&node, &post).await?))
+}
+
+/// Gives vouchers back; the receipt, for REST and pages.
+///
+/// # Errors
+///
+/// As the route.
+pub async fn given_back(node: &Node, post: &Post<Returns>) -> Result<Receipt<Nothing>, Problem> {
+    received(node, post, async {
+        clerk(node, post)?;
+        if let Some(again) = answer::again::<_, Nothing>(node, post).await? {
             return Ok(again);
         }
         let command = Command::Return { vouchers: post.body.vouchers.clone(), reason: post.body.reason };
-        let done = send(&node, &post, command).await?;
-        Ok(answer::created(&node, &done.records, Some(Nothing {})))
+        let done = send(node, post, command).await?;
+        Ok(answer::receipt(node, &done.records, Some(Nothing {})))
     })
     .await
 }

@@ -16,6 +16,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{Empty, Said, ask, by_operator, operator_reads, voucher_id};
 use crate::api::answer::{self, Get, Listed, Post, Receipt, RecordRef};
+use crate::api::caller::Caller;
 use crate::api::problem::{Problem, ProblemBody};
 use crate::node::Node;
 
@@ -32,49 +33,49 @@ pub(super) fn configure(config: &mut ServiceConfig<'_>) {
 ))]
 #[post("/v1/hospital/openings")]
 async fn open(node: Data<Node>, post: Post<OpeningLetter>) -> Result<HttpResponse, Problem> {
-    ask(&node, post, |OpeningLetter { details }, caller| Ok(Command::Open { from: caller.must_be_peer()?, details }))
-        .await
+    let make = |OpeningLetter { details }, caller: &Caller| Ok(Command::Open { from: caller.must_be_peer()?, details });
+    ask(&node, post, make).await.map(answer::told)
 }
 
 /// A booking as the hospital's desk sees it, from request to claim.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Booking {
+pub struct Booking {
     /// `issuer.uuid`.
     #[schema(value_type = String)]
-    pub(super) voucher: VoucherId,
+    pub voucher: VoucherId,
     /// When, where, with whom; none if that was forgotten already.
     #[schema(value_type = Option<Object>)]
-    slot: Option<Slot>,
+    pub slot: Option<Slot>,
     /// Where the voucher stands.
     #[schema(value_type = String)]
-    pub(super) stage: Stage,
+    pub stage: Stage,
     /// First moment of the arrival window.
     #[schema(value_type = String)]
-    use_from: Timestamp,
+    pub use_from: Timestamp,
     /// First moment after it.
     #[schema(value_type = String)]
-    use_by: Timestamp,
+    pub use_by: Timestamp,
     /// The voucher's QR came already.
-    presented: bool,
+    pub presented: bool,
     /// The holder wants to cancel or move it.
-    release_requested: bool,
+    pub release_requested: bool,
     /// The holder did not come.
-    no_show: bool,
+    pub no_show: bool,
     /// The holder denies the use.
-    disputed: bool,
+    pub disputed: bool,
     /// When the examination must be complete, while in use.
     #[schema(value_type = Option<String>)]
-    complete_by: Option<Timestamp>,
+    pub complete_by: Option<Timestamp>,
     /// When it must be claimed, once examined.
     #[schema(value_type = Option<String>)]
-    claim_by: Option<Timestamp>,
+    pub claim_by: Option<Timestamp>,
     /// How often it was claimed.
-    claims: u8,
+    pub claims: u8,
     /// Why the last claim was rejected, if it may be answered.
     #[schema(value_type = Option<String>)]
-    rejected: Option<ClaimReason>,
+    pub rejected: Option<ClaimReason>,
     /// The last record that counts.
-    head: Option<RecordRef>,
+    pub head: Option<RecordRef>,
 }
 
 impl From<BookingRow> for Booking {
@@ -112,22 +113,31 @@ struct Day {
 #[get("/v1/hospital/bookings")]
 async fn list(node: Data<Node>, get: Get, day: Query<Day>) -> Result<HttpResponse, Problem> {
     operator_reads(&node, &get)?;
+    let items = on_day(&node, day.day).await.map_err(|problem| problem.language(get.language))?;
+    Ok(HttpResponse::Ok().json(Listed::<Booking> { items, next: None }))
+}
+
+/// The bookings of a day, of today unless said otherwise, for REST and pages.
+///
+/// # Errors
+///
+/// [`Reason::Malformed`](domain::reasons::Reason::Malformed) at the ends of the calendar.
+pub async fn on_day(node: &Node, day: Option<NaiveDate>) -> Result<Vec<Booking>, Problem> {
     let offset = node.writer.settings().offset;
-    let day = day.day.unwrap_or_else(|| node.writer.now().day_at(offset));
+    let day = day.unwrap_or_else(|| node.writer.now().day_at(offset));
     let midnight = day.and_time(chrono::NaiveTime::MIN).and_local_timezone(offset).single();
-    let from = midnight.ok_or_else(|| Problem::malformed("no such day").language(get.language))?;
-    let from = Timestamp::from(from.to_utc());
-    let rows = answer::read(&node, |work| lists::bookings(work, from, from + Millis::days(1))).await;
-    Ok(HttpResponse::Ok().json(Listed::<Booking> { items: rows.into_iter().map(Into::into).collect(), next: None }))
+    let from = Timestamp::from(midnight.ok_or_else(|| Problem::malformed("no such day"))?.to_utc());
+    let rows = answer::read(node, |work| lists::bookings(work, from, from + Millis::days(1))).await;
+    Ok(rows.into_iter().map(Into::into).collect())
 }
 
 /// Why a booking is let go.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Release {
+pub struct Release {
     /// `unable`; `cancelled` or `moved` at the holder's word.
     #[schema(value_type = String)]
-    reason: ReleaseReason,
+    pub reason: ReleaseReason,
 }
 
 /// Let a booking go: the holder can book again. One that is not confirmed yet is declined.
@@ -138,7 +148,17 @@ struct Release {
 ))]
 #[post("/v1/hospital/bookings/{voucher}/release")]
 async fn release(node: Data<Node>, voucher: Path<String>, post: Post<Release>) -> Result<HttpResponse, Problem> {
-    by_operator(&node, post, |Release { reason }| Ok(Command::Release { voucher: voucher_id(&voucher)?, reason })).await
+    let voucher = voucher_id(&voucher, post.language)?;
+    released(&node, voucher, post).await.map(answer::told)
+}
+
+/// Lets a booking go, for REST and pages.
+///
+/// # Errors
+///
+/// As the route.
+pub async fn released(node: &Node, voucher: VoucherId, post: Post<Release>) -> Result<Receipt<Said>, Problem> {
+    by_operator(node, post, |Release { reason }| Ok(Command::Release { voucher, reason })).await
 }
 
 /// Note that the holder did not come. Who comes late, within the arrival window, is let in all the same.
@@ -149,5 +169,15 @@ async fn release(node: Data<Node>, voucher: Path<String>, post: Post<Release>) -
 ))]
 #[post("/v1/hospital/bookings/{voucher}/no-show")]
 async fn no_show(node: Data<Node>, voucher: Path<String>, post: Post<Empty>) -> Result<HttpResponse, Problem> {
-    by_operator(&node, post, |Empty {}| Ok(Command::NoShow(voucher_id(&voucher)?))).await
+    let voucher = voucher_id(&voucher, post.language)?;
+    absent(&node, voucher, post).await.map(answer::told)
+}
+
+/// Notes that the holder did not come, for REST and pages.
+///
+/// # Errors
+///
+/// As the route.
+pub async fn absent(node: &Node, voucher: VoucherId, post: Post<Empty>) -> Result<Receipt<Said>, Problem> {
+    by_operator(node, post, |Empty {}| Ok(Command::NoShow(voucher))).await
 }

@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::{Said, by_operator, plays};
-use crate::api::answer::{self, Get, Listed, LongPost, Page, Receipt};
+use crate::api::answer::{self, Get, Listed, LongPost, Page, Post, Receipt};
 use crate::api::problem::{Problem, ProblemBody};
 use crate::node::Node;
 
@@ -103,8 +103,17 @@ async fn replace(
     node: Data<Node>,
     LongPost(post): LongPost<Schedule, MAX_SCHEDULE_BYTES>,
 ) -> Result<HttpResponse, Problem> {
-    by_operator(&node, post, |Schedule { hours }| {
-        let hours: Vec<WeeklyHours> = hours.into_iter().map(Into::into).collect();
+    let post = post.in_words(|Schedule { hours }| Ok(hours.into_iter().map(Into::into).collect()))?;
+    replaced(&node, post).await.map(answer::told)
+}
+
+/// Replaces the weekly hours, for REST and pages.
+///
+/// # Errors
+///
+/// As the route.
+pub async fn replaced(node: &Node, post: Post<Vec<WeeklyHours>>) -> Result<Receipt<Said>, Problem> {
+    by_operator(node, post, |hours: Vec<WeeklyHours>| {
         schedule::check(&hours).map_err(Problem::malformed)?;
         Ok(Command::SetSchedule(hours))
     })

@@ -38,21 +38,21 @@ pub(super) fn configure(config: &mut ServiceConfig<'_>) {
 /// Who is at the desk: the phone's QR, or the printed card.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Arriving {
+pub struct Arriving {
     /// The text of the phone's personal QR, step *arrive*.
-    personal_qr: Option<String>,
+    pub personal_qr: Option<String>,
     /// The text of the printed card. It is a secret: nothing keeps it.
-    card: Option<String>,
+    pub card: Option<String>,
     /// The clerk compared the holder with the identity document: needed with a card.
-    document_checked: Option<bool>,
+    pub document_checked: Option<bool>,
     /// `no-phone`, `phone-broken` or `needs-help`: needed with a card.
     #[schema(value_type = Option<String>)]
-    assist_reason: Option<AssistReason>,
+    pub assist_reason: Option<AssistReason>,
     /// The text of the voucher's QR; not needed if the holder sent it ahead.
-    voucher_qr: Option<String>,
+    pub voucher_qr: Option<String>,
     /// `issuer.uuid`: needed with a card and without the voucher's QR.
     #[schema(value_type = Option<String>)]
-    voucher: Option<VoucherId>,
+    pub voucher: Option<VoucherId>,
 }
 
 /// What the holder shows, from the two ways in which a request can say it.
@@ -84,6 +84,15 @@ fn personal(
 ))]
 #[post("/v1/hospital/visits")]
 async fn arrive(node: Data<Node>, post: Post<Arriving>) -> Result<HttpResponse, Problem> {
+    arrived(&node, post).await.map(answer::told)
+}
+
+/// Lets a holder in, for REST and pages. A refused check of a known voucher is written down.
+///
+/// # Errors
+///
+/// As the route.
+pub async fn arrived(node: &Node, post: Post<Arriving>) -> Result<Receipt<Said>, Problem> {
     let language = post.language;
     let operator = post.caller.must_be_operator().map_err(|problem| problem.language(language))?;
     let body = &post.body;
@@ -91,7 +100,7 @@ async fn arrive(node: Data<Node>, post: Post<Arriving>) -> Result<HttpResponse, 
     let by_qr = body.voucher_qr.as_deref().and_then(|qr| desk::named_by(qr).ok());
     let about = by_phone.and_then(desk::voucher_of).or(by_qr).or(body.voucher);
     let age = by_phone.and_then(|text| desk::age(text, node.writer.now()));
-    let answered = by_operator(&node, post, |body| {
+    let answered = by_operator(node, post, |body| {
         let Arriving { personal_qr, card, document_checked, assist_reason, voucher_qr, voucher } = body;
         if card.is_some() && document_checked != Some(true) {
             return Err(Problem::malformed("with a card, the clerk checks the document: document_checked"));
@@ -102,7 +111,7 @@ async fn arrive(node: Data<Node>, post: Post<Arriving>) -> Result<HttpResponse, 
     match answered.await {
         Err(problem) if problem.reason.kind() == Kind::Rule => {
             if let Some(voucher) = about {
-                write_refused(&node, operator, voucher).await;
+                write_refused(node, operator, voucher).await;
             }
             Err(stale(problem, age))
         }
@@ -133,12 +142,12 @@ async fn write_refused(node: &Node, operator: Operator, voucher: VoucherId) {
 /// A voucher to look at.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Look {
+pub struct Look {
     /// The text of its QR.
-    voucher_qr: Option<String>,
+    pub voucher_qr: Option<String>,
     /// `issuer.uuid`.
     #[schema(value_type = Option<String>)]
-    voucher: Option<VoucherId>,
+    pub voucher: Option<VoucherId>,
 }
 
 /// Look whether a voucher can be used here and now: its four states. Written down, good or refused, once a minute.
@@ -149,8 +158,17 @@ struct Look {
 ))]
 #[post("/v1/hospital/checks")]
 async fn check(node: Data<Node>, post: Post<Look>) -> Result<HttpResponse, Problem> {
+    checked(&node, post).await.map(answer::told)
+}
+
+/// Looks at a voucher's four states, for REST and pages.
+///
+/// # Errors
+///
+/// As the route.
+pub async fn checked(node: &Node, post: Post<Look>) -> Result<Receipt<Said>, Problem> {
     let genuine = |text: &str| node.writer.read(|work| desk::is_current(work, text)).answer;
-    by_operator(&node, post, |Look { voucher_qr, voucher }| match (voucher_qr, voucher) {
+    by_operator(node, post, |Look { voucher_qr, voucher }| match (voucher_qr, voucher) {
         (Some(text), None) => Ok(Command::Check { voucher: desk::named_by(&text)?, refused: !genuine(&text)? }),
         (None, Some(voucher)) => Ok(Command::Check { voucher, refused: false }),
         _ => Err(Problem::malformed("either voucher_qr or voucher")),
@@ -175,8 +193,7 @@ async fn at_stages(node: &Node, page: &Page, get: &Get, stages: &[Stage]) -> Res
     };
     let invalid = || Problem::new(Reason::CursorInvalid).language(get.language);
     let after = page.cursor.as_deref().map(|text| read(text).ok_or_else(invalid)).transpose()?;
-    let rows = answer::read(node, |work| lists::at_stages(work, stages, after, limit + 1)).await;
-    let items: Vec<Booking> = rows.into_iter().map(Into::into).collect();
+    let items = standing_at(node, stages, after, limit + 1).await;
     let cursor = |row: &Booking| {
         let place = stages.iter().position(|stage| *stage == row.stage).unwrap_or_default();
         format!("{place}.{}", row.voucher)
@@ -184,49 +201,63 @@ async fn at_stages(node: &Node, page: &Page, get: &Get, stages: &[Stage]) -> Res
     Ok(HttpResponse::Ok().json(Listed::new(items, limit, cursor)))
 }
 
+/// Vouchers of this hospital at these stages, stage by stage, for REST and pages.
+pub async fn standing_at(
+    node: &Node,
+    stages: &[Stage],
+    after: Option<(Stage, VoucherId)>,
+    limit: usize,
+) -> Vec<Booking> {
+    let rows = answer::read(node, |work| lists::at_stages(work, stages, after, limit)).await;
+    rows.into_iter().map(Into::into).collect()
+}
+
+/// The stages of what became of completed examinations, what needs somebody first.
+pub const CLAIMS: [Stage; 4] = [Stage::Rejected, Stage::Examined, Stage::Claimed, Stage::Redeemed];
+
 /// One ordered item.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Ordered {
+pub struct Ordered {
     /// Its code in the hospital's catalogue, 1 to 40 characters of a-z, 0-9, `-`.
     #[schema(value_type = String)]
-    code: ShortName,
+    pub code: ShortName,
     /// Whether it is done.
-    done: bool,
+    pub done: bool,
     /// The result in the hospital's words, kept apart from the ledger.
-    result: Option<String>,
+    pub result: Option<String>,
 }
 
 /// What was done.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Done {
+pub struct Done {
     /// Who performed it: a doctor of the booked department.
     #[schema(value_type = String)]
-    performer: ShortName,
+    pub performer: ShortName,
     /// When it began.
     #[schema(value_type = String)]
-    started_at: Timestamp,
+    pub started_at: Timestamp,
     /// When it ended.
     #[schema(value_type = String)]
-    ended_at: Timestamp,
+    pub ended_at: Timestamp,
     /// What was ordered, 1 to 50 items; the results have 16 KiB together at most.
-    items: Vec<Ordered>,
+    pub items: Vec<Ordered>,
 }
 
 /// An examination that is complete, with the holder's word.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Completing {
+pub struct Completing {
     /// The text of the phone's personal QR, step *complete*.
-    personal_qr: Option<String>,
+    pub personal_qr: Option<String>,
     /// The text of the printed card.
-    card: Option<String>,
+    pub card: Option<String>,
     /// Needed with a card.
     #[schema(value_type = Option<String>)]
-    assist_reason: Option<AssistReason>,
+    pub assist_reason: Option<AssistReason>,
     /// What was done.
-    examination: Done,
+    pub examination: Done,
 }
 
 /// Confirm that the examination is complete. The claim follows by itself, and the result goes to the holder.
@@ -239,17 +270,27 @@ struct Completing {
 ))]
 #[post("/v1/hospital/visits/{voucher}/completion")]
 async fn complete(node: Data<Node>, voucher: Path<String>, post: Post<Completing>) -> Result<HttpResponse, Problem> {
+    let voucher = voucher_id(&voucher, post.language)?;
+    completed(&node, voucher, post).await.map(answer::told)
+}
+
+/// Confirms that an examination is complete, for REST and pages.
+///
+/// # Errors
+///
+/// As the route.
+pub async fn completed(node: &Node, voucher: VoucherId, post: Post<Completing>) -> Result<Receipt<Said>, Problem> {
     let language = post.language;
     let operator = post.caller.must_be_operator().map_err(|problem| problem.language(language))?;
     let age = post.body.personal_qr.as_deref().and_then(|text| desk::age(text, node.writer.now()));
-    let completed = by_operator(&node, post, |Completing { personal_qr, card, assist_reason, examination }| {
+    let completed = by_operator(node, post, |Completing { personal_qr, card, assist_reason, examination }| {
         let Done { performer, started_at, ended_at, items } = examination;
         if items.len() > MAX_ITEMS {
             return Err(Problem::malformed(format!("at most {MAX_ITEMS} items")));
         }
         let items = items.into_iter().map(|Ordered { code, done, result }| Item { code, done, result }).collect();
         Ok(Command::Complete(Completion {
-            voucher: voucher_id(&voucher)?,
+            voucher,
             personal: personal(personal_qr, card, assist_reason, operator)?,
             examination: Examination { performer, started_at, ended_at, items },
             salt: rand::random(),
@@ -263,10 +304,10 @@ async fn complete(node: Data<Node>, voucher: Path<String>, post: Post<Completing
 /// Why a use is undone.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Abort {
+pub struct Abort {
     /// `desk-error` (the booking stands again), `holder-left` or `unable`.
     #[schema(value_type = String)]
-    reason: AbortReason,
+    pub reason: AbortReason,
 }
 
 /// Undo a use.
@@ -277,14 +318,24 @@ struct Abort {
 ))]
 #[post("/v1/hospital/visits/{voucher}/abort")]
 async fn abort(node: Data<Node>, voucher: Path<String>, post: Post<Abort>) -> Result<HttpResponse, Problem> {
-    by_operator(&node, post, |Abort { reason }| Ok(Command::Abort { voucher: voucher_id(&voucher)?, reason })).await
+    let voucher = voucher_id(&voucher, post.language)?;
+    undone(&node, voucher, post).await.map(answer::told)
+}
+
+/// Undoes a use, for REST and pages.
+///
+/// # Errors
+///
+/// As the route.
+pub async fn undone(node: &Node, voucher: VoucherId, post: Post<Abort>) -> Result<Receipt<Said>, Problem> {
+    by_operator(node, post, |Abort { reason }| Ok(Command::Abort { voucher, reason })).await
 }
 
 /// What became of completed examinations: to be claimed, claimed, rejected (with the reason), redeemed.
 #[utoipa::path(tag = "hospital", params(Page), responses((status = 200, body = Listed<Booking>)))]
 #[get("/v1/hospital/claims")]
 async fn claims(node: Data<Node>, get: Get, page: Query<Page>) -> Result<HttpResponse, Problem> {
-    at_stages(&node, &page, &get, &[Stage::Rejected, Stage::Examined, Stage::Claimed, Stage::Redeemed]).await
+    at_stages(&node, &page, &get, &CLAIMS).await
 }
 
 /// Answer a rejection with another claim. At most three claims, never by itself.
@@ -295,5 +346,15 @@ async fn claims(node: Data<Node>, get: Get, page: Query<Page>) -> Result<HttpRes
 ))]
 #[post("/v1/hospital/claims/{voucher}/answer")]
 async fn answer_rejection(node: Data<Node>, voucher: Path<String>, post: Post<Empty>) -> Result<HttpResponse, Problem> {
-    by_operator(&node, post, |Empty {}| Ok(Command::AnswerRejection(voucher_id(&voucher)?))).await
+    let voucher = voucher_id(&voucher, post.language)?;
+    rejection_answered(&node, voucher, post).await.map(answer::told)
+}
+
+/// Answers a rejection with another claim, for REST and pages.
+///
+/// # Errors
+///
+/// As the route.
+pub async fn rejection_answered(node: &Node, voucher: VoucherId, post: Post<Empty>) -> Result<Receipt<Said>, Problem> {
+    by_operator(node, post, |Empty {}| Ok(Command::AnswerRejection(voucher))).await
 }

@@ -9,7 +9,7 @@ mod view;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use slots::{Wanted, slot_of};
+pub use slots::{Offer, Wanted, offers, slot_of};
 
 use actix_web::HttpResponse;
 use actors::voucher::{Answer, Command, VoucherModule, holders};

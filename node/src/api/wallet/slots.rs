@@ -43,24 +43,24 @@ pub struct Wanted {
 
 /// A free appointment.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub(super) struct Offer {
+pub struct Offer {
     /// The hospital.
     #[schema(value_type = String)]
-    pub(super) hospital: InstitutionId,
+    pub hospital: InstitutionId,
     /// The department.
     #[schema(value_type = String)]
-    pub(super) department: ShortName,
+    pub department: ShortName,
     /// The doctor.
     #[schema(value_type = String)]
-    pub(super) doctor: ShortName,
+    pub doctor: ShortName,
     /// First moment.
     #[schema(value_type = String)]
-    pub(super) start: Timestamp,
+    pub start: Timestamp,
     /// First moment after it.
     #[schema(value_type = String)]
-    pub(super) end: Timestamp,
+    pub end: Timestamp,
     /// How many more bookings it takes.
-    pub(super) free: u16,
+    pub free: u16,
 }
 
 #[derive(Deserialize)]
@@ -70,7 +70,7 @@ struct Paged<T> {
 }
 
 /// What hospitals offer between two times in some departments, in order of time; and which hospitals did not answer.
-pub(super) async fn offers(
+pub async fn offers(
     node: &Node,
     hospital: Option<InstitutionId>,
     departments: &BTreeSet<ShortName>,

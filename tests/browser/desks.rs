@@ -1,0 +1,411 @@
+//! The desks: a phone is registered, known and issued to, a card is printed, and at the hospital the same person comes in, is
+//! examined and goes, with the claim settled behind it.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use actors::clock::Clock as _;
+use actors::token::{HolderKey, VoucherName, vp1};
+use domain::ids::VoucherId;
+use domain::member::Role;
+use node::clock::NodeClock;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::browser::{Browser, Screen};
+use crate::support::{TestNode, desk, eventually};
+
+/// Most bytes of a page with everything, packed.
+const MAX_PAGE_BYTES: u64 = 150 * 1024;
+
+/// How long nodes may take for what they do by themselves.
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// A registrar and issuer, and a node that is community, voucher module and hospital of one town.
+struct Town {
+    issuer: TestNode,
+    town: TestNode,
+}
+
+impl Town {
+    async fn found(root: &Path) -> Self {
+        let mut issuer = TestNode::new(root, "health", &[Role::Issuer], None);
+        issuer.start().await;
+        let roles = [Role::Community, Role::Voucher, Role::Hospital];
+        let mut town = TestNode::new(root, "xuanwu", &roles, Some(&issuer));
+        desk::register(&issuer, &town).await;
+        desk::publish(&issuer, "checkup").await;
+        town.start().await;
+        let size = issuer.folded("health").await;
+        eventually("the town knows the programme", WITHIN, || async { town.folded("health").await == size }).await;
+
+        let valid = json!({ "programme": "checkup", "count": 8 });
+        let (status, body) = issuer.post("/v1/issuer/vouchers", &valid).await;
+        assert_eq!(status, 201, "{body}");
+        let sent = json!({ "community": "xuanwu", "programme": "checkup", "count": 8 });
+        let (status, body) = issuer.post("/v1/issuer/dispatches", &sent).await;
+        assert_eq!(status, 201, "{body}");
+        let hours = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"].map(|weekday| {
+            json!({ "department": "geriatrics", "department_name": "老年科", "doctor": "gl-1001", "doctor_name": "周玉珍",
+                    "weekday": weekday, "start": "00:00", "end": "24:00", "slot_minutes": 15, "capacity": 10 })
+        });
+        let (status, body) = town.post("/v1/hospital/schedules", &json!({ "hours": hours })).await;
+        assert_eq!(status, 201, "{body}");
+        eventually("the stock has its codes", WITHIN, || async {
+            let (_, stock) = town.get("/v1/community/stock").await;
+            stock["items"][0]["encoded"] == 8
+        })
+        .await;
+        Self { issuer, town }
+    }
+}
+
+/// A holder's phone.
+struct Phone {
+    main: HolderKey,
+    checkup: HolderKey,
+    enrolment: Option<uuid::Uuid>,
+}
+
+impl Phone {
+    fn new(seed: u8) -> Self {
+        Self {
+            main: HolderKey::ed25519(&[seed; 32]),
+            checkup: HolderKey::ed25519(&[seed + 100; 32]),
+            enrolment: None,
+        }
+    }
+
+    fn by_main(&self, step: vp1::Step) -> String {
+        Self::sign(self.main.public().key_id(), step, &self.main)
+    }
+
+    fn by_enrolment(&self, step: vp1::Step) -> String {
+        let kid = *self.enrolment.unwrap().as_bytes().first_chunk().unwrap();
+        Self::sign(kid, step, &self.checkup)
+    }
+
+    fn sign(kid: [u8; 8], step: vp1::Step, key: &HolderKey) -> String {
+        let claims = vp1::Claims { kid, iat: NodeClock::real().now().secs(), cti: rand::random(), step };
+        vp1::sign(&claims, key).unwrap()
+    }
+
+    fn register(&self) -> String {
+        self.by_main(vp1::Step::Register { key: self.main.public() })
+    }
+
+    fn at_hospital(&self, voucher: &str, is_over: bool) -> String {
+        let voucher: VoucherId = voucher.parse().unwrap();
+        let voucher = VoucherName { issuer: voucher.issuer.to_string(), id: voucher.uuid };
+        let audience = "xuanwu".to_owned();
+        self.by_enrolment(match is_over {
+            false => vp1::Step::Arrive { audience, voucher },
+            true => vp1::Step::Complete { audience, voucher },
+        })
+    }
+
+    async fn send(&self, node: &TestNode, method: Method, path: &str, body: Option<&Value>) -> (u16, Value) {
+        let body = body.map(|body| serde_json::to_vec(body).unwrap()).unwrap_or_default();
+        let request = vp1::request_digest(method.as_str(), path, &body);
+        let token = self.by_main(vp1::Step::Wallet { audience: node.id.to_owned(), request });
+        let request = reqwest::Client::new()
+            .request(method, format!("{}{path}", node.url))
+            .header("Authorization", format!("VP1 {token}"))
+            .header("Idempotency-Key", uuid::Uuid::new_v4().to_string())
+            .header("Content-Type", "application/json")
+            .body(body);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
+    }
+
+    async fn announce(&self, town: &TestNode) {
+        let keys = json!({ "checkup": self.checkup.public().to_string() });
+        let body = json!({ "main_key": self.register(), "enrolment_keys": keys });
+        let (status, body) = self.send(town, Method::POST, "/v1/community/registrations", Some(&body)).await;
+        assert_eq!(status, 201, "{body}");
+    }
+
+    /// The wallet, and the enrolment that it names.
+    async fn wallet(&mut self, town: &TestNode) -> Value {
+        let (_, wallet) = self.send(town, Method::GET, "/v1/wallet", None).await;
+        let id = wallet["enrolments"][0]["id"].as_str().and_then(|id| id.parse().ok());
+        self.enrolment = id.or(self.enrolment);
+        wallet
+    }
+
+    /// Waits until the wallet is so.
+    async fn until(&mut self, town: &TestNode, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        let began = std::time::Instant::now();
+        loop {
+            let wallet = self.wallet(town).await;
+            if is_so(&wallet) {
+                return wallet;
+            }
+            assert!(began.elapsed() < WITHIN, "{what}: {wallet}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// A film of a code, as a camera would see it: black on white in the middle of a grey desk.
+fn film(path: &Path, text: &str) {
+    const WIDE: usize = 640;
+    const HIGH: usize = 480;
+    let svg = node::qr::svg(text, "").unwrap();
+    let side: usize = svg.split("viewBox=\"0 0 ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    let dots = (HIGH - 20) / side;
+    let (left, top) = ((WIDE - side * dots) / 2, (HIGH - side * dots) / 2);
+    let mut grey = vec![150_u8; WIDE * HIGH];
+    let mut fill = |x: usize, y: usize, width: usize, value: u8| {
+        for row in 0..dots {
+            let at = (top + y * dots + row) * WIDE + left + x * dots;
+            grey[at..at + width * dots].fill(value);
+        }
+    };
+    (0..side).for_each(|y| fill(0, y, side, 235));
+    for place in svg.split("d=\"").nth(1).unwrap().split('"').next().unwrap().split_terminator("h1v1h-1z") {
+        let (x, y) = place[1..].split_once(' ').unwrap();
+        fill(x.parse().unwrap(), y.parse().unwrap(), 1, 16);
+    }
+    let mut file = std::fs::File::create(path).unwrap();
+    writeln!(file, "YUV4MPEG2 W{WIDE} H{HIGH} F10:1 Ip A1:1 C420mpeg2").unwrap();
+    for _ in 0..10 {
+        file.write_all(b"FRAME\n").unwrap();
+        file.write_all(&grey).unwrap();
+        file.write_all(&vec![128; WIDE * HIGH / 2]).unwrap();
+    }
+}
+
+/// A hand scanner: it types, and sends Enter.
+async fn scan(browser: &Browser, text: &str) {
+    browser.fill("#scan", &format!("{text}\u{E007}")).await;
+}
+
+/// Width and height of a document's pages, in millimetres.
+fn pages(pdf: &[u8]) -> Vec<(f64, f64)> {
+    let text = String::from_utf8_lossy(pdf);
+    let boxes = text.split("/MediaBox").skip(1);
+    let numbers = boxes.map(|rest| {
+        let inside = rest.split('[').nth(1).unwrap().split(']').next().unwrap();
+        inside.split_whitespace().map(|n| n.parse::<f64>().unwrap() / 72.0 * 25.4).collect::<Vec<_>>()
+    });
+    numbers.map(|corners| (corners[2] - corners[0], corners[3] - corners[1])).collect()
+}
+
+/// Registers a phone, sees who it is, issues, prints the sheet; then a card for somebody without a phone.
+async fn at_the_community(town: &TestNode, screen: Screen, language: &str, phone: &mut Phone, person: usize) {
+    let name = |what: &str| format!("community-{what}-{language}");
+    let browser = Browser::open(screen, language).await;
+    browser.sign_in(&town.url, "test").await;
+    browser.goto(&format!("{}/", town.url)).await;
+    browser.press(".choices a[href='/desk/community']").await;
+    browser.find("#scan").await;
+    browser.accessible("the community's desk").await;
+    assert!(browser.weight().await < MAX_PAGE_BYTES);
+    browser.picture(&name("desk")).await;
+
+    phone.announce(town).await;
+    scan(&browser, &phone.register()).await;
+    browser.fill("#reg-number", &format!("E1234567{person}")).await;
+    let kind = browser.find("#reg-type").await;
+    kind.select_by_value("passport").await.unwrap();
+    browser.fill("#name", "王秀英").await;
+    // A date field is typed as the browser shows it; its value is set as it stands in the form.
+    let born = "document.querySelector('#born').value = '1949-12-31'";
+    browser.client.execute(born, Vec::new()).await.unwrap();
+    browser.find("#sex").await.select_by_value("F").await.unwrap();
+    browser.find("#class").await.select_by_value("elderly").await.unwrap();
+    browser.accessible("a phone is registered").await;
+    browser.picture(&name("register")).await;
+    browser.press("button.big").await;
+    browser.find(".notice.good").await;
+    assert!(browser.text(".person h2").await.starts_with("王**"), "masked");
+    phone.until(town, "the phone finds itself", |wallet| !wallet["enrolments"][0]["id"].is_null()).await;
+
+    // Somebody else's picture says so, in plain words.
+    scan(&browser, "https://elsewhere.example/").await;
+    browser.find(".verdict.bad").await;
+    browser.accessible("a wrong picture").await;
+    browser.picture(&name("wrong")).await;
+
+    scan(&browser, &phone.by_main(vp1::Step::Identify)).await;
+    browser.find(".person").await;
+    browser.picture(&name("identified")).await;
+
+    let receive = vp1::Step::Receive { community: "xuanwu".into(), programme: "checkup".into() };
+    scan(&browser, &phone.by_enrolment(receive)).await;
+    browser.find(".person button.big").await;
+    browser.accessible("who it is").await;
+    browser.picture(&name("person")).await;
+    browser.press(".person button.big").await;
+    browser.find(".sheet .qr-printed").await;
+    browser.accessible("the voucher's sheet").await;
+    browser.picture(&name("sheet")).await;
+    let sheet = browser.print_sized().await;
+    let sizes = pages(&sheet);
+    assert_eq!(sizes.len(), 1, "{sizes:?}");
+    phone.until(town, "the voucher is on the phone", |wallet| !wallet["vouchers"][0].is_null()).await;
+
+    // Without a phone: the card is as large as a bank card.
+    browser.goto(&format!("{}/desk/community/register", town.url)).await;
+    browser.find("#document-type").await.select_by_value("passport").await.unwrap();
+    browser.fill("#document-number", &format!("E7654321{person}")).await;
+    browser.fill("#name", "李大明").await;
+    browser.client.execute(born, Vec::new()).await.unwrap();
+    browser.find("#sex").await.select_by_value("M").await.unwrap();
+    browser.find("#class").await.select_by_value("elderly").await.unwrap();
+    browser.accessible("somebody without a phone").await;
+    browser.press("main form button.main").await;
+    browser.find(".id-card .qr-printed").await;
+    browser.accessible("the card").await;
+    browser.picture(&name("card")).await;
+    let card = browser.print_sized().await;
+    let sizes = pages(&card);
+    assert_eq!(sizes.len(), 1, "{sizes:?}");
+    assert!((sizes[0].0 - 85.6).abs() < 0.5 && (sizes[0].1 - 54.0).abs() < 0.5, "{sizes:?}");
+    browser.keep(&name("card.pdf"), &card);
+    browser.keep(&name("sheet.pdf"), &sheet);
+
+    let digits = browser.text(".id-card-digits").await;
+    browser.goto(&format!("{}/desk/community", town.url)).await;
+    scan(&browser, &digits).await;
+    assert!(browser.text(".person h2").await.starts_with("李**"));
+    browser.goto(&format!("{}/desk/community/stock", town.url)).await;
+    browser.find("table").await;
+    browser.accessible("the stock").await;
+    browser.picture(&name("stock")).await;
+    browser.clean(&town.url, &[409, 404]).await;
+    browser.close().await;
+}
+
+/// The phone books the next appointment; the voucher and its code.
+async fn book(town: &TestNode, phone: &mut Phone) -> (String, String) {
+    let wallet = phone.wallet(town).await;
+    let voucher = wallet["vouchers"][0]["voucher"].as_str().unwrap().to_owned();
+    let (_, slots) = town.get("/v1/hospital/slots?limit=1").await;
+    let mut booking = slots["items"][0].clone();
+    booking.as_object_mut().unwrap().retain(|field, _| !["free", "end"].contains(&field.as_str()));
+    booking["voucher"] = json!(voucher);
+    let (status, body) = phone.send(town, Method::POST, "/v1/wallet/bookings", Some(&booking)).await;
+    assert_eq!(status, 201, "{body}");
+    let wallet = phone.until(town, "booked", |wallet| wallet["vouchers"][0]["stage"] == "booked").await;
+    (voucher, wallet["vouchers"][0]["token"].as_str().unwrap().to_owned())
+}
+
+async fn at_the_hospital(town: &Town, screen: Screen, language: &str, phone: &mut Phone) {
+    let Town { town, issuer } = town;
+    let name = |what: &str| format!("hospital-{what}-{language}");
+    let (voucher, token) = book(town, phone).await;
+    let browser = Browser::open(screen, language).await;
+    browser.sign_in(&town.url, "test").await;
+    browser.goto(&format!("{}/desk/hospital", town.url)).await;
+    browser.find("#scan").await;
+    browser.accessible("the hospital's desk").await;
+    assert!(browser.weight().await < MAX_PAGE_BYTES);
+    browser.picture(&name("desk")).await;
+
+    // A picture that somebody else signed: red, with the reason.
+    let stranger = Phone { enrolment: phone.enrolment, ..Phone::new(77) };
+    scan(&browser, &stranger.at_hospital(&voucher, false)).await;
+    scan(&browser, &token).await;
+    browser.find(".verdict.bad").await;
+    assert!(!browser.text(".verdict-what").await.is_empty());
+    browser.accessible("a wrong picture").await;
+    browser.picture(&name("red")).await;
+
+    // The voucher alone: whether it can be used; then the person.
+    scan(&browser, &token).await;
+    browser.find(".verdict.good").await;
+    browser.picture(&name("checked")).await;
+    scan(&browser, &phone.at_hospital(&voucher, false)).await;
+    browser.find("#performer").await;
+    browser.find(".verdict.good").await;
+    browser.accessible("let in").await;
+    browser.picture(&name("green")).await;
+
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    scan(&browser, &phone.at_hospital(&voucher, true)).await;
+    browser.find("main .verdict.good").await;
+    assert!(!browser.has("#performer").await, "{}", browser.text("main").await);
+    browser.picture(&name("completed")).await;
+
+    // The claim goes by itself, and the issuer settles it.
+    let settled = async || {
+        let (_, seen) = issuer.get(&format!("/v1/vouchers/{voucher}")).await;
+        seen.to_string().contains("redeemed")
+    };
+    eventually("the claim is settled", WITHIN, settled).await;
+    eventually("the hospital shows it", WITHIN, || async {
+        browser.goto(&format!("{}/desk/hospital/claims", town.url)).await;
+        let stage = browser.text(".line-stage").await;
+        stage == if language == "en" { "Redeemed" } else { "已核销" }
+    })
+    .await;
+    browser.accessible("claims").await;
+    browser.picture(&name("claims")).await;
+    browser.goto(&format!("{}/desk/hospital/hours", town.url)).await;
+    browser.find("table").await;
+    browser.accessible("hours").await;
+    browser.picture(&name("hours")).await;
+    browser.clean(&town.url, &[409, 404, 422]).await;
+    browser.close().await;
+}
+
+/// The camera in the page reads the code that a phone shows.
+async fn by_camera(town: &TestNode, phone: &Phone, dir: &Path) {
+    let path = dir.join("code.y4m");
+    film(&path, &phone.by_main(vp1::Step::Identify));
+    let browser = Browser::with_camera(Screen::Phone, "zh-CN", Some(&path)).await;
+    browser.sign_in(&town.url, "test").await;
+    browser.goto(&format!("{}/desk/community", town.url)).await;
+    browser.press("[data-scan-camera]").await;
+    assert!(browser.text(".person h2").await.starts_with("王**"));
+    browser.picture("community-camera-zh-CN").await;
+    browser.clean(&town.url, &[]).await;
+    browser.close().await;
+}
+
+/// The desk's own node stops: the page that is open says what to write on paper, and what was typed stays.
+async fn node_down(town: &mut TestNode) {
+    let browser = Browser::open(Screen::Desk, "zh-CN").await;
+    browser.sign_in(&town.url, "test").await;
+    browser.goto(&format!("{}/desk/hospital", town.url)).await;
+    browser.find("#scan").await;
+    town.kill();
+    scan(&browser, "VP1:SOMETHING").await;
+    browser.find("[data-node-down]:not([hidden])").await;
+    let typed = browser.find("#scan").await.prop("value").await.unwrap();
+    assert_eq!(typed.as_deref(), Some("VP1:SOMETHING"));
+    browser.accessible("the node is down").await;
+    browser.picture("hospital-down-zh-CN").await;
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_goes_from_the_communitys_desk_to_the_hospitals() {
+    let root = tempfile::tempdir().unwrap();
+    let mut town = Town::found(root.path()).await;
+    for (person, (screen, language)) in [(Screen::Desk, "zh-CN"), (Screen::Phone, "en")].into_iter().enumerate() {
+        let mut phone = Phone::new(u8::try_from(person).unwrap() + 1);
+        at_the_community(&town.town, screen, language, &mut phone, person).await;
+        at_the_hospital(&town, screen, language, &mut phone).await;
+        if person == 0 {
+            by_camera(&town.town, &phone, root.path()).await;
+        }
+    }
+
+    // Others are away: the desk goes on, and says how old its knowledge of them is.
+    town.issuer.kill();
+    let browser = Browser::open(Screen::Phone, "en").await;
+    browser.sign_in(&town.town.url, "test").await;
+    eventually("the desk says that the issuer is away", WITHIN, || async {
+        browser.goto(&format!("{}/desk/hospital", town.town.url)).await;
+        browser.has("main > .notice:not(.good):not(.bad)").await
+    })
+    .await;
+    browser.accessible("others are away").await;
+    browser.picture("hospital-away-en").await;
+    browser.close().await;
+    node_down(&mut town.town).await;
+}
