@@ -1,3 +1,5 @@
 //! Pages in a real browser: one story for each, on a phone and at a desk, in Chinese and in English.
 
+mod audit;
+mod issuer;
 mod sign_in;

@@ -314,6 +314,17 @@ impl FromRequest for Get {
 }
 
 impl<T> Post<T> {
+    /// The same request with its body in other words: a page's form as REST has it.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the form.
+    pub fn in_words<U>(self, words: impl FnOnce(T) -> Result<U, Problem>) -> Result<Post<U>, Problem> {
+        let Self { caller, idempotency, body, language } = self;
+        let body = words(body).map_err(|problem| problem.language(language))?;
+        Ok(Post { caller, idempotency, body, language })
+    }
+
     /// Who acts, by this request.
     #[must_use]
     pub const fn act(&self) -> Act {
@@ -365,18 +376,37 @@ pub struct Receipt<T> {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Nothing {}
 
+/// A receipt as REST says it: `201`.
+pub fn told<T: Serialize>(receipt: Receipt<T>) -> HttpResponse {
+    HttpResponse::Created().json(receipt)
+}
+
 /// Asks a role and answers `201` with a receipt.
 ///
 /// # Errors
 ///
-/// The role's reason; [`Reason::NotMyRole`] if this node does not play it.
+/// As [`asked`].
 pub async fn ask<R: Rules, B, T: Serialize>(
     node: &Node,
     post: &Post<B>,
     command: R::Command,
     result: impl FnOnce(R::Answer) -> Option<T>,
 ) -> Result<HttpResponse, Problem> {
-    let asked = ask_as::<R, T>(node, post.act(), command, result);
+    asked::<R, B, T>(node, post, command, result).await.map(told)
+}
+
+/// Asks a role; the receipt, for REST and pages.
+///
+/// # Errors
+///
+/// The role's reason; [`Reason::NotMyRole`] if this node does not play it.
+pub async fn asked<R: Rules, B, T>(
+    node: &Node,
+    post: &Post<B>,
+    command: R::Command,
+    result: impl FnOnce(R::Answer) -> Option<T>,
+) -> Result<Receipt<T>, Problem> {
+    let asked = asked_as::<R, T>(node, post.act(), command, result);
     asked.await.map_err(|problem: Problem| problem.language(post.language))
 }
 
@@ -385,28 +415,27 @@ pub async fn ask<R: Rules, B, T: Serialize>(
 /// # Errors
 ///
 /// As above.
-pub async fn ask_as<R: Rules, T: Serialize>(
+pub async fn asked_as<R: Rules, T>(
     node: &Node,
     act: Act,
     command: R::Command,
     result: impl FnOnce(R::Answer) -> Option<T>,
-) -> Result<HttpResponse, Problem> {
+) -> Result<Receipt<T>, Problem> {
     let role = node.role::<R>()?;
     if let Some(idempotency) = &act.idempotency
         && let Some(receipt) = again_by::<T>(node, idempotency).await?
     {
-        return Ok(HttpResponse::Created().json(receipt));
+        return Ok(receipt);
     }
     let done = match (role.send(Ask::<R> { act, command }).await?, &act.idempotency) {
         // The same request came twice at once, and the other one was done.
         (Err(Refused::Repeated), Some(idempotency)) => {
-            let receipt = again_by::<T>(node, idempotency).await?.ok_or(Reason::Busy)?;
-            return Ok(HttpResponse::Created().json(receipt));
+            return again_by::<T>(node, idempotency).await?.ok_or_else(|| Reason::Busy.into());
         }
         (done, _) => done?,
     };
     let Done { answer, records, .. } = done;
-    Ok(created(node, &records, result(answer)))
+    Ok(receipt(node, &records, result(answer)))
 }
 
 /// What came of a request, in the caller's language; where the same request was done meanwhile, what came of that.
@@ -422,6 +451,25 @@ pub async fn or_again<B, T: Serialize>(
     let came = match came {
         Err(problem) if problem.done_before => {
             repeated::<B, T>(node, post).await.and_then(|again| again.ok_or(problem))
+        }
+        came => came,
+    };
+    came.map_err(|problem| problem.language(post.language))
+}
+
+/// The same of a receipt.
+///
+/// # Errors
+///
+/// The problem that it is.
+pub async fn receipt_or_again<B, T>(
+    node: &Node,
+    post: &Post<B>,
+    came: Result<Receipt<T>, Problem>,
+) -> Result<Receipt<T>, Problem> {
+    let came = match came {
+        Err(problem) if problem.done_before => {
+            again::<B, T>(node, post).await.and_then(|receipt| receipt.ok_or(problem))
         }
         came => came,
     };
@@ -464,12 +512,17 @@ pub async fn again_by<T>(node: &Node, idempotency: &Idempotency) -> Result<Optio
 
 /// `201` with a receipt.
 pub fn created<T: Serialize>(node: &Node, records: &[RecordName], result: Option<T>) -> HttpResponse {
-    HttpResponse::Created().json(Receipt {
+    told(receipt(node, records, result))
+}
+
+/// A receipt of what was done now.
+pub fn receipt<T>(node: &Node, records: &[RecordName], result: Option<T>) -> Receipt<T> {
+    Receipt {
         voucher: voucher_of(node, records),
         records: records.iter().copied().map(Into::into).collect(),
         repeated: false,
         result,
-    })
+    }
 }
 
 fn voucher_of(node: &Node, records: &[RecordName]) -> Option<VoucherId> {

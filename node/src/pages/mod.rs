@@ -17,6 +17,9 @@
 //! | `assets.rs` | style, scripts, pictures (node/assets) |
 //! | `picture.rs` | QR codes inside a page |
 //! | `problem.rs` | refusals as pages |
+//! | `words.rs` | codes, times and the age of knowledge in words |
+//! | `issuer/` | the health authority: figures, claims, supply, vouchers, programmes, members, consent |
+//! | `audit.rs`, `records.rs` | the auditor; every log record by record |
 //! | `start.rs`, `sign_in.rs` | the start page; signing in and out, the own password, the language |
 //!
 //! Templates stand in node/templates, with a folder for each role beside the common ones. To add a page: a row in the table of
@@ -24,14 +27,18 @@
 
 pub mod answer;
 pub mod assets;
+pub mod audit;
 pub mod form;
 pub mod frame;
+pub mod issuer;
 pub mod picture;
 pub mod problem;
+pub mod records;
 pub mod sign_in;
 pub mod start;
 pub mod table;
 pub mod text;
+pub mod words;
 
 #[cfg(test)]
 mod tests;
@@ -42,11 +49,33 @@ use table::Page;
 
 /// The pages of each file, in the order in which the start page offers them: what people are here for first. Who adds a file
 /// adds its table here, and its `configure` below.
-pub const ALL: &[&[Page]] = &[start::PAGES, sign_in::PAGES, assets::PAGES];
+pub const ALL: &[&[Page]] = &[
+    start::PAGES,
+    issuer::figures::PAGES,
+    issuer::claims::PAGES,
+    issuer::supply::PAGES,
+    issuer::vouchers::PAGES,
+    issuer::programmes::PAGES,
+    issuer::members::PAGES,
+    issuer::approvals::PAGES,
+    audit::PAGES,
+    records::PAGES,
+    sign_in::PAGES,
+    assets::PAGES,
+];
 
 /// Every page.
 pub fn configure(config: &mut web::ServiceConfig) {
     start::configure(config);
+    issuer::figures::configure(config);
+    issuer::claims::configure(config);
+    issuer::supply::configure(config);
+    issuer::vouchers::configure(config);
+    issuer::programmes::configure(config);
+    issuer::members::configure(config);
+    issuer::approvals::configure(config);
+    audit::configure(config);
+    records::configure(config);
     sign_in::configure(config);
     assets::configure(config);
 }

@@ -69,7 +69,7 @@ macro_rules! numbers {
     };
 }
 
-numbers!(i32 i64 u32 u64 usize);
+numbers!(i32 i64 u16 u32 u64 usize);
 
 /// A text by its key. One that is not there is its key: a test sees to it that none is.
 #[must_use]
@@ -149,7 +149,7 @@ mod tests {
         let mut sources = files(&here("templates"), &[".html"]);
         sources.extend(files(&here("src/pages"), &[".rs"]));
         for (path, source) in sources {
-            for call in [".t(\"", ".tx(\""] {
+            for call in [".t(\"", ".tx(\"", ".tx2(\""] {
                 for rest in source.split(call).skip(1) {
                     let key = rest.split('"').next().unwrap();
                     assert!(known.contains_key(key), "{path}: {key} is in no file of node/locales");
