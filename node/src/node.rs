@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::keys::NodeKeys;
 use crate::limits::Limits;
 use crate::oidc::Oidc;
+use crate::pages::issuer::supply::Works;
 use crate::peers::client::PeerClient;
 use crate::peers::clocks::Verdict;
 use crate::peers::holders::Holders;
@@ -100,6 +101,8 @@ pub struct Node {
     pub oidc: Option<Arc<Oidc>>,
     /// What waits for a second person.
     pub approvals: Approvals,
+    /// Bulk requests that were begun on pages.
+    pub works: Works,
     /// Signatures of holders over requests that were seen.
     pub seen: SeenHolders,
     /// The same of phones that announce themselves: anybody can make such a key, and none takes a holder's place.
@@ -140,6 +143,7 @@ impl Node {
             accounts: Arc::new(accounts),
             oidc: None,
             approvals: Approvals::default(),
+            works: Works::default(),
             limits: Arc::new(Limits::new(config.limits)),
             config,
             writer,

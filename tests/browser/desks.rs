@@ -70,11 +70,7 @@ struct Phone {
 
 impl Phone {
     fn new(seed: u8) -> Self {
-        Self {
-            main: HolderKey::ed25519(&[seed; 32]),
-            checkup: HolderKey::ed25519(&[seed + 100; 32]),
-            enrolment: None,
-        }
+        Self { main: HolderKey::ed25519(&[seed; 32]), checkup: HolderKey::ed25519(&[seed + 100; 32]), enrolment: None }
     }
 
     fn by_main(&self, step: vp1::Step) -> String {

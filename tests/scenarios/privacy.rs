@@ -13,6 +13,7 @@ use domain::time::Millis;
 use node::clock::NodeClock;
 use serde_json::{Value, json};
 
+use crate::support::phone::Phone;
 use crate::support::{TestNode, desk, eventually};
 
 /// What must not be found. Two documents: the terminal's is another than the desk's.
@@ -109,51 +110,6 @@ fn places(bytes: &[u8], magic: &[u8; 8]) -> Vec<usize> {
     found.map(|(at, _)| at).collect()
 }
 
-/// The canary's phone.
-struct Phone {
-    main: HolderKey,
-    checkup: HolderKey,
-}
-
-impl Phone {
-    fn sign(&self, step: vp1::Step) -> String {
-        let iat = NodeClock::real().now().secs();
-        let kid = self.main.public().key_id();
-        let claims = vp1::Claims { kid, iat, cti: rand::random(), step };
-        vp1::sign(&claims, &self.main).unwrap()
-    }
-
-    /// What it shows at a desk, by the enrolment's key.
-    fn show(&self, enrolment: uuid::Uuid, step: vp1::Step) -> String {
-        let mut kid = [0; 8];
-        kid.copy_from_slice(&enrolment.as_bytes()[..8]);
-        let claims = vp1::Claims { kid, iat: NodeClock::real().now().secs(), cti: rand::random(), step };
-        vp1::sign(&claims, &self.checkup).unwrap()
-    }
-
-    async fn get(&self, node: &TestNode, path: &str) -> Value {
-        let request = vp1::request_digest("GET", path, &[]);
-        let token = self.sign(vp1::Step::Wallet { audience: node.id.to_owned(), request });
-        let asked = reqwest::Client::new().get(format!("{}{path}", node.url));
-        let answer = asked.header("Authorization", format!("VP1 {token}")).send().await.unwrap();
-        answer.json().await.unwrap_or(Value::Null)
-    }
-
-    async fn send(&self, node: &TestNode, method: reqwest::Method, path: &str, body: &Value) -> (u16, Value) {
-        let body = serde_json::to_vec(body).unwrap();
-        let request = vp1::request_digest(method.as_str(), path, &body);
-        let token = self.sign(vp1::Step::Wallet { audience: node.id.to_owned(), request });
-        let request = reqwest::Client::new()
-            .request(method, format!("{}{path}", node.url))
-            .header("Authorization", format!("VP1 {token}"))
-            .header("Idempotency-Key", uuid::Uuid::new_v4().to_string())
-            .header("Content-Type", "application/json")
-            .body(body);
-        let answer = request.send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
-    }
-}
-
 /// A registrar, and a community with a voucher module that knows its programme.
 async fn federation(root: &Path) -> (TestNode, TestNode) {
     let mut issuer = TestNode::new(root, "health", &[Role::Issuer], None);
@@ -171,23 +127,11 @@ async fn federation(root: &Path) -> (TestNode, TestNode) {
 }
 
 async fn register(community: &TestNode, phone: &Phone) -> Value {
-    let list = json!({ "residents": [{
+    let person = json!({
         "document_type": "passport", "document_number": DOCUMENT, "born": "1949-12-31", "sex": "F", "name": NAME,
         "phone": TELEPHONE, "class": "elderly", "smartphone": true,
-    }] });
-    let (status, listed) = community.post("/v1/community/residents", &list).await;
-    assert_eq!((status, listed["result"]["added"].as_u64()), (201, Some(1)), "{listed}");
-
-    let main_key = phone.sign(vp1::Step::Register { key: phone.main.public() });
-    let keys = json!({ "main_key": main_key, "enrolment_keys": { "checkup": phone.checkup.public().to_string() } });
-    let (status, announced) = phone.send(community, reqwest::Method::POST, "/v1/community/registrations", &keys).await;
-    assert_eq!(status, 201, "{announced}");
-    let thumbprint = announced["result"]["thumbprint"].as_str().unwrap();
-    let qr = phone.sign(vp1::Step::Register { key: phone.main.public() });
-    let form = json!({ "document_type": "passport", "document_number": DOCUMENT, "qr": qr });
-    let (status, done) = community.post(&format!("/v1/community/registrations/{thumbprint}/completion"), &form).await;
-    assert_eq!(status, 201, "{done}");
-    done["result"]["holder"].clone()
+    });
+    phone.register(community, person).await
 }
 
 /// The list names the person only masked, unless a clerk asks for the whole; both are on record, without the person.

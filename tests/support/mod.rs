@@ -4,6 +4,7 @@ pub mod browser;
 pub mod demo;
 pub mod desk;
 pub mod idp;
+pub mod phone;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -415,16 +415,7 @@ pub async fn asked<R: Rules, B, T>(
 /// # Errors
 ///
 /// As above.
-pub async fn ask_as<R: Rules, T: Serialize>(
-    node: &Node,
-    act: Act,
-    command: R::Command,
-    result: impl FnOnce(R::Answer) -> Option<T>,
-) -> Result<HttpResponse, Problem> {
-    asked_as::<R, T>(node, act, command, result).await.map(told)
-}
-
-async fn asked_as<R: Rules, T>(
+pub async fn asked_as<R: Rules, T>(
     node: &Node,
     act: Act,
     command: R::Command,

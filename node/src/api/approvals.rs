@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix_web::web::{Data, Path};
-use actix_web::{HttpRequest, HttpResponse, get, post};
+use actix_web::{HttpResponse, get, post};
 use actors::issuer::{Answer, Command, Issuer};
 use actors::writer::Act;
 use domain::ids::{Digest, Operator};
@@ -59,10 +59,10 @@ pub struct Approvals(Mutex<BTreeMap<Uuid, Waiting>>);
 
 /// A request that was taken and not done yet.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     /// What the second person consents to (`POST /v1/approvals/{approval}/consent`).
     #[schema(value_type = String)]
-    approval: Uuid,
+    pub(crate) approval: Uuid,
     /// SHA-256 over method, path and body, hexadecimal: the consent names it.
     #[schema(value_type = String)]
     request: Digest,
@@ -71,7 +71,23 @@ pub(super) struct Asked {
     expires_at: Timestamp,
 }
 
-/// Takes a request that needs two persons: `202` with what the second one consents to, or, if it was done already under
+/// What came of a request that needs two persons.
+pub(crate) enum Came {
+    /// It waits.
+    Waits(Asked),
+    /// It was done before, under this key.
+    Done(Receipt<Nothing>),
+}
+
+/// As REST says it.
+pub(super) fn told(came: Came) -> HttpResponse {
+    match came {
+        Came::Waits(asked) => HttpResponse::Accepted().json(asked),
+        Came::Done(receipt) => answer::told(receipt),
+    }
+}
+
+/// Takes a request that needs two persons: what the second one consents to, or, if it was done already under
 /// this key, the receipt.
 ///
 /// # Errors
@@ -79,23 +95,23 @@ pub(super) struct Asked {
 /// [`Reason::IdempotencyKeyReused`], [`Reason::Busy`] if too much waits.
 pub(super) async fn ask<T>(
     node: &Node,
-    request: &HttpRequest,
+    path: &str,
     permission: Permission,
     post: &Post<T>,
     shown: serde_json::Value,
     make: impl Fn(Operator) -> Result<Command, Problem> + Send + Sync + 'static,
-) -> Result<HttpResponse, Problem> {
+) -> Result<Came, Problem> {
     let acting = post.caller.acting()?;
     acting.may(permission)?;
-    if let Some(done) = answer::repeated::<_, Nothing>(node, post).await? {
-        return Ok(done);
+    if let Some(done) = answer::again::<_, Nothing>(node, post).await? {
+        return Ok(Came::Done(done));
     }
     let now = node.writer.now();
     let mut all = node.approvals.0.lock();
     all.retain(|_, waiting| now < waiting.asked_at + WAITS_FOR);
     let asked = |approval: Uuid, since: Timestamp| {
         let expires_at = since + WAITS_FOR;
-        HttpResponse::Accepted().json(Asked { approval, request: post.idempotency.request, expires_at })
+        Came::Waits(Asked { approval, request: post.idempotency.request, expires_at })
     };
     if let Some((id, before)) = all.iter().find(|(_, waiting)| waiting.idempotency.key == post.idempotency.key) {
         return match before.idempotency.request == post.idempotency.request {
@@ -112,7 +128,7 @@ pub(super) async fn ask<T>(
         account: acting.account,
         operator: acting.operator,
         idempotency: post.idempotency,
-        path: request.uri().path().to_owned(),
+        path: path.to_owned(),
         shown,
         asked_at: now,
         make: Arc::new(make),
@@ -124,39 +140,49 @@ pub(super) async fn ask<T>(
 
 /// Something that waits for a second person.
 #[derive(Debug, Serialize, ToSchema)]
-struct ApprovalView {
+pub(crate) struct ApprovalView {
     /// What to consent to.
     #[schema(value_type = String)]
-    approval: Uuid,
+    pub(crate) approval: Uuid,
     /// The permission that it takes, of both persons.
     #[schema(value_type = String)]
-    permission: Permission,
+    pub(crate) permission: Permission,
     /// The path that was called.
-    path: String,
+    pub(crate) path: String,
     /// The body that was sent.
     #[schema(value_type = Object)]
-    body: serde_json::Value,
+    pub(crate) body: serde_json::Value,
     /// SHA-256 over method, path and body, hexadecimal: the consent names it.
     #[schema(value_type = String)]
-    request: Digest,
+    pub(crate) request: Digest,
     /// Who asked: the name of the account.
-    asked_by: String,
+    pub(crate) asked_by: String,
     /// Its pseudonym.
     #[schema(value_type = String)]
-    operator: Uuid,
+    pub(crate) operator: Uuid,
     /// When.
     #[schema(value_type = String)]
-    asked_at: Timestamp,
+    pub(crate) asked_at: Timestamp,
     /// First moment at which it is forgotten.
     #[schema(value_type = String)]
-    expires_at: Timestamp,
+    pub(crate) expires_at: Timestamp,
 }
 
 /// What waits for a second person, as far as the caller could be that person or has asked for it.
 #[utoipa::path(tag = "accounts", responses((status = 200, body = Listed<ApprovalView>)))]
 #[get("/v1/approvals")]
 async fn list(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
-    let acting = get.caller.acting().map_err(|problem| problem.language(get.language))?;
+    let items = waiting(&node, &get.caller).map_err(|problem| problem.language(get.language))?;
+    Ok(HttpResponse::Ok().json(Listed { items, next: None }))
+}
+
+/// What waits, for REST and pages.
+///
+/// # Errors
+///
+/// For who is no operator.
+pub(crate) fn waiting(node: &Node, caller: &Caller) -> Result<Vec<ApprovalView>, Problem> {
+    let acting = caller.acting()?;
     let (now, accounts) = (node.writer.now(), node.accounts.all());
     let name = |id: Uuid| accounts.iter().find(|a| a.id == id).map(|a| a.name.clone()).unwrap_or_default();
     let all = node.approvals.0.lock();
@@ -173,17 +199,16 @@ async fn list(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
         asked_at: w.asked_at,
         expires_at: w.asked_at + WAITS_FOR,
     };
-    let items: Vec<ApprovalView> = seen.map(view).collect();
-    Ok(HttpResponse::Ok().json(Listed { items, next: None }))
+    Ok(seen.map(view).collect())
 }
 
 /// What exactly is consented to.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Consent {
+pub(crate) struct Consent {
     /// The digest of the request, as `GET /v1/approvals` shows it: nobody consents to something else than they saw.
     #[schema(value_type = String)]
-    request: Digest,
+    pub(crate) request: Digest,
 }
 
 /// Consent as the second person: the request is done now, in the name of who asked.
@@ -195,8 +220,17 @@ struct Consent {
 ))]
 #[post("/v1/approvals/{id}/consent")]
 async fn consent(node: Data<Node>, plain: Plain<Consent>, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
+    consented(&node, &plain, *id).await.map(answer::told)
+}
+
+/// Consents, for REST and pages.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) async fn consented(node: &Node, plain: &Plain<Consent>, id: Uuid) -> Result<Receipt<Answer>, Problem> {
     let done = async {
-        let waiting = second(&node, *id, &plain.caller, plain.body.request)?;
+        let waiting = second(node, id, &plain.caller, plain.body.request)?;
         let approver = plain.caller.acting()?;
         // Who asked must still be let to: they may have left since.
         let first = node.accounts.all().into_iter().find(|account| account.id == waiting.account);
@@ -205,12 +239,12 @@ async fn consent(node: Data<Node>, plain: Plain<Consent>, id: Path<Uuid>) -> Res
         }
         let act = Act { operator: Some(waiting.operator), idempotency: Some(waiting.idempotency) };
         let command = (waiting.make)(approver.operator)?;
-        if let Some(kept) = node.approvals.0.lock().get_mut(&*id) {
+        if let Some(kept) = node.approvals.0.lock().get_mut(&id) {
             kept.consented = Some(approver.account);
         }
-        let done = answer::ask_as::<Issuer, Answer>(&node, act, command, Some).await;
+        let done = answer::asked_as::<Issuer, Answer>(node, act, command, Some).await;
         if done.is_err()
-            && let Some(kept) = node.approvals.0.lock().get_mut(&*id)
+            && let Some(kept) = node.approvals.0.lock().get_mut(&id)
         {
             kept.consented = None;
         }
@@ -245,17 +279,26 @@ fn second(node: &Node, id: Uuid, caller: &Caller, request: Digest) -> Result<Wai
 ))]
 #[post("/v1/approvals/{id}/refusal")]
 async fn refuse(node: Data<Node>, plain: Plain<Consent>, id: Path<Uuid>) -> Result<HttpResponse, Problem> {
+    refused(&node, &plain, *id)?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+/// Refuses or withdraws, for REST and pages.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) fn refused(node: &Node, plain: &Plain<Consent>, id: Uuid) -> Result<(), Problem> {
     let refused = || {
         let acting = plain.caller.acting()?;
         let mut all = node.approvals.0.lock();
-        let waiting = all.get(&*id).filter(|w| w.idempotency.request == plain.body.request && w.consented.is_none());
+        let waiting = all.get(&id).filter(|w| w.idempotency.request == plain.body.request && w.consented.is_none());
         let waiting = waiting.ok_or(Reason::NotFound)?;
         if waiting.account != acting.account {
             acting.may(waiting.permission)?;
         }
-        all.remove(&*id);
+        all.remove(&id);
         Ok(())
     };
-    refused().map_err(|problem: Problem| problem.language(plain.language))?;
-    Ok(HttpResponse::NoContent().finish())
+    refused().map_err(|problem: Problem| problem.language(plain.language))
 }

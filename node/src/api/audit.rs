@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::answer::{self, Get, Listed, Page, Post, RecordRef};
+use super::caller::Caller;
 use super::problem::{Problem, ProblemBody};
 use crate::node::Node;
 
@@ -37,28 +38,28 @@ fn inside(node: &Node, get: &Get) -> Result<(), Problem> {
 
 /// Something that an auditor found.
 #[derive(Debug, Serialize, ToSchema)]
-struct Found {
+pub(crate) struct Found {
     /// Which auditor found it.
     #[schema(value_type = String)]
-    by: InstitutionId,
+    pub(crate) by: InstitutionId,
     /// Where in that auditor's log.
-    index: u64,
+    pub(crate) index: u64,
     /// What is wrong.
     #[schema(value_type = String)]
-    kind: FindingKind,
+    pub(crate) kind: FindingKind,
     /// Whose log or act it is about.
     #[schema(value_type = String)]
-    institution: InstitutionId,
+    pub(crate) institution: InstitutionId,
     /// The voucher, if it is about one.
     #[schema(value_type = Option<String>)]
-    voucher: Option<VoucherId>,
+    pub(crate) voucher: Option<VoucherId>,
     /// The first of the records that show it.
-    records: Vec<RecordRef>,
+    pub(crate) records: Vec<RecordRef>,
     /// How many like it.
-    count: u64,
+    pub(crate) count: u64,
     /// SHA-256 of the evidence, served under `/v1/audit/evidence/{digest}` by the auditor who found it.
     #[schema(value_type = Option<String>)]
-    evidence: Option<Digest>,
+    pub(crate) evidence: Option<Digest>,
 }
 
 /// Reads `institution.index`.
@@ -75,11 +76,20 @@ fn read_cursor(text: &str) -> Option<(InstitutionId, u64)> {
 ))]
 #[get("/v1/audit/findings")]
 async fn findings(node: Data<Node>, get: Get, page: Query<Page>) -> Result<HttpResponse, Problem> {
-    inside(&node, &get)?;
+    Ok(HttpResponse::Ok().json(found(&node, &get, &page).await?))
+}
+
+/// What was found, for REST and pages.
+///
+/// # Errors
+///
+/// As above, and for a page that cannot be.
+pub(crate) async fn found(node: &Node, get: &Get, page: &Page) -> Result<Listed<Found>, Problem> {
+    inside(node, get)?;
     let limit = page.limit()?;
     let invalid = || Problem::new(Reason::CursorInvalid).language(get.language);
     let after = page.cursor.as_deref().map(|text| read_cursor(text).ok_or_else(invalid)).transpose()?;
-    let found = answer::read(&node, |work| report::findings(work, after, limit + 1)).await;
+    let found = answer::read(node, |work| report::findings(work, after, limit + 1)).await;
     let items = found.into_iter().map(|(by, index, f)| Found {
         by,
         index,
@@ -90,7 +100,7 @@ async fn findings(node: Data<Node>, get: Get, page: Query<Page>) -> Result<HttpR
         count: f.count,
         evidence: f.evidence,
     });
-    Ok(HttpResponse::Ok().json(Listed::new(items.collect(), limit, |f: &Found| format!("{}.{}", f.by, f.index))))
+    Ok(Listed::new(items.collect(), limit, |f: &Found| format!("{}.{}", f.by, f.index)))
 }
 
 /// How everything stands: each log with its verdict, each programme with its conservation, each published table with whether
@@ -102,8 +112,17 @@ async fn findings(node: Data<Node>, get: Get, page: Query<Page>) -> Result<HttpR
 ))]
 #[get("/v1/audit/report")]
 async fn whole(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
-    inside(&node, &get)?;
-    Ok(HttpResponse::Ok().json(answer::read(&node, report::report).await))
+    Ok(HttpResponse::Ok().json(reported(&node, &get).await?))
+}
+
+/// How everything stands, for REST and pages.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) async fn reported(node: &Node, get: &Get) -> Result<report::Report, Problem> {
+    inside(node, get)?;
+    Ok(answer::read(node, report::report).await)
 }
 
 /// A text to look at.
@@ -116,21 +135,21 @@ struct Text {
 
 /// What a check says.
 #[derive(Debug, Serialize, ToSchema)]
-struct CheckedText {
+pub(crate) struct CheckedText {
     /// `personal-qr`, `voucher-qr`, `proof`, `checkpoint`, `record` or `unknown`.
     #[schema(value_type = String)]
-    kind: check::TextKind,
+    pub(crate) kind: check::TextKind,
     /// The signature, or the place in the log, is proved by what this node holds.
-    genuine: bool,
+    pub(crate) genuine: bool,
     /// What can be said of it, in order; callers from outside learn only what it is and whether it is genuine.
-    facts: Vec<Fact>,
+    pub(crate) facts: Vec<Fact>,
 }
 
 /// One thing that can be said.
 #[derive(Debug, Serialize, ToSchema)]
-struct Fact {
-    name: String,
-    value: String,
+pub(crate) struct Fact {
+    pub(crate) name: String,
+    pub(crate) value: String,
 }
 
 /// Check a text. Nothing is written.
@@ -141,16 +160,25 @@ struct Fact {
 ))]
 #[post("/v1/audit/check")]
 async fn look(node: Data<Node>, post: Post<Text>) -> Result<HttpResponse, Problem> {
-    node.role::<Auditor>().map_err(|problem| problem.language(post.language))?;
-    if post.body.text.len() > check::MAX_CHARS {
-        let detail = format!("at most {} characters", check::MAX_CHARS);
-        return Err(Problem::new(Reason::TooLarge).detail(detail).language(post.language));
+    let said = checked(&node, &post.caller, &post.body.text).await;
+    Ok(HttpResponse::Ok().json(said.map_err(|problem| problem.language(post.language))?))
+}
+
+/// What can be said of a text, for REST and pages.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) async fn checked(node: &Node, caller: &Caller, text: &str) -> Result<CheckedText, Problem> {
+    node.role::<Auditor>()?;
+    if text.len() > check::MAX_CHARS {
+        return Err(Problem::new(Reason::TooLarge).detail(format!("at most {} characters", check::MAX_CHARS)));
     }
     let now = node.writer.now();
-    let checked = answer::read(&node, |work| check::check(work, &post.body.text, now)).await;
-    let facts = if post.caller.is_inside() { checked.facts } else { Vec::new() };
+    let checked = answer::read(node, |work| check::check(work, text, now)).await;
+    let facts = if caller.is_inside() { checked.facts } else { Vec::new() };
     let facts = facts.into_iter().map(|(name, value)| Fact { name, value }).collect();
-    Ok(HttpResponse::Ok().json(CheckedText { kind: checked.kind, genuine: checked.genuine, facts }))
+    Ok(CheckedText { kind: checked.kind, genuine: checked.genuine, facts })
 }
 
 /// The evidence of a finding of this auditor, JSON: two signed heads, or figures that differ.
@@ -161,11 +189,20 @@ async fn look(node: Data<Node>, post: Post<Text>) -> Result<HttpResponse, Proble
 ))]
 #[get("/v1/audit/evidence/{digest}")]
 async fn proof(node: Data<Node>, digest: Path<String>, get: Get) -> Result<HttpResponse, Problem> {
-    inside(&node, &get)?;
-    let digest: Digest = digest.parse().map_err(|e| Problem::malformed(e).language(get.language))?;
-    let found = answer::read(&node, |work| evidence(&work.tx, digest)).await;
-    let found = found.ok_or_else(|| Problem::new(Reason::NotFound).language(get.language))?;
+    let found = evidence_of(&node, &get, &digest).await?;
     Ok(HttpResponse::Ok().content_type("application/json").body(found))
+}
+
+/// The evidence of a finding, for REST and pages.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) async fn evidence_of(node: &Node, get: &Get, digest: &str) -> Result<Vec<u8>, Problem> {
+    inside(node, get)?;
+    let digest: Digest = digest.parse().map_err(|e| Problem::malformed(e).language(get.language))?;
+    let found = answer::read(node, |work| evidence(&work.tx, digest)).await;
+    found.ok_or_else(|| Problem::new(Reason::NotFound).language(get.language))
 }
 
 /// Counts published figures again, one table after the other, until the node stops. Does nothing where no auditor runs.

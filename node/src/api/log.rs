@@ -195,11 +195,16 @@ pub struct HeadView {
 #[utoipa::path(tag = "log", responses((status = 200, body = Listed<HeadView>)))]
 #[get("/v1/checkpoints")]
 async fn checkpoints(node: Data<Node>, _: Get) -> HttpResponse {
+    let items = heads(&node);
+    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(Listed { items, next: None })
+}
+
+/// The newest signed heads, for REST and pages.
+pub(crate) fn heads(node: &Node) -> Vec<HeadView> {
     let registry = node.writer.registry();
     let head = |institution: &InstitutionId| {
         let newest = node.writer.ledger().edge(&node.writer.logs().origin(*institution)).newest?;
         Some(HeadView { institution: *institution, note: newest.note.to_string() })
     };
-    let items = registry.members.keys().filter_map(head).take(crate::peers::compare::MAX_HEADS).collect();
-    HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(Listed { items, next: None })
+    registry.members.keys().filter_map(head).take(crate::peers::compare::MAX_HEADS).collect()
 }

@@ -70,8 +70,17 @@ pub struct RecordView {
 ))]
 #[get("/v1/records/{position}")]
 async fn record(node: Data<Node>, position_text: Path<String>, get: Get) -> Result<HttpResponse, Problem> {
-    let (institution, index) = position(&position_text)?;
-    let found = answer::read(&node, |work| {
+    Ok(HttpResponse::Ok().json(record_at(&node, &get, &position_text).await?))
+}
+
+/// A record, for REST and pages.
+///
+/// # Errors
+///
+/// [`Reason::NotFound`], [`Reason::Malformed`] for what is no position.
+pub(crate) async fn record_at(node: &Node, get: &Get, position_text: &str) -> Result<RecordView, Problem> {
+    let (institution, index) = position(position_text)?;
+    let found = answer::read(node, |work| {
         let bytes = work.tx.entry(institution, index)?;
         let name = work.name_at(institution, index)?;
         let broken: Option<(RecordName, Broken)> = work.tx.load(&actors::keys::broken(institution, index));
@@ -85,8 +94,32 @@ async fn record(node: Data<Node>, position_text: Path<String>, get: Get) -> Resu
             }),
         })
     });
-    let found = found.await.ok_or_else(|| Problem::new(Reason::NotFound).language(get.language))?;
-    Ok(HttpResponse::Ok().json(found))
+    found.await.ok_or_else(|| Problem::new(Reason::NotFound).language(get.language))
+}
+
+/// A record in a list: its place, and what it says as far as this node can read it.
+pub(crate) struct RecordRow {
+    pub(crate) index: u64,
+    pub(crate) record: Option<Record>,
+}
+
+/// Records of a log, the newest before a place first, and how many it has here.
+pub(crate) async fn newest(
+    node: &Node,
+    institution: InstitutionId,
+    before: Option<u64>,
+    limit: usize,
+) -> (Vec<RecordRow>, u64) {
+    answer::read(node, |work| {
+        let size = work.cursor(institution).next;
+        let places = (0..before.map_or(size, |before| before.min(size))).rev().take(limit);
+        let row = |index| {
+            let bytes = work.tx.entry(institution, index)?;
+            Some(RecordRow { index, record: ledger::record::decode_record(&bytes).ok() })
+        };
+        (places.filter_map(row).collect(), size)
+    })
+    .await
 }
 
 /// The signature of a record: a C2SP tlog-proof (path and signed checkpoint), to keep and verify offline.
@@ -197,9 +230,18 @@ fn inside(doc: &VoucherDoc) -> Option<VoucherInside> {
 ))]
 #[get("/v1/vouchers/{voucher}")]
 async fn voucher(node: Data<Node>, id: Path<String>, get: Get) -> Result<HttpResponse, Problem> {
-    let id = voucher_id(&id)?;
+    Ok(HttpResponse::Ok().json(voucher_at(&node, &get, &id).await?))
+}
+
+/// A voucher's state, for REST and pages.
+///
+/// # Errors
+///
+/// [`Reason::NotFound`], [`Reason::Malformed`] for what names no voucher.
+pub(crate) async fn voucher_at(node: &Node, get: &Get, id: &str) -> Result<VoucherView, Problem> {
+    let id = voucher_id(id)?;
     let now = node.writer.now();
-    let view = answer::read(&node, |work| {
+    let view = answer::read(node, |work| {
         let doc = work.voucher(id)?;
         let state = doc.state()?;
         Some(VoucherView {
@@ -210,8 +252,7 @@ async fn voucher(node: Data<Node>, id: Path<String>, get: Get) -> Result<HttpRes
             inside: if get.caller.is_inside() { inside(&doc) } else { None },
         })
     });
-    let view = view.await.ok_or_else(|| Problem::new(Reason::NotFound).language(get.language))?;
-    Ok(HttpResponse::Ok().json(view))
+    view.await.ok_or_else(|| Problem::new(Reason::NotFound).language(get.language))
 }
 
 /// A voucher's way through the institutions.
@@ -274,8 +315,17 @@ pub struct AsOf {
 ))]
 #[get("/v1/vouchers/{voucher}/history")]
 async fn history(node: Data<Node>, id: Path<String>, get: Get) -> Result<HttpResponse, Problem> {
-    let id = voucher_id(&id)?;
-    let found = answer::read(&node, |work| {
+    Ok(HttpResponse::Ok().json(history_of(&node, &get, &id).await?))
+}
+
+/// A voucher's way, for REST and pages.
+///
+/// # Errors
+///
+/// As [`voucher_at`].
+pub(crate) async fn history_of(node: &Node, get: &Get, id: &str) -> Result<History, Problem> {
+    let id = voucher_id(id)?;
+    let found = answer::read(node, |work| {
         let doc = work.voucher(id)?;
         let step = |l: &domain::custody::Link| HistoryStep { name: l.name.into(), at: l.at, step: l.step.clone() };
         let on_path: Vec<RecordName> = doc.path().map(|l| l.name).collect();
@@ -299,8 +349,7 @@ async fn history(node: Data<Node>, id: Path<String>, get: Get) -> Result<HttpRes
             complete_as_of: logs.into_iter().map(as_of).collect(),
         })
     });
-    let found = found.await.ok_or_else(|| Problem::new(Reason::NotFound).language(get.language))?;
-    Ok(HttpResponse::Ok().json(found))
+    found.await.ok_or_else(|| Problem::new(Reason::NotFound).language(get.language))
 }
 
 /// Most characters of a title under a picture: the day until which the voucher is valid stands behind it.

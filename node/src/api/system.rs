@@ -237,7 +237,12 @@ pub struct MemberView {
 #[utoipa::path(tag = "node", responses((status = 200, body = Listed<MemberView>)))]
 #[get("/v1/members")]
 async fn members(node: Data<Node>, _get: Get) -> Result<HttpResponse, Problem> {
-    let items = answer::read(&node, |work| {
+    Ok(HttpResponse::Ok().json(Listed { items: members_of(&node).await, next: None }))
+}
+
+/// The members, for REST and pages.
+pub(crate) async fn members_of(node: &Node) -> Vec<MemberView> {
+    answer::read(node, |work| {
         let view = |m: &domain::member::Member| MemberView {
             institution: m.entry.institution,
             roles: m.entry.roles.clone(),
@@ -250,8 +255,7 @@ async fn members(node: Data<Node>, _get: Get) -> Result<HttpResponse, Problem> {
         };
         work.registry.members.values().map(view).collect::<Vec<_>>()
     })
-    .await;
-    Ok(HttpResponse::Ok().json(Listed { items, next: None }))
+    .await
 }
 
 /// A programme as everyone may know it.
@@ -268,14 +272,19 @@ pub struct ProgrammeView {
 #[utoipa::path(tag = "node", responses((status = 200, body = Listed<ProgrammeView>)))]
 #[get("/v1/programmes")]
 async fn programmes(node: Data<Node>, _get: Get) -> Result<HttpResponse, Problem> {
-    let items = answer::read(&node, |work| {
+    let listed = Listed { items: programmes_of(&node).await, next: None };
+    Ok(HttpResponse::Ok().insert_header(ContentType::json()).json(listed))
+}
+
+/// The programmes, for REST and pages.
+pub(crate) async fn programmes_of(node: &Node) -> Vec<ProgrammeView> {
+    answer::read(node, |work| {
         let view =
             |p: &domain::policy::Programme| Some(ProgrammeView { name: p.name.into(), policy: p.newest()?.clone() });
         let shown = work.programmes().len().saturating_sub(usize::from(misbehaves("programme-hidden")));
         work.programmes().iter().take(shown).filter_map(view).collect::<Vec<_>>()
     })
-    .await;
-    Ok(HttpResponse::Ok().insert_header(ContentType::json()).json(Listed { items, next: None }))
+    .await
 }
 
 /// Where the demo's clock is to stand.

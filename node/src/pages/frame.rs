@@ -54,6 +54,25 @@ impl Frame {
         text::text(self.language, key, &[(name, &value)])
     }
 
+    /// A text with two arguments.
+    #[must_use]
+    pub fn tx2(
+        &self,
+        key: &str,
+        name: &'static str,
+        value: impl Argument,
+        other: &'static str,
+        other_value: impl Argument,
+    ) -> String {
+        text::text(self.language, key, &[(name, &value), (other, &other_value)])
+    }
+
+    /// Whether the page is that of a path.
+    #[must_use]
+    pub fn is_at(&self, path: &str) -> bool {
+        self.path.split('?').next() == Some(path)
+    }
+
     /// The words under which the start page offers a page.
     #[must_use]
     pub fn title_of(&self, page: &Page) -> String {

@@ -18,6 +18,9 @@
 //! | `picture.rs` | QR codes inside a page |
 //! | `problem.rs` | refusals as pages |
 //! | `desk/` | the community's and the hospital's desk |
+//! | `words.rs` | codes, times and the age of knowledge in words |
+//! | `issuer/` | the health authority: figures, claims, supply, vouchers, programmes, members, consent |
+//! | `audit.rs`, `records.rs` | the auditor; every log record by record |
 //! | `start.rs`, `sign_in.rs` | the start page; signing in and out, the own password, the language |
 //!
 //! Templates stand in node/templates, with a folder for each role beside the common ones. To add a page: a row in the table of
@@ -25,15 +28,19 @@
 
 pub mod answer;
 pub mod assets;
+pub mod audit;
 pub mod desk;
 pub mod form;
 pub mod frame;
+pub mod issuer;
 pub mod picture;
 pub mod problem;
+pub mod records;
 pub mod sign_in;
 pub mod start;
 pub mod table;
 pub mod text;
+pub mod words;
 
 #[cfg(test)]
 mod tests;
@@ -53,6 +60,15 @@ pub const ALL: &[&[Page]] = &[
     desk::hospital::PAGES,
     desk::visits::PAGES,
     desk::hours::PAGES,
+    issuer::figures::PAGES,
+    issuer::claims::PAGES,
+    issuer::supply::PAGES,
+    issuer::vouchers::PAGES,
+    issuer::programmes::PAGES,
+    issuer::members::PAGES,
+    issuer::approvals::PAGES,
+    audit::PAGES,
+    records::PAGES,
     sign_in::PAGES,
     assets::PAGES,
 ];
@@ -61,6 +77,15 @@ pub const ALL: &[&[Page]] = &[
 pub fn configure(config: &mut web::ServiceConfig) {
     start::configure(config);
     desk::configure(config);
+    issuer::figures::configure(config);
+    issuer::claims::configure(config);
+    issuer::supply::configure(config);
+    issuer::vouchers::configure(config);
+    issuer::programmes::configure(config);
+    issuer::members::configure(config);
+    issuer::approvals::configure(config);
+    audit::configure(config);
+    records::configure(config);
     sign_in::configure(config);
     assets::configure(config);
 }

@@ -28,6 +28,38 @@ const TABLE: &str = "
     POST /sign-out                   operators
     GET  /password                   operators
     POST /password                   operators
+    GET  /issuer                                 statistician auditor
+    GET  /issuer/figures.csv                     statistician auditor
+    GET  /issuer/figures.xlsx                    statistician auditor
+    GET  /issuer/claims                          claims-officer
+    POST /issuer/claims/{voucher}/settlement     claims-officer
+    POST /issuer/claims/{voucher}/rejection      claims-officer
+    GET  /issuer/supply                          issuing-officer
+    POST /issuer/supply/generations              issuing-officer
+    POST /issuer/supply/dispatches               issuing-officer
+    GET  /issuer/supply/{work}                   issuing-officer
+    GET  /issuer/vouchers                        issuing-officer reader
+    GET  /issuer/expiring                        issuing-officer reader
+    GET  /issuer/voids                           issuing-officer
+    POST /issuer/voids                           issuing-officer
+    GET  /issuer/programmes                      programme-officer
+    POST /issuer/programmes                      programme-officer
+    GET  /issuer/programmes/new                  programme-officer
+    GET  /issuer/programmes/{short}/changes      programme-officer
+    POST /issuer/programmes/{short}/changes      programme-officer
+    GET  /issuer/members                         registrar-officer
+    POST /issuer/members                         registrar-officer
+    POST /issuer/members/{id}/standing           registrar-officer
+    GET  /issuer/approvals                       registrar-officer issuing-officer claims-officer
+    POST /issuer/approvals/{id}/consent          operators
+    POST /issuer/approvals/{id}/refusal          operators
+    GET  /audit                                  auditor
+    GET  /audit/evidence/{digest}                auditor
+    GET  /audit/check                            everyone
+    POST /audit/check                            everyone
+    GET  /records                                registrar-officer programme-officer issuing-officer claims-officer community-clerk receptionist hospital-officer auditor reader
+    GET  /records/{position}                     registrar-officer programme-officer issuing-officer claims-officer community-clerk receptionist hospital-officer auditor reader
+    GET  /records/vouchers/{voucher}             registrar-officer programme-officer issuing-officer claims-officer community-clerk receptionist hospital-officer auditor reader
     GET  /language/{language}        everyone
     GET  /assets/{version}/{name}    everyone
     GET  /desk/community             community-clerk community-manager

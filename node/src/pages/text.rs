@@ -149,7 +149,7 @@ mod tests {
         let mut sources = files(&here("templates"), &[".html"]);
         sources.extend(files(&here("src/pages"), &[".rs"]));
         for (path, source) in sources {
-            for call in [".t(\"", ".tx(\""] {
+            for call in [".t(\"", ".tx(\"", ".tx2(\""] {
                 for rest in source.split(call).skip(1) {
                     let key = rest.split('"').next().unwrap();
                     assert!(known.contains_key(key), "{path}: {key} is in no file of node/locales");

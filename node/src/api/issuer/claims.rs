@@ -2,7 +2,7 @@
 
 use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpRequest, HttpResponse, get, post};
-use actors::issuer::{Command, Openings, openings};
+use actors::issuer::{Answer, Command, Openings, openings};
 use domain::booking::{BookingDetails, Evidence};
 use domain::ids::{InstitutionId, VoucherId};
 use domain::lifecycle::{ClaimReason, Outcome, ReverseReason, Stage, Step};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{ask, by_operator, by_two, operator_reads, voucher_id};
+use super::{ask, by_two, done_by_operator, operator_reads, voucher_id};
 use crate::accounts::permission::Permission;
 use crate::api::answer::{self, Get, Listed, Nothing, Page, Post, Receipt, RecordRef};
 use crate::api::approvals::Asked;
@@ -74,58 +74,67 @@ async fn receive(node: Data<Node>, post: Post<Letter>) -> Result<HttpResponse, P
 /// Which claims to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-struct Which {
+pub(crate) struct Which {
     /// `claimed` (the default) or `rejected`.
     #[param(value_type = Option<String>)]
-    stage: Option<Stage>,
+    pub(crate) stage: Option<Stage>,
     /// Most items, 1 to 1,000.
-    limit: Option<usize>,
+    pub(crate) limit: Option<usize>,
     /// `next` of the page before.
-    cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
 }
 
 /// A claim as an operator sees it.
 #[derive(Debug, Serialize, ToSchema)]
-struct ClaimRow {
+pub(crate) struct ClaimRow {
     /// Which voucher.
     #[schema(value_type = String)]
-    voucher: VoucherId,
+    pub(crate) voucher: VoucherId,
     /// `claimed`, or `rejected` while the hospital may answer.
     #[schema(value_type = String)]
-    stage: Stage,
+    pub(crate) stage: Stage,
     /// Who claims.
     #[schema(value_type = Option<String>)]
-    hospital: Option<InstitutionId>,
+    pub(crate) hospital: Option<InstitutionId>,
     /// When it was claimed last.
     #[schema(value_type = Option<String>)]
-    claimed_at: Option<Timestamp>,
+    pub(crate) claimed_at: Option<Timestamp>,
     /// How often it was claimed.
-    claims: u8,
+    pub(crate) claims: u8,
     /// Why it was rejected last.
     #[schema(value_type = Option<String>)]
-    rejected: Option<ClaimReason>,
+    pub(crate) rejected: Option<ClaimReason>,
     /// The holder denies the use.
-    disputed: bool,
+    pub(crate) disputed: bool,
     /// The issuer wanted the voucher back.
-    void_requested: bool,
+    pub(crate) void_requested: bool,
     /// What the hospital opened, once it is here.
     #[schema(value_type = Option<Object>)]
-    openings: Option<Openings>,
+    pub(crate) openings: Option<Openings>,
 }
 
 /// Claims that stand unanswered, or rejected ones that may be answered again.
 #[utoipa::path(tag = "issuer", params(Which), responses((status = 200, body = Listed<ClaimRow>)))]
 #[get("/v1/issuer/claims")]
 async fn list(node: Data<Node>, get: Get, which: Query<Which>) -> Result<HttpResponse, Problem> {
-    operator_reads(&node, &get)?;
-    let Which { stage, limit, cursor } = which.into_inner();
+    Ok(HttpResponse::Ok().json(listed(&node, &get, which.into_inner()).await?))
+}
+
+/// Claims, for REST and pages.
+///
+/// # Errors
+///
+/// For who may not read them, and for a page that cannot be.
+pub(crate) async fn listed(node: &Node, get: &Get, which: Which) -> Result<Listed<ClaimRow>, Problem> {
+    operator_reads(node, get)?;
+    let Which { stage, limit, cursor } = which;
     let stage = stage.unwrap_or(Stage::Claimed);
     if !matches!(stage, Stage::Claimed | Stage::Rejected) {
         return Err(Problem::malformed("stage is claimed or rejected").language(get.language));
     }
     let page = Page { limit, cursor };
     let (limit, after) = (page.limit()?, page.after::<VoucherId>()?);
-    let listed = answer::read(&node, |work| {
+    let listed = answer::read(node, |work| {
         let row = |id: VoucherId| {
             let doc = work.voucher(id)?;
             let (state, notes) = (doc.state()?, doc.notes_state());
@@ -148,13 +157,13 @@ async fn list(node: Data<Node>, get: Get, which: Query<Which>) -> Result<HttpRes
         let items = work.mine(stage, after, limit + 1).into_iter().filter_map(row).collect();
         Listed::new(items, limit, |row: &ClaimRow| row.voucher.to_string())
     });
-    Ok(HttpResponse::Ok().json(listed.await))
+    Ok(listed.await)
 }
 
 /// Nothing more to say.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Empty {}
+pub(crate) struct Empty {}
 
 /// Settle a claim by hand, also one that the holder denies. What its openings say cannot be overruled.
 ///
@@ -165,19 +174,28 @@ struct Empty {}
 ))]
 #[post("/v1/issuer/claims/{voucher}/settlement")]
 async fn settle(node: Data<Node>, voucher: Path<String>, post: Post<Empty>) -> Result<HttpResponse, Problem> {
-    by_operator(&node, post, |_, Empty {}| Ok(Command::Settle { voucher: voucher_id(&voucher)? })).await
+    settled(&node, &voucher, post).await.map(answer::told)
+}
+
+/// Settles a claim, for REST and pages.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) async fn settled(node: &Node, voucher: &str, post: Post<Empty>) -> Result<Receipt<Answer>, Problem> {
+    done_by_operator(node, post, |_, Empty {}| Ok(Command::Settle { voucher: voucher_id(voucher)? })).await
 }
 
 /// Why a claim is rejected.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Rejection {
+pub(crate) struct Rejection {
     /// `opening-missing`, `opening-differs`, `department-not-allowed`, `performer-elsewhere`, `times-differ`,
     /// `item-not-done`, `disputed` or `unfounded`.
     #[schema(value_type = String)]
-    reason: ClaimReason,
+    pub(crate) reason: ClaimReason,
     /// The hospital may not answer.
-    is_final: bool,
+    pub(crate) is_final: bool,
 }
 
 /// Reject a claim by hand. The third rejection is the last.
@@ -186,8 +204,17 @@ struct Rejection {
 ))]
 #[post("/v1/issuer/claims/{voucher}/rejection")]
 async fn reject(node: Data<Node>, voucher: Path<String>, post: Post<Rejection>) -> Result<HttpResponse, Problem> {
-    by_operator(&node, post, |_, Rejection { reason, is_final }| {
-        Ok(Command::Reject { voucher: voucher_id(&voucher)?, reason, is_final })
+    rejected(&node, &voucher, post).await.map(answer::told)
+}
+
+/// Rejects a claim, for REST and pages.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) async fn rejected(node: &Node, voucher: &str, post: Post<Rejection>) -> Result<Receipt<Answer>, Problem> {
+    done_by_operator(node, post, |_, Rejection { reason, is_final }| {
+        Ok(Command::Reject { voucher: voucher_id(voucher)?, reason, is_final })
     })
     .await
 }

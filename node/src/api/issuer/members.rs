@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{by_two, bytes, parsed};
+use super::{asked_of_two, by_two, bytes, parsed};
 use crate::accounts::permission::Permission;
 use crate::api::answer::Nothing;
 use crate::api::answer::{Post, Receipt};
-use crate::api::approvals::Asked;
+use crate::api::approvals::{self, Asked, Came};
 use crate::api::problem::{Problem, ProblemBody};
 use crate::config::{check_node_url, is_loopback};
 use crate::node::Node;
@@ -37,7 +37,7 @@ pub(super) fn configure(config: &mut ServiceConfig<'_>) {
 /// One text for each of the three keys, base64.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Three {
+pub(crate) struct Three {
     /// Signs checkpoints.
     log: String,
     /// Signs QR tokens.
@@ -55,21 +55,21 @@ impl Three {
 /// A join file, as `voucher-node init` makes it.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Join {
+pub(crate) struct Join {
     /// 1 to 24 characters of a-z, 0-9, `-`.
     #[schema(value_type = String)]
-    institution: InstitutionId,
+    pub(crate) institution: InstitutionId,
     /// In the order issuer, community, voucher, hospital, auditor; each once.
     #[schema(value_type = Vec<String>)]
-    roles: Vec<Role>,
+    pub(crate) roles: Vec<Role>,
     /// Base URL of its node, at most 200 bytes.
-    url: String,
+    pub(crate) url: String,
     /// The name of its log.
-    origin: String,
+    pub(crate) origin: String,
     /// Ed25519 public keys, 32 bytes each.
-    keys: Three,
+    pub(crate) keys: Three,
     /// Proofs of possession, 64 bytes each.
-    proofs: Three,
+    pub(crate) proofs: Three,
 }
 
 /// Every member calls this URL: it leads to another machine over TLS, or to this one where the registrar itself is reached so.
@@ -90,8 +90,17 @@ fn check_url(url: &str, registrar: &str) -> Result<(), Problem> {
 ))]
 #[post("/v1/issuer/members")]
 async fn register(node: Data<Node>, request: HttpRequest, post: Post<Join>) -> Result<HttpResponse, Problem> {
+    registered(&node, request.uri().path(), post).await.map(approvals::told)
+}
+
+/// Asks for an institution to be registered, for REST and pages.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) async fn registered(node: &Node, path: &str, post: Post<Join>) -> Result<Came, Problem> {
     let here = node.config.http.url.clone();
-    by_two(&node, &request, Permission::ManageMembers, post, move |join, _| {
+    asked_of_two(node, path, Permission::ManageMembers, post, move |join, _| {
         check_url(&join.url, &here)?;
         let keys = join.keys.read("a key")?;
         let proofs = join.proofs.read::<64>("a proof")?.map(|proof| signature_of(&proof));
@@ -136,12 +145,12 @@ async fn change(
 /// From where on a member stands otherwise.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Line {
+pub(crate) struct Line {
     /// The index in the member's log from which it holds; the size known here if it is absent.
-    from: Option<u64>,
+    pub(crate) from: Option<u64>,
     /// A key was stolen: `from` may lie below the size known here.
     #[serde(default)]
-    key_stolen: bool,
+    pub(crate) key_stolen: bool,
 }
 
 async fn stand(
@@ -151,7 +160,22 @@ async fn stand(
     post: Post<Line>,
     standing: Standing,
 ) -> Result<HttpResponse, Problem> {
-    by_two(node, request, Permission::ManageMembers, post, move |line, approver| {
+    stood(node, request.uri().path(), id.into_inner(), post, standing).await.map(approvals::told)
+}
+
+/// Asks for a member to stand otherwise, for REST and pages.
+///
+/// # Errors
+///
+/// As the routes that follow.
+pub(crate) async fn stood(
+    node: &Node,
+    path: &str,
+    id: String,
+    post: Post<Line>,
+    standing: Standing,
+) -> Result<Came, Problem> {
+    asked_of_two(node, path, Permission::ManageMembers, post, move |line, approver| {
         let (institution, Line { from, key_stolen }) = (parsed("a member's id", &id)?, *line);
         Ok(Command::Stand { institution, standing, from, key_stolen, approver })
     })

@@ -1,11 +1,11 @@
 //! `/v1/issuer`: what an issuer and the registrar are asked, each handler a command of [`actors::issuer`].
 
-mod claims;
+pub(crate) mod claims;
 mod holders;
-mod members;
-mod programmes;
-mod statistics;
-mod vouchers;
+pub(crate) mod members;
+pub(crate) mod programmes;
+pub(crate) mod statistics;
+pub(crate) mod vouchers;
 
 #[cfg(test)]
 mod tests;
@@ -18,8 +18,8 @@ use domain::ids::{Operator, VoucherId};
 use serde::Serialize;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::answer::{self, Get, Post};
-use super::approvals;
+use super::answer::{self, Get, Post, Receipt};
+use super::approvals::{self, Came};
 use super::caller::Caller;
 use super::problem::Problem;
 use crate::accounts::permission::Permission;
@@ -41,9 +41,18 @@ async fn by_operator<T>(
     post: Post<T>,
     make: impl FnOnce(&Node, T) -> Result<Command, Problem>,
 ) -> Result<HttpResponse, Problem> {
+    done_by_operator(node, post, make).await.map(answer::told)
+}
+
+/// The same; the receipt, for REST and pages.
+async fn done_by_operator<T>(
+    node: &Node,
+    post: Post<T>,
+    make: impl FnOnce(&Node, T) -> Result<Command, Problem>,
+) -> Result<Receipt<Answer>, Problem> {
     let (language, operator) = (post.language, post.caller.must_be_operator());
     operator.map_err(|problem| problem.language(language))?;
-    ask(node, post, |body, _| make(node, body)).await
+    asked(node, post, |body, _| make(node, body)).await
 }
 
 /// A request about a holder: of an operator here, or of the holder's home community.
@@ -69,10 +78,18 @@ async fn ask<T>(
     post: Post<T>,
     make: impl FnOnce(T, &Caller) -> Result<Command, Problem>,
 ) -> Result<HttpResponse, Problem> {
+    asked(node, post, make).await.map(answer::told)
+}
+
+async fn asked<T>(
+    node: &Node,
+    post: Post<T>,
+    make: impl FnOnce(T, &Caller) -> Result<Command, Problem>,
+) -> Result<Receipt<Answer>, Problem> {
     let Post { caller, idempotency, body, language } = post;
     let command = make(body, &caller).map_err(|problem| problem.language(language))?;
     let post = Post { caller, idempotency, body: (), language };
-    answer::ask::<Issuer, _, Answer>(node, &post, command, Some).await
+    answer::asked::<Issuer, _, Answer>(node, &post, command, Some).await
 }
 
 /// This node plays the issuer, and whoever asks is an operator here.
@@ -89,6 +106,17 @@ async fn by_two<T: Serialize + Send + Sync + 'static>(
     post: Post<T>,
     make: impl Fn(&T, Operator) -> Result<Command, Problem> + Send + Sync + 'static,
 ) -> Result<HttpResponse, Problem> {
+    asked_of_two(node, request.uri().path(), permission, post, make).await.map(approvals::told)
+}
+
+/// The same; what came of it, for REST and pages. `path` is REST's, as the second person is shown it.
+async fn asked_of_two<T: Serialize + Send + Sync + 'static>(
+    node: &Node,
+    path: &str,
+    permission: Permission,
+    post: Post<T>,
+    make: impl Fn(&T, Operator) -> Result<Command, Problem> + Send + Sync + 'static,
+) -> Result<Came, Problem> {
     let language = post.language;
     let asked = async {
         node.role::<Issuer>()?;
@@ -99,7 +127,7 @@ async fn by_two<T: Serialize + Send + Sync + 'static>(
         make(&body, first)?;
         let post = Post { caller, idempotency, body: (), language };
         let make = move |second| make(&body, second).map(|command| command.approved_by(second));
-        approvals::ask(node, request, permission, &post, shown, make).await
+        approvals::ask(node, path, permission, &post, shown, make).await
     };
     asked.await.map_err(|problem: Problem| problem.language(language))
 }

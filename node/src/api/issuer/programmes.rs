@@ -2,12 +2,12 @@
 
 use actix_web::web::{Data, Path};
 use actix_web::{HttpResponse, post};
-use actors::issuer::Command;
+use actors::issuer::{Answer, Command};
 use domain::policy::Policy;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{by_operator, parsed};
-use crate::api::answer::{Nothing, Post, Receipt};
+use super::{done_by_operator, parsed};
+use crate::api::answer::{self, Nothing, Post, Receipt};
 use crate::api::problem::{Problem, ProblemBody};
 use crate::node::Node;
 
@@ -28,7 +28,16 @@ fn checked(policy: Policy) -> Result<Box<Policy>, Problem> {
 ))]
 #[post("/v1/issuer/programmes")]
 async fn publish(node: Data<Node>, post: Post<Policy>) -> Result<HttpResponse, Problem> {
-    by_operator(&node, post, |_, policy| Ok(Command::PublishProgramme(checked(policy)?))).await
+    published(&node, post).await.map(answer::told)
+}
+
+/// Publishes a programme, for REST and pages.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) async fn published(node: &Node, post: Post<Policy>) -> Result<Receipt<Answer>, Problem> {
+    done_by_operator(node, post, |_, policy| Ok(Command::PublishProgramme(checked(policy)?))).await
 }
 
 /// Change a programme's policy. It acts ten minutes later.
@@ -39,8 +48,17 @@ async fn publish(node: Data<Node>, post: Post<Policy>) -> Result<HttpResponse, P
 ))]
 #[post("/v1/issuer/programmes/{short}/changes")]
 async fn change(node: Data<Node>, short: Path<String>, post: Post<Policy>) -> Result<HttpResponse, Problem> {
-    by_operator(&node, post, |_, policy| {
-        Ok(Command::ChangeProgramme { programme: parsed("a programme", &short)?, policy: checked(policy)? })
+    changed(&node, &short, post).await.map(answer::told)
+}
+
+/// Changes a programme, for REST and pages.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) async fn changed(node: &Node, short: &str, post: Post<Policy>) -> Result<Receipt<Answer>, Problem> {
+    done_by_operator(node, post, |_, policy| {
+        Ok(Command::ChangeProgramme { programme: parsed("a programme", short)?, policy: checked(policy)? })
     })
     .await
 }

@@ -49,24 +49,24 @@ fn date(day: i32) -> Option<NaiveDate> {
 
 /// A line of a table, readable.
 #[derive(Debug, Serialize, ToSchema)]
-struct Line {
+pub(crate) struct Line {
     /// The day, in the federation's time zone.
     #[schema(value_type = Option<String>)]
-    day: Option<NaiveDate>,
+    pub(crate) day: Option<NaiveDate>,
     /// The programme's short name.
     #[schema(value_type = Option<String>)]
-    programme: Option<ShortName>,
+    pub(crate) programme: Option<ShortName>,
     /// The community, where one is concerned.
     #[schema(value_type = Option<String>)]
-    community: Option<InstitutionId>,
+    pub(crate) community: Option<InstitutionId>,
     /// The hospital, where one is concerned.
     #[schema(value_type = Option<String>)]
-    hospital: Option<InstitutionId>,
+    pub(crate) hospital: Option<InstitutionId>,
     /// What is counted.
     #[schema(value_type = String)]
-    measure: Measure,
+    pub(crate) measure: Measure,
     /// How many.
-    count: u64,
+    pub(crate) count: u64,
 }
 
 fn lines(work: &Work<'_>, rows: &[Row]) -> Vec<Line> {
@@ -102,24 +102,24 @@ struct Period {
 
 /// Stock of a programme, counted from both ends.
 #[derive(Debug, Serialize, ToSchema)]
-struct Balance {
+pub(crate) struct Balance {
     /// The programme's short name.
     #[schema(value_type = Option<String>)]
-    programme: Option<ShortName>,
+    pub(crate) programme: Option<ShortName>,
     /// What was generated is what stands, was voided and was redeemed.
-    holds: bool,
+    pub(crate) holds: bool,
     /// The sums.
     #[schema(value_type = Object)]
-    sums: Conservation,
+    pub(crate) sums: Conservation,
 }
 
 /// Figures as this node knows them now.
 #[derive(Debug, Serialize, ToSchema)]
-struct Figures {
+pub(crate) struct Figures {
     /// By day, programme, community, hospital and measure.
-    rows: Vec<Line>,
+    pub(crate) rows: Vec<Line>,
     /// For each programme, over all time.
-    conservation: Vec<Balance>,
+    pub(crate) conservation: Vec<Balance>,
 }
 
 /// Figures of a period, as this node knows them now.
@@ -128,12 +128,22 @@ struct Figures {
 ))]
 #[get("/v1/issuer/statistics")]
 async fn figures(node: Data<Node>, get: Get, period: Query<Period>) -> Result<HttpResponse, Problem> {
-    node.role::<Issuer>().map_err(|p| p.language(get.language))?;
-    let (from, until) = (day_number(period.from), day_number(period.until));
+    let found = figures_of(&node, period.from, period.until).await;
+    Ok(HttpResponse::Ok().json(found.map_err(|p| p.language(get.language))?))
+}
+
+/// Figures of a period, for REST and pages.
+///
+/// # Errors
+///
+/// [`Reason::NotMyRole`], [`Reason::Malformed`] for a period that ends before it begins.
+pub(crate) async fn figures_of(node: &Node, from: NaiveDate, until: NaiveDate) -> Result<Figures, Problem> {
+    node.role::<Issuer>()?;
+    let (from, until) = (day_number(from), day_number(until));
     if until < from {
-        return Err(Problem::malformed("until is before from").language(get.language));
+        return Err(Problem::malformed("until is before from"));
     }
-    let figures = answer::read(&node, |work| {
+    let counted = answer::read(node, |work| {
         let mut counters = counters(work);
         if misbehaves("issuer-miscounts") {
             counters.retain(|(counter, _)| !matches!(counter, Counter::Settled(_, Stage::Redeemed)));
@@ -145,7 +155,7 @@ async fn figures(node: Data<Node>, get: Get, period: Query<Period>) -> Result<Ht
         });
         Figures { rows: lines(work, &statistics_rows(work, from, until)), conservation: conservation.collect() }
     });
-    Ok(HttpResponse::Ok().json(figures.await))
+    Ok(counted.await)
 }
 
 /// Size and root of every log as it is folded here. The own log's newest entries may not be under a signed head yet.

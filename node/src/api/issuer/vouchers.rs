@@ -15,18 +15,18 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{by_operator, by_two, operator_reads, voucher_id};
+use super::{asked_of_two, by_operator, operator_reads, voucher_id};
 use crate::accounts::permission::Permission;
 use crate::api::answer::{self, Get, Listed, Nothing, Page, Post, Receipt, RecordRef};
-use crate::api::approvals::Asked;
+use crate::api::approvals::{self, Asked, Came};
 use crate::api::problem::{Problem, ProblemBody};
 use crate::node::Node;
 
 /// Most vouchers that one request generates or sends.
-const MAX_COUNT: usize = 100_000;
+pub(crate) const MAX_COUNT: usize = 100_000;
 
 /// Most vouchers that one page of a list looks at.
-const MAX_LOOKED_AT: usize = 5_000;
+pub(crate) const MAX_LOOKED_AT: usize = 5_000;
 
 pub(super) fn configure(config: &mut ServiceConfig<'_>) {
     config.service(generate).service(list).service(dispatch).service(void).service(reclaim).service(hand_over);
@@ -34,13 +34,13 @@ pub(super) fn configure(config: &mut ServiceConfig<'_>) {
 
 /// What a bulk request did.
 #[derive(Debug, Serialize, ToSchema)]
-struct Bulk {
+pub(crate) struct Bulk {
     /// How many vouchers.
-    count: usize,
+    pub(crate) count: usize,
     /// Index of the first record in this institution's log.
-    first: Option<u64>,
+    pub(crate) first: Option<u64>,
     /// Index of the last one. Others may stand in between.
-    last: Option<u64>,
+    pub(crate) last: Option<u64>,
 }
 
 /// The records that a part made before.
@@ -56,7 +56,8 @@ async fn in_parts<T>(
     post: &Post<T>,
     count: usize,
     make: impl Fn(usize) -> Command,
-) -> Result<HttpResponse, Problem> {
+    progress: impl Fn(usize),
+) -> Result<Receipt<Bulk>, Problem> {
     let role = node.role::<Issuer>()?;
     if !(1..=MAX_COUNT).contains(&count) {
         return Err(Problem::malformed(format!("count is 1 to {MAX_COUNT}")));
@@ -89,26 +90,27 @@ async fn in_parts<T>(
         first = first.or_else(|| records.first().copied());
         last = records.last().copied().or(last);
         done += size;
+        progress(done);
     }
     let (first_index, last_index) = (first.map(|r| r.index), last.map(|r: RecordName| r.index));
     let mut records: Vec<RecordRef> = first.into_iter().chain(last).map(Into::into).collect();
     records.dedup_by_key(|r| r.index);
     let result = Some(Bulk { count, first: first_index, last: last_index });
-    Ok(HttpResponse::Created().json(Receipt { records, voucher: None, repeated, result }))
+    Ok(Receipt { records, voucher: None, repeated, result })
 }
 
 /// What to generate.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Generation {
+pub(crate) struct Generation {
     /// Short name of a programme of this issuer.
     #[schema(value_type = String)]
-    programme: ShortName,
+    pub(crate) programme: ShortName,
     /// How many, 1 to 100,000.
-    count: usize,
+    pub(crate) count: usize,
     /// First moment of validity, RFC 3339; now if it is absent.
     #[schema(value_type = Option<String>)]
-    valid_from: Option<Timestamp>,
+    pub(crate) valid_from: Option<Timestamp>,
 }
 
 /// Generate vouchers of a programme.
@@ -120,15 +122,28 @@ struct Generation {
 ))]
 #[post("/v1/issuer/vouchers")]
 async fn generate(node: Data<Node>, post: Post<Generation>) -> Result<HttpResponse, Problem> {
+    generated(&node, &post, |_| {}).await.map(answer::told)
+}
+
+/// Generates vouchers, for REST and pages; `progress` is told how many are done.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) async fn generated(
+    node: &Node,
+    post: &Post<Generation>,
+    progress: impl Fn(usize),
+) -> Result<Receipt<Bulk>, Problem> {
     let generated = async {
         post.caller.must_be_operator()?;
         let Generation { programme, count, valid_from } = &post.body;
-        in_parts(&node, &post, *count, |size| Command::Generate {
+        let make = |size| Command::Generate {
             programme: programme.clone(),
             uuids: batch_ids(size, rand::random),
             valid_from: *valid_from,
-        })
-        .await
+        };
+        in_parts(node, post, *count, make, progress).await
     };
     generated.await.map_err(|problem| problem.language(post.language))
 }
@@ -146,15 +161,15 @@ async fn in_stock(node: &Node, programme: &ShortName, count: usize) -> bool {
 /// What to send.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Dispatch {
+pub(crate) struct Dispatch {
     /// To which community.
     #[schema(value_type = String)]
-    community: InstitutionId,
+    pub(crate) community: InstitutionId,
     /// Short name of a programme of this issuer.
     #[schema(value_type = String)]
-    programme: ShortName,
+    pub(crate) programme: ShortName,
     /// How many, 1 to 100,000.
-    count: usize,
+    pub(crate) count: usize,
 }
 
 /// Send generated vouchers to a community. Those that end first go first.
@@ -165,19 +180,28 @@ struct Dispatch {
 ))]
 #[post("/v1/issuer/dispatches")]
 async fn dispatch(node: Data<Node>, post: Post<Dispatch>) -> Result<HttpResponse, Problem> {
+    dispatched(&node, &post, |_| {}).await.map(answer::told)
+}
+
+/// Sends vouchers, for REST and pages; `progress` is told how many are done.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) async fn dispatched(
+    node: &Node,
+    post: &Post<Dispatch>,
+    progress: impl Fn(usize),
+) -> Result<Receipt<Bulk>, Problem> {
     let sent = async {
         post.caller.must_be_operator()?;
         let Dispatch { community, programme, count } = &post.body;
         let begun = node.writer.repeated(&answer::part(&post.idempotency, 0))?.is_some();
-        if !begun && !in_stock(&node, programme, *count).await {
+        if !begun && !in_stock(node, programme, *count).await {
             return Err(Problem::new(Reason::NoStock)); // all that is asked for, or none
         }
-        in_parts(&node, &post, *count, |count| Command::Dispatch {
-            community: *community,
-            programme: programme.clone(),
-            count,
-        })
-        .await
+        let make = |count| Command::Dispatch { community: *community, programme: programme.clone(), count };
+        in_parts(node, post, *count, make, progress).await
     };
     sent.await.map_err(|problem| problem.language(post.language))
 }
@@ -185,50 +209,50 @@ async fn dispatch(node: Data<Node>, post: Post<Dispatch>) -> Result<HttpResponse
 /// Which vouchers to list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-struct Which {
+pub(crate) struct Which {
     /// The stage; `generated` if it is absent.
     #[param(value_type = Option<String>)]
-    stage: Option<Stage>,
+    pub(crate) stage: Option<Stage>,
     /// Short name of a programme; all if it is absent.
     #[param(value_type = Option<String>)]
-    programme: Option<ShortName>,
+    pub(crate) programme: Option<ShortName>,
     /// Most items, 1 to 1,000.
-    limit: Option<usize>,
+    pub(crate) limit: Option<usize>,
     /// `next` of the page before.
-    cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
 }
 
 /// A voucher in a list.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct VoucherRow {
+pub(crate) struct VoucherRow {
     /// Which one.
     #[schema(value_type = String)]
-    voucher: VoucherId,
+    pub(crate) voucher: VoucherId,
     /// Where it is in its life.
     #[schema(value_type = String)]
-    stage: Stage,
+    pub(crate) stage: Stage,
     /// Short name of its programme.
     #[schema(value_type = Option<String>)]
-    programme: Option<ShortName>,
+    pub(crate) programme: Option<ShortName>,
     /// Who holds it.
     #[schema(value_type = Option<String>)]
-    custodian: Option<InstitutionId>,
+    pub(crate) custodian: Option<InstitutionId>,
     /// The community it was sent to.
     #[schema(value_type = Option<String>)]
-    community: Option<InstitutionId>,
+    pub(crate) community: Option<InstitutionId>,
     /// The hospital of its booking.
     #[schema(value_type = Option<String>)]
-    hospital: Option<InstitutionId>,
+    pub(crate) hospital: Option<InstitutionId>,
     /// First moment of validity.
     #[schema(value_type = String)]
-    valid_from: Timestamp,
+    pub(crate) valid_from: Timestamp,
     /// First moment after it.
     #[schema(value_type = String)]
-    valid_until: Timestamp,
+    pub(crate) valid_until: Timestamp,
     /// The issuer wants it back.
-    void_requested: bool,
+    pub(crate) void_requested: bool,
     /// The last record that counts.
-    head: Option<RecordRef>,
+    pub(crate) head: Option<RecordRef>,
 }
 
 fn row(work: &Work<'_>, voucher: VoucherId, doc: &VoucherDoc) -> Option<VoucherRow> {
@@ -251,11 +275,20 @@ fn row(work: &Work<'_>, voucher: VoucherId, doc: &VoucherDoc) -> Option<VoucherR
 #[utoipa::path(tag = "issuer", params(Which), responses((status = 200, body = Listed<VoucherRow>)))]
 #[get("/v1/issuer/vouchers")]
 async fn list(node: Data<Node>, get: Get, which: Query<Which>) -> Result<HttpResponse, Problem> {
-    operator_reads(&node, &get)?;
-    let Which { stage, programme, limit, cursor } = which.into_inner();
+    Ok(HttpResponse::Ok().json(listed(&node, &get, which.into_inner()).await?))
+}
+
+/// Vouchers at a stage, for REST and pages.
+///
+/// # Errors
+///
+/// For who may not read them, and for a page that cannot be.
+pub(crate) async fn listed(node: &Node, get: &Get, which: Which) -> Result<Listed<VoucherRow>, Problem> {
+    operator_reads(node, get)?;
+    let Which { stage, programme, limit, cursor } = which;
     let page = Page { limit, cursor };
     let (limit, after) = (page.limit()?, page.after::<VoucherId>()?);
-    let listed = answer::read(&node, |work| {
+    let listed = answer::read(node, |work| {
         let ids = work.mine(stage.unwrap_or(Stage::Generated), after, MAX_LOOKED_AT);
         let (mut items, mut next) = (Vec::new(), None);
         let whole = ids.len() < MAX_LOOKED_AT;
@@ -270,19 +303,58 @@ async fn list(node: Data<Node>, get: Get, which: Query<Which>) -> Result<HttpRes
         }
         Listed { items, next }
     });
-    Ok(HttpResponse::Ok().json(listed.await))
+    Ok(listed.await)
+}
+
+/// Stages at which a voucher can still lapse.
+const UNUSED: [Stage; 6] =
+    [Stage::Generated, Stage::Sent, Stage::Encoded, Stage::Issued, Stage::BookingRequested, Stage::Booked];
+
+/// Vouchers of this issuer that nobody has used and that end before a time, those that end first coming first: at most `limit`,
+/// and whether more of them may be there than were looked at.
+pub(crate) async fn expiring(node: &Node, before: Timestamp, limit: usize) -> (Vec<VoucherRow>, bool) {
+    let now = node.writer.now();
+    answer::read(node, |work| {
+        let (mut rows, mut is_whole) = (Vec::new(), true);
+        for stage in UNUSED {
+            let ids = work.mine(stage, None, MAX_LOOKED_AT);
+            is_whole &= ids.len() < MAX_LOOKED_AT;
+            let found = ids.into_iter().filter_map(|id| row(work, id, &work.voucher(id)?));
+            let ends = |r: &VoucherRow| now < r.valid_until && r.valid_until <= before;
+            rows.extend(found.filter(|r| r.voucher.issuer == work.settings.me && ends(r)));
+        }
+        rows.sort_by_key(|r| (r.valid_until, r.voucher));
+        is_whole &= rows.len() <= limit;
+        rows.truncate(limit);
+        (rows, is_whole)
+    })
+    .await
+}
+
+/// How many generated vouchers of each of this issuer's programmes can be sent now: at most [`MAX_COUNT`] are counted.
+pub(crate) async fn on_shelf(node: &Node) -> Vec<(domain::policy::Policy, usize)> {
+    let now = node.writer.now();
+    answer::read(node, |work| {
+        let own = work.programmes().into_iter().filter(|p| p.name.institution == work.settings.me);
+        let counted = own.filter_map(|p| {
+            let stock = work.on_shelf(Stage::Generated, &p.name, now, MAX_COUNT).len();
+            Some((p.newest()?.clone(), stock))
+        });
+        counted.collect()
+    })
+    .await
 }
 
 /// A voucher to void.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Void {
+pub(crate) struct Void {
     /// `issuer.uuid`.
     #[schema(value_type = String)]
-    voucher: VoucherId,
+    pub(crate) voucher: VoucherId,
     /// `issuer-decision`, `entitlement-ended`, `holder-died`, `mistake` or `suspected-fraud`.
     #[schema(value_type = String)]
-    reason: VoidReason,
+    pub(crate) reason: VoidReason,
 }
 
 /// Whether a voucher is voided already.
@@ -301,8 +373,17 @@ struct Voided {
 ))]
 #[post("/v1/issuer/voids")]
 async fn void(node: Data<Node>, request: HttpRequest, post: Post<Void>) -> Result<HttpResponse, Problem> {
-    by_two(&node, &request, Permission::VoidVouchers, post, |void, _| {
-        let Void { voucher, reason } = *void;
+    voided(&node, request.uri().path(), post).await.map(approvals::told)
+}
+
+/// Asks for a voucher to be voided, for REST and pages.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) async fn voided(node: &Node, path: &str, post: Post<Void>) -> Result<Came, Problem> {
+    asked_of_two(node, path, Permission::VoidVouchers, post, |wish, _| {
+        let Void { voucher, reason } = *wish;
         Ok(Command::Void { voucher, reason })
     })
     .await
