@@ -137,7 +137,8 @@ fn shot(text: &str, fault: &Fault, random: &mut Random) -> Vec<u8> {
     for (x, y, pixel) in picture.enumerate_pixels_mut() {
         let mut value = f64::from(pixel.0[0]);
         if let Some((strength, radius)) = fault.glare {
-            let from = (f64::from(x) - f64::from(WIDE) / 2.0 - lamp.0).hypot(f64::from(y) - f64::from(HIGH) / 2.0 - lamp.1);
+            let from =
+                (f64::from(x) - f64::from(WIDE) / 2.0 - lamp.0).hypot(f64::from(y) - f64::from(HIGH) / 2.0 - lamp.1);
             value += 400.0 * strength * (-(from / (radius * reach)).powi(2)).exp();
         }
         pixel.0[0] = (value + random.between(-fault.noise, fault.noise)).clamp(0.0, 255.0) as u8;
