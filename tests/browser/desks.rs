@@ -279,8 +279,9 @@ async fn at_the_community(town: &TestNode, screen: Screen, language: &str, phone
 async fn book(town: &TestNode, phone: &mut Phone) -> (String, String) {
     let wallet = phone.wallet(town).await;
     let voucher = wallet["vouchers"][0]["voucher"].as_str().unwrap().to_owned();
-    let (_, slots) = town.get("/v1/hospital/slots?limit=1").await;
-    let mut booking = slots["items"][0].clone();
+    let (_, slots) = town.get("/v1/hospital/slots?limit=2").await;
+    // The next one may be too near.
+    let mut booking = slots["items"][1].clone();
     booking.as_object_mut().unwrap().retain(|field, _| !["free", "end"].contains(&field.as_str()));
     booking["voucher"] = json!(voucher);
     let (status, body) = phone.send(town, Method::POST, "/v1/wallet/bookings", Some(&booking)).await;
@@ -321,6 +322,7 @@ async fn at_the_hospital(town: &Town, screen: Screen, language: &str, phone: &mu
     browser.picture(&name("green")).await;
 
     tokio::time::sleep(Duration::from_millis(1_500)).await;
+    browser.fill("#result-1", "正常").await;
     scan(&browser, &phone.at_hospital(&voucher, true)).await;
     browser.find("main .verdict.good").await;
     assert!(!browser.has("#performer").await, "{}", browser.text("main").await);
@@ -341,7 +343,7 @@ async fn at_the_hospital(town: &Town, screen: Screen, language: &str, phone: &mu
     browser.accessible("claims").await;
     browser.picture(&name("claims")).await;
     browser.goto(&format!("{}/desk/hospital/hours", town.url)).await;
-    browser.find("table").await;
+    browser.find(".lines").await;
     browser.accessible("hours").await;
     browser.picture(&name("hours")).await;
     browser.clean(&town.url, &[409, 404, 422]).await;

@@ -11,7 +11,6 @@ use askama::Template;
 use chrono::Weekday;
 use domain::ids::ShortName;
 use domain::member::Role;
-use domain::reasons::Reason;
 use serde::Deserialize;
 use sha2::Digest as _;
 
@@ -182,9 +181,6 @@ fn row(fields: &Fields) -> Result<WeeklyHours, Problem> {
 
 /// The list with what the form changes: a row more, or one less.
 fn changed(mut hours: Vec<WeeklyHours>, fields: &Fields) -> Result<Vec<WeeklyHours>, Problem> {
-    if fields.text("seen") != Some(&digest(&hours)) {
-        return Err(Problem::new(Reason::Busy).detail("somebody else has changed the hours meanwhile: look again"));
-    }
     match fields.parsed::<usize>("remove")? {
         Some(number) if number < hours.len() => drop(hours.remove(number)),
         Some(_) => return Err(Problem::malformed("remove")),
@@ -196,10 +192,16 @@ fn changed(mut hours: Vec<WeeklyHours>, fields: &Fields) -> Result<Vec<WeeklyHou
 async fn change(node: Data<Node>, request: HttpRequest, Form(post): Form<Fields>) -> Result<HttpResponse, Problem> {
     let frame = Frame::new(&node, &request, &post.caller);
     let answer::Post { caller, idempotency, body: fields, language } = post;
+    let hours = answer::read(&node, |work| rows::hours(&work.tx, None, None)).await;
+    if fields.text("seen") != Some(&digest(&hours)) {
+        // Somebody else has changed them since this page was made: what this form means would be another row.
+        let (headline, desk) = (frame.t("hours-changed"), frame.t("hours-changed-what"));
+        let no = Verdict { is_good: false, headline, desk, holder: None, detail: None, code: None };
+        return page(&node, &frame, &fields, Some(no), false, StatusCode::CONFLICT).await;
+    }
     let changed = async {
-        let hours = answer::read(&node, |work| rows::hours(&work.tx, None, None)).await;
-        let post: answer::Post<Vec<WeeklyHours>> =
-            answer::Post { caller: Caller::clone(&caller), idempotency, body: changed(hours, &fields)?, language };
+        let body = changed(hours, &fields)?;
+        let post = answer::Post { caller: Caller::clone(&caller), idempotency, body, language };
         schedules::replaced(&node, post).await
     };
     match changed.await {

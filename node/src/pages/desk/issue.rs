@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use actors::token::vc1::Card;
+use actors::voucher::booking;
 use askama::Template;
 use domain::ids::{ShortName, VoucherId};
 use domain::lifecycle::Step;
@@ -120,7 +121,7 @@ async fn sheet(
         code: code.map_err(|_| Reason::Internal)?,
         voucher: voucher.to_string(),
         from: when.day(state.valid_from),
-        until: when.moment(state.valid_until),
+        until: format!("{} {}", when.day(state.valid_until), when.time(state.valid_until)),
         department: policy.issuing_department,
         state: stage(&frame, state.stage),
         as_of: when.moment(node.writer.now()),
@@ -164,19 +165,21 @@ async fn slots(
         let read = answer::read(&node, |work| {
             let state = work.voucher(voucher)?.state()?.clone();
             let policy = work.programme(&state.programme)?.newest()?.clone();
-            Some((state.valid_until, policy.departments))
+            Some((state.valid_from, state.valid_until, policy.departments))
         });
-        let (valid_until, departments) = read.await.ok_or(Reason::NotFound)?;
-        Ok::<_, Problem>((card.to_owned(), voucher, valid_until, departments))
+        let (valid_from, valid_until, departments) = read.await.ok_or(Reason::NotFound)?;
+        Ok::<_, Problem>((card.to_owned(), voucher, valid_from, valid_until, departments))
     };
-    let (card, voucher, valid_until, departments) = match asked.await {
+    let (card, voucher, valid_from, valid_until, departments) = match asked.await {
         Ok(asked) => asked,
         Err(problem) => return refused(&node, &frame, &caller, "community-not-helped", &problem).await,
     };
     let now = node.writer.now();
     let departments: BTreeSet<ShortName> = departments.into_iter().collect();
     let until = valid_until.min(now + AHEAD);
-    let (found, silent) = offers(&node, None, &departments, now, until, MAX_OFFERS).await;
+    // What the voucher module would refuse as too near is not offered, nor what lies before the voucher's time.
+    let from = valid_from.max(now + booking::NOTICE);
+    let (found, silent) = offers(&node, None, &departments, from, until, MAX_OFFERS).await;
     let when = When::new(&node, &frame);
     let rows = found.into_iter().map(|offer| OfferRow {
         value: format!("{}|{}|{}|{}", offer.hospital, offer.department, offer.doctor, offer.start),

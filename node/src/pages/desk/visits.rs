@@ -250,6 +250,15 @@ async fn undo(
     }
 }
 
+/// Until when the hospital must do something about it.
+const fn deadline(row: &Booking) -> Option<Timestamp> {
+    match row.stage {
+        Stage::InUse => row.complete_by,
+        Stage::Examined | Stage::Rejected => row.claim_by,
+        _ => None,
+    }
+}
+
 /// A line of a list: who is in, or a claim.
 struct Line {
     id: String,
@@ -292,7 +301,7 @@ async fn list(
             time: slot.map(|slot| when.moment(slot.start)).unwrap_or_default(),
             place: slot.map(|slot| names.place(&slot.department, &slot.doctor)).unwrap_or_default(),
             stage: stage(frame, row.stage),
-            until: row.complete_by.or(row.claim_by).map(|by| when.moment(by)),
+            until: deadline(row).map(|by| when.moment(by)),
             claims: row.claims,
             rejected: row.rejected.map(|reason| frame.t(&format!("claim-{}", word(&reason)))),
         }
