@@ -10,14 +10,14 @@ audit-verdict = Verdict
 audit-records = Records
 audit-last = Newest record
 audit-checkpoint = Checkpoint
-audit-head = { $size } records, { $signatures } signatures
+audit-head = { $size } records, signatures: { $signatures }
 audit-findings = Findings
 audit-no-findings = Nothing was found.
 finding-count = How many
 finding-records = Records
 finding-by = Found in
 audit-evidence = Evidence
-audit-standing = Standing
+audit-standing = Not settled yet
 audit-tables = Published figures, counted again
 audit-table-same = The same
 audit-table-differs = Differs
@@ -37,7 +37,10 @@ records = Records
 records-about = Every log record by record, and the way of each voucher.
 records-find = Voucher or record
 records-find-now = Find
-records-of = { $log }: { $size } records
+records-of = { $log }: { $size ->
+    [one] one record
+   *[other] { $size } records
+}
 records-older = Older records
 record = Record
 record-at = Time

@@ -105,7 +105,7 @@ async fn page(node: Data<Node>, request: HttpRequest, which: Query<Page>, get: G
             verdict: words::word(&frame, "verdict", &log.verdict),
             is_good: log.verdict == LogVerdict::Good,
             records: log.records,
-            last_at: words::when(&node, log.last_at),
+            last_at: or_dash((log.records > 0).then(|| words::when(&node, log.last_at))),
             why: why.collect(),
             size: or_dash(size),
             signatures: lines.filter(|line| line.starts_with('\u{2014}')).count(),

@@ -59,7 +59,9 @@ pub async fn known(node: &Node) -> Known {
     let me = node.config.institution;
     let oldest = answer::read(node, |work| {
         let others = work.registry.members.keys().filter(|id| **id != me);
-        others.map(|id| (work.cursor(*id).last_at, *id)).min()
+        // Who has written nothing yet has no news that could be missing.
+        let begun = others.map(|id| (work.cursor(*id), *id)).filter(|(cursor, _)| cursor.next > 0);
+        begun.map(|(cursor, id)| (cursor.last_at, id)).min()
     });
     let oldest = oldest.await.map(|(at, id)| (id.to_string(), when(node, at)));
     Known { now: when(node, node.writer.now()), oldest }
