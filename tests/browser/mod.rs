@@ -1,3 +1,4 @@
 //! Pages in a real browser: one story for each, on a phone and at a desk, in Chinese and in English.
 
 mod sign_in;
+mod terminal;

@@ -185,6 +185,42 @@ impl Browser {
         assert!(foreign.is_empty(), "asked of other hosts: {foreign:#?}");
     }
 
+    /// A command of the devtools protocol: what no person does, such as a slow phone or a network that is gone.
+    pub async fn devtools(&self, command: &'static str, parameters: Value) -> Value {
+        self.client.issue_cmd(Devtools(command, parameters)).await.unwrap()
+    }
+
+    /// The QR code on the screen, read from its picture as a camera would.
+    pub async fn read_code(&self, css: &str) -> String {
+        let began = Instant::now();
+        loop {
+            let picture = self.find(css).await.screenshot().await;
+            let read = picture.ok().and_then(|bytes| node::qr::decode(&bytes).ok());
+            if let Some(text) = read.and_then(|mut texts| texts.pop()) {
+                return text;
+            }
+            assert!(began.elapsed() < WITHIN, "{css}: no code can be read");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until an element says something.
+    pub async fn until(&self, css: &str, says: &str) {
+        let began = Instant::now();
+        loop {
+            let found = self.client.find(Locator::Css(css)).await;
+            let text = match found {
+                Ok(element) => element.text().await.unwrap_or_default(),
+                Err(_) => String::new(),
+            };
+            if text.contains(says) {
+                return;
+            }
+            assert!(began.elapsed() < WITHIN, "{css} says {text:?} and not {says:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// How much came over the network for the page as it is now, in bytes, packed as it came.
     pub async fn weight(&self) -> u64 {
         let sum = "return [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
@@ -282,5 +318,19 @@ impl WebDriverCompatibleCommand for ReadLog {
 
     fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
         (http::Method::POST, Some(json!({ "type": self.0 }).to_string()))
+    }
+}
+
+/// A command of the devtools protocol, by chromedriver's own endpoint.
+#[derive(Debug)]
+struct Devtools(&'static str, Value);
+
+impl WebDriverCompatibleCommand for Devtools {
+    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
+        base.join(&format!("session/{}/goog/cdp/execute", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
+        (http::Method::POST, Some(json!({ "cmd": self.0, "params": self.1 }).to_string()))
     }
 }

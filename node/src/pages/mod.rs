@@ -17,6 +17,7 @@
 //! | `assets.rs` | style, scripts, pictures (node/assets) |
 //! | `picture.rs` | QR codes inside a page |
 //! | `problem.rs` | refusals as pages |
+//! | `terminal.rs` | the holder's own page, and what keeps it on a phone |
 //! | `start.rs`, `sign_in.rs` | the start page; signing in and out, the own password, the language |
 //!
 //! Templates stand in node/templates, with a folder for each role beside the common ones. To add a page: a row in the table of
@@ -31,6 +32,7 @@ pub mod problem;
 pub mod sign_in;
 pub mod start;
 pub mod table;
+pub mod terminal;
 pub mod text;
 
 #[cfg(test)]
@@ -42,10 +44,11 @@ use table::Page;
 
 /// The pages of each file, in the order in which the start page offers them: what people are here for first. Who adds a file
 /// adds its table here, and its `configure` below.
-pub const ALL: &[&[Page]] = &[start::PAGES, sign_in::PAGES, assets::PAGES];
+pub const ALL: &[&[Page]] = &[terminal::PAGES, start::PAGES, sign_in::PAGES, assets::PAGES];
 
 /// Every page.
 pub fn configure(config: &mut web::ServiceConfig) {
+    terminal::configure(config);
     start::configure(config);
     sign_in::configure(config);
     assets::configure(config);

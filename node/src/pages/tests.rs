@@ -29,6 +29,10 @@ const TABLE: &str = "
     POST /password                   operators
     GET  /language/{language}        everyone
     GET  /assets/{version}/{name}    everyone
+    GET  /terminal                   everyone
+    GET  /terminal/worker.js         everyone
+    GET  /terminal/{language}        everyone
+    GET  /terminal/{language}/manifest.webmanifest everyone
 ";
 
 /// What a browser sends along when somebody opens a page.

@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use utoipa_actix_web::service_config::ServiceConfig;
 
-pub use registration::UnderWay;
+pub use registration::{Announced, PassedOn, UnderWay, hear};
 
 use super::answer::{self, Get, Nothing, Post};
 use super::problem::Problem;

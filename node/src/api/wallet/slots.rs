@@ -50,9 +50,15 @@ pub(super) struct Offer {
     /// The department.
     #[schema(value_type = String)]
     pub(super) department: ShortName,
+    /// The department as people read it; empty where the hospital's node does not say.
+    #[serde(default)]
+    pub(super) department_name: String,
     /// The doctor.
     #[schema(value_type = String)]
     pub(super) doctor: ShortName,
+    /// The doctor as people read it.
+    #[serde(default)]
+    pub(super) doctor_name: String,
     /// First moment.
     #[schema(value_type = String)]
     pub(super) start: Timestamp,
