@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+use actors::clock::Clock as _;
 use actors::token::{PublicKey, vp1, vq1};
 use domain::member::Role;
+use node::clock::NodeClock;
 use serde_json::{Value, json};
 
 use crate::support::browser::{Browser, Screen};
@@ -33,7 +35,7 @@ impl Town {
         let root = tempfile::tempdir().unwrap();
         let mut health = TestNode::new(root.path(), "health", &[Role::Issuer], None);
         health.start().await;
-        let made = [("xuanwu", Role::Community), ("gulou", Role::Hospital), ("terminal", Role::Voucher)];
+        let made = [("xuanwu", Role::Community), ("gulou", Role::Hospital), ("huimin", Role::Voucher)];
         let mut nodes = Vec::new();
         for (id, role) in made {
             let mut node = TestNode::new(root.path(), id, &[role], Some(&health));
@@ -42,14 +44,11 @@ impl Town {
             nodes.push(node);
         }
         desk::publish(&health, "checkup").await;
-        for path in ["/v1/issuer/vouchers", "/v1/issuer/dispatches"] {
-            let community = if path.ends_with("dispatches") { json!("xuanwu") } else { Value::Null };
-            let mut body = json!({ "programme": "checkup", "count": 6 });
-            if !community.is_null() {
-                body["community"] = community;
-            }
-            let (status, made) = health.post(path, &body).await;
-            assert_eq!(status, 201, "{made}");
+        let made = json!({ "programme": "checkup", "count": 6 });
+        let sent = json!({ "programme": "checkup", "count": 6, "community": "xuanwu" });
+        for (path, body) in [("/v1/issuer/vouchers", made), ("/v1/issuer/dispatches", sent)] {
+            let (status, answer) = health.post(path, &body).await;
+            assert_eq!(status, 201, "{answer}");
         }
         for node in &mut nodes {
             node.ready().await;
@@ -203,7 +202,7 @@ async fn story(town: &mut Town, screen: Screen, language: &str, number: &str, go
     browser.picture(&format!("{name}-inside")).await;
     browser.press("[data-do=done]").await;
     browser.find("#screen-visit:not([hidden]) .place canvas").await;
-    let now = chrono_now();
+    let now = NodeClock::real().now();
     let body = json!({ "personal_qr": browser.read_code(CODE).await, "examination": {
         "performer": "d-li", "started_at": now, "ended_at": now,
         "items": [{ "code": "report", "done": true, "result": "no findings" }],
@@ -244,11 +243,6 @@ async fn story(town: &mut Town, screen: Screen, language: &str, number: &str, go
         browser.clean(&url, &[401]).await;
     }
     browser.close().await;
-}
-
-fn chrono_now() -> domain::time::Timestamp {
-    use actors::clock::Clock as _;
-    node::clock::NodeClock::real().now()
 }
 
 /// The node is gone: the page comes from the phone, at once, and what it signs counts. What a desk would scan.

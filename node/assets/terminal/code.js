@@ -16,11 +16,14 @@ export function draw(canvas, text) {
   const count = code.getModuleCount();
   const side = count + 2 * QUIET;
   const dense = window.devicePixelRatio || 1;
-  const room = Math.min(canvas.parentElement.clientWidth, WIDEST);
-  const dots = Math.max(2, Math.floor((room * dense) / side));
+  const whole = canvas.parentElement.clientWidth;
+  const room = Math.floor(Math.min(whole, WIDEST) * dense);
+  const dots = Math.max(2, Math.floor(room / side));
   canvas.width = side * dots;
   canvas.height = side * dots;
   canvas.style.width = `${(side * dots) / dense}px`;
+  // It begins at a whole dot too: halves would be mixed to grey.
+  canvas.style.marginLeft = `${Math.floor((whole * dense - side * dots) / 2) / dense}px`;
   const paint = canvas.getContext("2d");
   paint.fillStyle = "#fff";
   paint.fillRect(0, 0, canvas.width, canvas.height);
