@@ -194,9 +194,10 @@ impl Browser {
     pub async fn read_code(&self, css: &str) -> String {
         let began = Instant::now();
         loop {
-            let picture = self.find(css).await.screenshot().await;
-            let read = picture.ok().and_then(|bytes| node::qr::decode(&bytes).ok());
-            if let Some(text) = read.and_then(|mut texts| texts.pop()) {
+            // The code alone, then with what is around it: of one of them a reader may make nothing.
+            let pictures = [self.find(css).await.screenshot().await, self.client.screenshot().await];
+            let mut read = pictures.into_iter().flatten().filter_map(|bytes| node::qr::decode(&bytes).ok());
+            if let Some(text) = read.next().and_then(|mut texts| texts.pop()) {
                 return text;
             }
             assert!(began.elapsed() < WITHIN, "{css}: no code can be read");

@@ -219,6 +219,7 @@ function fillState(place, v) {
 /** What to do next, in a sentence. */
 function nextStep(v) {
   const b = v.booking;
+  if (v.moving_to) return t("next-moving", { time: moment(v.moving_to.start), place: called(v.moving_to.hospital) });
   switch (v.next) {
     case "book": return Date.parse(v.valid_from) > now() ? t("next-later", { time: date(v.valid_from) }) : t("next-book");
     case "await-answer": return t("next-await-answer", { time: moment(b.respond_by) });
@@ -326,7 +327,11 @@ const screens = {
   },
 
   voucher: {
-    isSoon: () => ["booking-requested", "in-use", "examined", "claimed"].includes(voucher(parts()[1])?.stage) || Boolean(voucher(parts()[1])?.booking?.release_requested),
+    isSoon() {
+      const v = voucher(parts()[1]);
+      const isGoingOn = ["booking-requested", "in-use", "examined", "claimed"].includes(v?.stage);
+      return isGoingOn || Boolean(v?.moving_to || v?.booking?.release_requested);
+    },
     async show(section, id) {
       const v = voucher(id);
       if (!v) return go("");
@@ -348,7 +353,7 @@ const screens = {
         part(".who").textContent = called(`${slot.hospital}/${slot.doctor}`);
       }
       const canLeave = ["booking-requested", "booked"].includes(v.stage) && !b?.release_requested;
-      act("book", v.next === "book" && Date.parse(v.valid_from) <= now(), "book");
+      act("book", v.next === "book" && !v.moving_to && Date.parse(v.valid_from) <= now(), "book");
       act("visit", (v.stage === "booked" && canLeave) || v.stage === "in-use", "visit");
       act("move", canLeave && v.stage === "booked", "move");
       act("cancel", canLeave);
@@ -367,8 +372,7 @@ const screens = {
       tellAge();
       if (!v.token) return hideCode();
       if (live?.token === v.token) return undefined;
-      const until = date(Date.parse(v.valid_until) - 1);
-      const shown = showCode(section, t("code-voucher"), `${title(v)} · ${until}`, async () => v.token, false);
+      const shown = showCode(section, t("code-voucher"), title(v), async () => v.token, false);
       live.token = v.token;
       return shown;
     },

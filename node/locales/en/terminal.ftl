@@ -106,6 +106,7 @@ terminal-say-next-await-settlement = There is nothing more for you to do.
 terminal-say-next-book = Book a time for the examination.
 terminal-say-next-complete = When the examination is done, show your code once more.
 terminal-say-next-later = It can be booked from { $time }.
+terminal-say-next-moving = It is being moved to { $place }, { $time }.
 terminal-say-next-nothing = This voucher is over.
 terminal-say-next-released = The hospital is letting the appointment go.
 terminal-say-no = no

@@ -106,6 +106,7 @@ terminal-say-next-await-settlement = 您不用做什么了。
 terminal-say-next-book = 请预约检查时间。
 terminal-say-next-complete = 检查做完后，请再出示一次码。
 terminal-say-next-later = { $time } 起可以预约。
+terminal-say-next-moving = 正在改到 { $place }，{ $time }。
 terminal-say-next-nothing = 这张券已经结束。
 terminal-say-next-released = 正在等医院取消预约。
 terminal-say-no = 否

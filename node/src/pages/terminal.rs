@@ -84,6 +84,7 @@ const SAID: &[(&str, &[&str])] = &[
     ("next-book", &[]),
     ("next-complete", &[]),
     ("next-later", &["time"]),
+    ("next-moving", &["time", "place"]),
     ("next-nothing", &[]),
     ("next-released", &[]),
     ("no", &[]),
