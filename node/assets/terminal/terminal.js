@@ -170,7 +170,7 @@ async function fetchWallet() {
     keep("wallet", wallet);
     keep("notices", notices.items);
     keep("walletAt", known.walletAt);
-    if (before !== JSON.stringify([wallet, notices.items])) show();
+    if (before !== JSON.stringify([wallet, notices.items]) && !screens[shown]?.isBooking) show();
   } catch (error) {
     if (error instanceof Silent) isSilent = true;
     else if (error instanceof Refused && error.problem.code === "unauthenticated") {
@@ -709,7 +709,10 @@ async function chosen(tag) {
   await cache.put("/terminal/language", new Response(tag));
 }
 
-window.addEventListener("hashchange", show);
+window.addEventListener("hashchange", () => {
+  // What was gone to here is shown already: drawn again it would go away under a finger.
+  if (location.hash !== where) show();
+});
 document.addEventListener("visibilitychange", () => {
   if (document.hidden || !known.main) return;
   live?.again();
