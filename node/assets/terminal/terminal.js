@@ -480,12 +480,19 @@ function tap(text, pressed) {
 /** What is free for a voucher, and when it was asked. */
 let offers = { at: 0 };
 
+/** Most offers in one answer. A list that was cut says too little of one hospital: then that one is asked alone. */
+const MAX_OFFERS = 1000;
+
+/** Whether what is free is known already. */
+function isKnown(v, hospital) {
+  const isFresh = offers.voucher === v.voucher && now() - offers.at < 60_000;
+  if (!isFresh || (offers.hospital && offers.hospital !== hospital)) return false;
+  return !hospital || offers.hospital === hospital || offers.items.length < MAX_OFFERS;
+}
+
 async function ask(v, hospital) {
-  const isFresh = offers.voucher === v.voucher && now() - offers.at < 60_000 && (!offers.hospital || offers.hospital === hospital);
-  // A list that was cut says too little of one hospital: then that one is asked alone.
-  if (isFresh && (offers.items.length < 1000 || offers.hospital === hospital || !hospital)) return;
   const at = hospital ? `&hospital=${hospital}` : "";
-  const { items, silent } = await caller.get(`/v1/wallet/slots?voucher=${v.voucher}&limit=1000${at}`);
+  const { items, silent } = await caller.get(`/v1/wallet/slots?voucher=${v.voucher}&limit=${MAX_OFFERS}${at}`);
   offers = { at: now(), voucher: v.voucher, hospital, items, silent };
   known.names ??= {};
   for (const o of items) {
@@ -508,8 +515,11 @@ async function choose(section, way, [id, hospital, department, doctor]) {
   part(".chosen").textContent = so.filter(Boolean).join(" · ");
   part(".none").hidden = true;
   part(".others").hidden = true;
-  if (offers.voucher !== id) choice.replaceChildren(element("p", t("asking"), "hint"));
-  const isThere = await tried(undefined, () => ask(v, hospital));
+  let isThere = true;
+  if (!isKnown(v, hospital)) {
+    choice.replaceChildren(element("p", t("asking"), "hint"));
+    isThere = await tried(undefined, () => ask(v, hospital));
+  }
   if (parts().join() !== [way, id, hospital, department, doctor].filter(Boolean).join()) return undefined;
   if (!isThere) return choice.replaceChildren();
   const left = offers.items.filter((o) => (!hospital || o.hospital === hospital) && (!department || o.department === department) && (!doctor || o.doctor === doctor));
