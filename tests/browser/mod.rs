@@ -4,3 +4,4 @@ mod audit;
 mod desks;
 mod issuer;
 mod sign_in;
+mod terminal;

@@ -188,6 +188,58 @@ impl Browser {
         assert!(foreign.is_empty(), "asked of other hosts: {foreign:#?}");
     }
 
+    /// A command of the devtools protocol: what no person does, such as a slow phone or a network that is gone.
+    pub async fn devtools(&self, command: &'static str, parameters: Value) -> Value {
+        self.client.issue_cmd(Devtools(command, parameters)).await.unwrap()
+    }
+
+    /// The QR code on a canvas, read from its picture: made small first, since readers are slow in a build for tests and give up
+    /// on a busy machine.
+    pub async fn read_code(&self, css: &str) -> String {
+        let small = "const canvas = document.querySelector(arguments[0]);
+            const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+            let edge = 0;
+            while (edge < canvas.width && pixels[4 * edge * (canvas.width + 1)] > 128) edge += 1;
+            const [dots, small] = [edge / 4, document.createElement('canvas')];
+            small.width = small.height = 4 * canvas.width / dots;
+            const paint = small.getContext('2d');
+            paint.imageSmoothingEnabled = false;
+            paint.drawImage(canvas, 0, 0, small.width, small.height);
+            return Number.isInteger(dots) ? small.toDataURL() : '';";
+        let began = Instant::now();
+        loop {
+            let url = self.client.execute(small, vec![json!(css)]).await.unwrap_or_default();
+            let picture = url.as_str().and_then(|url| url.strip_prefix("data:image/png;base64,"));
+            let picture = picture.and_then(ledger::note::from_base64);
+            let read = picture.and_then(|bytes| node::qr::decode(&bytes).ok());
+            if let Some(text) = read.and_then(|mut texts| texts.pop()) {
+                return text;
+            }
+            if began.elapsed() > WITHIN {
+                self.picture("no-code").await;
+                panic!("{css}: no code can be read; {url}");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Waits until an element says something.
+    pub async fn until(&self, css: &str, says: &str) {
+        let began = Instant::now();
+        loop {
+            let found = self.client.find(Locator::Css(css)).await;
+            let text = match found {
+                Ok(element) => element.text().await.unwrap_or_default(),
+                Err(_) => String::new(),
+            };
+            if text.contains(says) {
+                return;
+            }
+            assert!(began.elapsed() < WITHIN, "{css} says {text:?} and not {says:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// How much came over the network for the page as it is now, in bytes, packed as it came.
     pub async fn weight(&self) -> u64 {
         let sum = "return [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]
@@ -300,5 +352,19 @@ impl WebDriverCompatibleCommand for ReadLog {
 
     fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
         (http::Method::POST, Some(json!({ "type": self.0 }).to_string()))
+    }
+}
+
+/// A command of the devtools protocol, by chromedriver's own endpoint.
+#[derive(Debug)]
+struct Devtools(&'static str, Value);
+
+impl WebDriverCompatibleCommand for Devtools {
+    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
+        base.join(&format!("session/{}/goog/cdp/execute", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
+        (http::Method::POST, Some(json!({ "cmd": self.0, "params": self.1 }).to_string()))
     }
 }

@@ -1,5 +1,7 @@
 //! What people read of a hospital: free slots, the bookings of a day, who is in, and what became of claims.
 
+use std::collections::BTreeMap;
+
 use domain::booking::Slot;
 use domain::ids::{RecordName, ShortName, VoucherId};
 use domain::lifecycle::{ClaimReason, Stage, Step};
@@ -27,6 +29,10 @@ pub struct FreeSlot {
     pub slot: Slot,
     /// How many more bookings it takes.
     pub free: u16,
+    /// The department as people read it.
+    pub department_name: String,
+    /// The doctor as people read it.
+    pub doctor_name: String,
 }
 
 /// Which slots are asked for.
@@ -70,6 +76,7 @@ pub fn free_slots(work: &Work<'_>, query: &SlotQuery, now: Timestamp) -> FreeSlo
         (slot.start, &slot.department, &slot.doctor) > (*start, department, doctor)
     };
     let mut slots = FreeSlots::default();
+    let names: BTreeMap<_, _> = hours.iter().map(|h| ((&h.department, &h.doctor), h)).collect();
     let all = schedule::slots(&hours, work.settings.me, from, query.until, work.settings.offset);
     let mut all = all.filter(|(slot, _)| is_after(slot)).peekable();
     let mut looked_at = 0;
@@ -79,7 +86,10 @@ pub fn free_slots(work: &Work<'_>, query: &SlotQuery, now: Timestamp) -> FreeSlo
         let free = if misbehaves("full-slots-offered") { capacity } else { capacity.saturating_sub(taken) };
         let place = (slot.start, slot.department.clone(), slot.doctor.clone());
         if free > 0 {
-            slots.found.push(FreeSlot { slot, free });
+            let named = names.get(&(&slot.department, &slot.doctor));
+            let department_name = named.map(|h| h.department_name.clone()).unwrap_or_default();
+            let doctor_name = named.map(|h| h.doctor_name.clone()).unwrap_or_default();
+            slots.found.push(FreeSlot { slot, free, department_name, doctor_name });
         }
         if slots.found.len() >= query.limit.min(MAX_LIST) || looked_at >= MAX_LOOKED_AT {
             slots.goes_on = all.peek().map(|_| place);

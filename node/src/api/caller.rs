@@ -304,6 +304,24 @@ fn holder(
     now: Timestamp,
     proof: vp1::Unverified,
 ) -> Result<Caller, Problem> {
+    let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
+    is_over(&proof, me, request.method().as_str(), path, body, now)?;
+    Ok(Caller::Holder(Box::new(proof)))
+}
+
+/// Whether a holder's signature is fresh, and over this request to this institution. Whose it is, the role says.
+///
+/// # Errors
+///
+/// What differs: step, institution, request or time.
+pub fn is_over(
+    proof: &vp1::Unverified,
+    me: InstitutionId,
+    method: &str,
+    path: &str,
+    body: &[u8],
+    now: Timestamp,
+) -> Result<(), Problem> {
     let claims = &proof.claims;
     let vp1::Step::Wallet { audience, request: signed } = &claims.step else {
         return Err(Reason::PresentationOtherStep.into());
@@ -311,8 +329,7 @@ fn holder(
     if audience != me.as_str() {
         return Err(Reason::PresentationElsewhere.into());
     }
-    let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
-    if vp1::request_digest(request.method().as_str(), path, body) != *signed {
+    if vp1::request_digest(method, path, body) != *signed {
         return Err(Problem::new(Reason::PresentationForged).detail("the signature is over another request"));
     }
     let iat = Timestamp::from_millis(claims.iat.saturating_mul(1_000));
@@ -320,7 +337,7 @@ fn holder(
         let off = (claims.iat - now.secs()).clamp(-86_400 * 365, 86_400 * 365);
         return Err(Problem::new(Reason::PresentationStale).detail(format!("the phone's clock is off by {off} s")));
     }
-    Ok(Caller::Holder(Box::new(proof)))
+    Ok(())
 }
 
 /// The digest of an idempotency key: by caller, so that nobody can take another's.

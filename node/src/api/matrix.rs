@@ -358,6 +358,8 @@ struct Person {
     granted: Value,
     voucher: String,
     token: String,
+    /// The record that gave them the voucher.
+    issued: String,
 }
 
 impl Person {
@@ -419,7 +421,7 @@ impl<R, S: Service<R, Response = ServiceResponse, Error = Error>> Served<S, R> {
         let answer = self.good(&Who::Peer(community), "/v1/issuer/holders", body).await;
         let granted = answer["result"].clone();
         let holder = granted["holder"].as_str().unwrap().to_owned();
-        Person { holder, enrolment, seed, granted, voucher: String::new(), token: String::new() }
+        Person { holder, enrolment, seed, granted, voucher: String::new(), token: String::new(), issued: String::new() }
     }
 
     /// Gives somebody a voucher, as the community's desk does.
@@ -433,10 +435,14 @@ impl<R, S: Service<R, Response = ServiceResponse, Error = Error>> Served<S, R> {
         let write = || self.node.writer.decide(Act::default(), |desk| desk.step(Role::Community, id, issued.clone()));
         let mut tries = 0..200;
         // The QR is made by the community's duty.
-        while let Err(error) = write() {
-            assert!(tries.next().is_some(), "{error:?}");
+        let done = loop {
+            match write() {
+                Ok(done) => break done,
+                Err(error) => assert!(tries.next().is_some(), "{error:?}"),
+            }
             actix_web::rt::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
+        };
+        person.issued = format!("{ME}.{}", done.records[0].index);
         let history = format!("/v1/vouchers/{voucher}/history");
         let told = self.ask(&everybody(), &Method::GET, &history, &Value::Null).await.1.to_string();
         let token = told.split('"').find(|text| text.starts_with("VQ1:")).unwrap();
@@ -521,7 +527,7 @@ async fn what_is_somebody_else_s_is_refused_and_nothing_is_written() {
     let booking = json!({
         "voucher": hers, "hospital": ME, "department": "cardiology", "doctor": "d-1", "start": start,
     });
-    let own: [(&str, String, Value, (u16, &str)); 7] = [
+    let own: [(&str, String, Value, (u16, &str)); 8] = [
         ("GET", format!("/v1/wallet/slots?voucher={hers}"), Value::Null, (200, "")),
         ("POST", "/v1/wallet/checks".into(), json!({ "voucher": hers }), (201, "")),
         ("POST", "/v1/wallet/bookings".into(), booking, (503, "peer-unreachable")),
@@ -539,6 +545,7 @@ async fn what_is_somebody_else_s_is_refused_and_nothing_is_written() {
             (201, ""),
         ),
         ("GET", "/v1/wallet".into(), Value::Null, (200, "")),
+        ("GET", format!("/v1/wallet/proofs/{}", anna.issued), Value::Null, (200, "")),
     ];
     for (method, path, body, expected) in own {
         let (status, answer) = served.ask(&Who::Holder(1), &method.parse().unwrap(), &path, &body).await;
@@ -585,7 +592,19 @@ fn rows<S, R>(served: &Served<S, R>, anna: &Person, berta: &Person, far: &Person
     let key = phone(anna.seed).public();
     let claims = vp1::Claims { kid: key.key_id(), iat: secs, cti: rand::random(), step: vp1::Step::Register { key } };
     let announced = json!({ "main_key": vp1::sign(&claims, &phone(anna.seed)).unwrap(), "enrolment_keys": {} });
-    row(&phone_b, "POST", "/v1/community/registrations", "", "", announced, (401, "unauthenticated"));
+    row(&phone_b, "POST", "/v1/community/registrations", "", "", announced.clone(), (401, "unauthenticated"));
+    // Signed by one phone, with the main key of another.
+    let text = announced.to_string();
+    let request = vp1::request_digest("POST", "/v1/community/registrations", text.as_bytes());
+    let step = vp1::Step::Wallet { audience: ME.into(), request };
+    let (kid, cti) = (phone(berta.seed).public().key_id(), rand::random());
+    let signature = vp1::sign(&vp1::Claims { kid, iat: secs, cti, step }, &phone(berta.seed)).unwrap();
+    let passed_on = json!({ "announcement": text, "signature": signature });
+    let to_me = and(&passed_on, json!({ "community": ME }));
+    row(&phone_b, "POST", "/v1/wallet/registrations", "", "", to_me, (401, "unauthenticated"));
+    row(&Who::Peer(OTHER), "POST", "/v1/community/announcements", "", "", passed_on, (401, "unauthenticated"));
+    // The proof of the record that gave somebody else a voucher.
+    row(&phone_b, "GET", "/v1/wallet/proofs/{position}", &anna.issued, "", none(), unknown);
 
     // Another institution's node, about people and vouchers of this one.
     let peer = Who::Peer(OTHER);

@@ -33,7 +33,11 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
 }
 
 /// Reads `institution.index`.
-fn position(text: &str) -> Result<(InstitutionId, u64), Problem> {
+///
+/// # Errors
+///
+/// [`Reason::Malformed`].
+pub fn position(text: &str) -> Result<(InstitutionId, u64), Problem> {
     let read = || {
         let (institution, index) = text.rsplit_once('.')?;
         let canonical = index == "0" || !index.starts_with('0');

@@ -42,8 +42,8 @@ pub fn show_as(page: &impl Template, status: StatusCode) -> Result<HttpResponse,
     Ok(answer)
 }
 
-/// The headers of a page.
-fn protect(headers: &mut HeaderMap) {
+/// The headers of a page, and of what is made for one.
+pub fn protect(headers: &mut HeaderMap) {
     let own = [("content-security-policy", POLICY), ("permissions-policy", DEVICES), ("cache-control", "no-store")];
     for (name, value) in own {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));

@@ -21,6 +21,7 @@
 //! | `words.rs` | codes, times and the age of knowledge in words |
 //! | `issuer/` | the health authority: figures, claims, supply, vouchers, programmes, members, consent |
 //! | `audit.rs`, `records.rs` | the auditor; every log record by record |
+//! | `terminal.rs` | the holder's own page, and what keeps it on a phone |
 //! | `start.rs`, `sign_in.rs` | the start page; signing in and out, the own password, the language |
 //!
 //! Templates stand in node/templates, with a folder for each role beside the common ones. To add a page: a row in the table of
@@ -39,6 +40,7 @@ pub mod records;
 pub mod sign_in;
 pub mod start;
 pub mod table;
+pub mod terminal;
 pub mod text;
 pub mod words;
 
@@ -52,6 +54,7 @@ use table::Page;
 /// The pages of each file, in the order in which the start page offers them: what people are here for first. Who adds a file
 /// adds its table here, and its `configure` below.
 pub const ALL: &[&[Page]] = &[
+    terminal::PAGES,
     start::PAGES,
     desk::community::PAGES,
     desk::carriers::PAGES,
@@ -75,6 +78,7 @@ pub const ALL: &[&[Page]] = &[
 
 /// Every page.
 pub fn configure(config: &mut web::ServiceConfig) {
+    terminal::configure(config);
     start::configure(config);
     desk::configure(config);
     issuer::figures::configure(config);

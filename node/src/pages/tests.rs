@@ -91,6 +91,10 @@ const TABLE: &str = "
     POST /desk/hospital/claims/{voucher}/answer      hospital-officer
     GET  /desk/hospital/hours        hospital-officer
     POST /desk/hospital/hours        hospital-officer
+    GET  /terminal                   everyone
+    GET  /terminal/worker.js         everyone
+    GET  /terminal/{language}        everyone
+    GET  /terminal/{language}/manifest.webmanifest everyone
 ";
 
 /// What a browser sends along when somebody opens a page.

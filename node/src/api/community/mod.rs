@@ -18,8 +18,8 @@ use utoipa_actix_web::service_config::ServiceConfig;
 
 pub use desk::{Help, Issue, erased, helped, identified, issued, known_by, person_of};
 pub use registration::{
-    Block, Completed, NewCard, NewPhone, PersonForm, PrintedCard, UnderWay, WhoseCard, blocked, card_made, completed,
-    looked_up, phone_replaced, registered_without_phone,
+    Announced, Block, Completed, NewCard, NewPhone, PassedOn, PersonForm, PrintedCard, UnderWay, WhoseCard, blocked,
+    card_made, completed, hear, looked_up, phone_replaced, registered_without_phone,
 };
 pub use residents::{MaskedRow, WhoseDocument, listed_as};
 pub use stock::{InStock, Returns, StockRow, given_back, in_stock, shelf};

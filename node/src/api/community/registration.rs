@@ -12,13 +12,14 @@ use actors::community::registration::{self, Application, CardKeys, Carrier};
 use actors::community::residents::{self, Draft};
 use actors::document;
 use actors::presented;
-use actors::token::PublicKey;
 use actors::token::vc1::Card;
+use actors::token::{PublicKey, vp1};
 use actors::voucher::letters::{Enrolled, KeyText};
 use domain::holder::BlockReason;
 use domain::ids::{CardId, Digest, HolderId, InstitutionId, ShortName};
 use domain::policy::Class;
 use domain::reasons::Reason;
+use domain::time::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -27,7 +28,8 @@ use uuid::Uuid;
 
 use super::{answered, clerk, clerk_reads, holder_id, key_of, received, registrar, send};
 use crate::api::answer::{self, Get, Listed, Nothing, Post, Receipt};
-use crate::api::caller::Caller;
+use crate::api::caller::{self, Caller};
+use crate::api::json;
 use crate::api::looked::{self, Shown};
 use crate::api::problem::{Problem, ProblemBody};
 use crate::node::Node;
@@ -80,6 +82,7 @@ impl Drop for Alone<'_> {
 pub(super) fn configure(config: &mut ServiceConfig<'_>) {
     config
         .service(announce)
+        .service(announce_for)
         .service(without_phone)
         .service(complete)
         .service(new_card)
@@ -101,9 +104,50 @@ struct Announcement {
 
 /// Where an announcement waits.
 #[derive(Debug, Serialize, ToSchema)]
-struct Announced {
+pub struct Announced {
     /// SHA-256 of the main key's bytes, hexadecimal.
-    thumbprint: String,
+    pub thumbprint: String,
+}
+
+/// What a phone announces by way of a voucher module, whose page it has open: no page calls two nodes.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PassedOn {
+    /// The body of `POST /v1/community/registrations`, as the phone signed it.
+    pub announcement: String,
+    /// The phone's signature over that request to the community's node: what `Authorization` has behind `VP1`.
+    pub signature: String,
+}
+
+/// What a phone announces by another node's way, once that is known to be its own word.
+pub struct Heard {
+    announcement: Announcement,
+    proof: vp1::Unverified,
+    /// The main key that it announces, which signed.
+    pub main_key: PublicKey,
+}
+
+impl PassedOn {
+    /// The route whose request the phone signs.
+    const ROUTE: &str = "/v1/community/registrations";
+
+    /// Reads it, as sent to this community.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::Unauthenticated`] if another key signed than the one that is announced; what is wrong with the signature.
+    pub fn read(&self, community: InstitutionId, now: Timestamp) -> Result<Heard, Problem> {
+        let bytes = self.announcement.as_bytes();
+        let announcement: Announcement = json::read(bytes).map_err(Problem::malformed)?;
+        let malformed = |error| Problem::new(Reason::PresentationMalformed).detail(error);
+        let proof = vp1::parse(&self.signature).map_err(malformed)?;
+        caller::is_over(&proof, community, "POST", Self::ROUTE, bytes, now)?;
+        let main_key = presented::read(&announcement.main_key)?.main_key()?;
+        if !proof.verify(&main_key) {
+            return Err(Reason::Unauthenticated.into());
+        }
+        Ok(Heard { announcement, proof, main_key })
+    }
 }
 
 /// A phone announces its keys; a desk completes the registration within 24 hours. The request is signed by the new main key.
@@ -121,16 +165,48 @@ async fn announce(node: Data<Node>, post: Post<Announcement>) -> Result<HttpResp
         if !proof.verify(&main_key) {
             return Err(Reason::Unauthenticated.into());
         }
-        node.announced.once(&proof.claims, node.writer.now())?;
-        let command = Command::Announce {
-            register: post.body.main_key.clone(),
-            enrolment_keys: post.body.enrolment_keys.clone(),
-        };
-        let done = send(&node, &post, command).await?;
-        let Answer::Announced(thumbprint) = done.answer else { return Err(Reason::Internal.into()) };
-        Ok(answer::created(&node, &done.records, Some(Announced { thumbprint: hex::encode(thumbprint) })))
+        keep(&node, &post, &post.body, proof).await
     })
     .await
+}
+
+/// Keep what a phone announces by way of its voucher module, as if it had called here: the phone's own signature says so.
+///
+/// `201` with the thumbprint; `401` if another key signed; `409` `presentation-…`, `key-unfit`.
+#[utoipa::path(tag = "community", request_body = PassedOn, responses(
+    (status = 201, body = Receipt<Announced>), (status = 401, body = ProblemBody), (status = 409, body = ProblemBody),
+))]
+#[post("/v1/community/announcements")]
+async fn announce_for(node: Data<Node>, post: Post<PassedOn>) -> Result<HttpResponse, Problem> {
+    answered(&node, &post, async {
+        let heard = post.body.read(node.config.institution, node.writer.now())?;
+        hear(&node, &post, &heard).await
+    })
+    .await
+}
+
+/// Keeps what a phone announces by another way than its own call.
+///
+/// # Errors
+///
+/// As `POST /v1/community/registrations`.
+pub async fn hear<T>(node: &Node, post: &Post<T>, heard: &Heard) -> Result<HttpResponse, Problem> {
+    node.role::<Community>()?;
+    keep(node, post, &heard.announcement, &heard.proof).await
+}
+
+async fn keep<T>(
+    node: &Node,
+    post: &Post<T>,
+    announcement: &Announcement,
+    proof: &vp1::Unverified,
+) -> Result<HttpResponse, Problem> {
+    node.announced.once(&proof.claims, node.writer.now())?;
+    let Announcement { main_key, enrolment_keys } = announcement;
+    let command = Command::Announce { register: main_key.clone(), enrolment_keys: enrolment_keys.clone() };
+    let done = send(node, post, command).await?;
+    let Answer::Announced(thumbprint) = done.answer else { return Err(Reason::Internal.into()) };
+    Ok(answer::created(node, &done.records, Some(Announced { thumbprint: hex::encode(thumbprint) })))
 }
 
 /// A person as the desk reads the document. Personal data. Of somebody on the list of residents the document is enough: what

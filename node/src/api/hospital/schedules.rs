@@ -164,9 +164,13 @@ struct Free {
     /// The department.
     #[schema(value_type = String)]
     department: ShortName,
+    /// The department as people read it.
+    department_name: String,
     /// The doctor.
     #[schema(value_type = String)]
     doctor: ShortName,
+    /// The doctor as people read it.
+    doctor_name: String,
     /// First moment.
     #[schema(value_type = String)]
     start: Timestamp,
@@ -179,8 +183,9 @@ struct Free {
 
 impl From<FreeSlot> for Free {
     fn from(f: FreeSlot) -> Self {
-        let domain::booking::Slot { hospital, department, doctor, start, end } = f.slot;
-        Self { hospital, department, doctor, start, end, free: f.free }
+        let FreeSlot { slot, free: places, department_name, doctor_name } = f;
+        let domain::booking::Slot { hospital, department, doctor, start, end } = slot;
+        Self { hospital, department, department_name, doctor, doctor_name, start, end, free: places }
     }
 }
 

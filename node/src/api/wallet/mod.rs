@@ -3,6 +3,7 @@
 
 mod bookings;
 mod letters;
+mod registration;
 mod slots;
 mod view;
 
@@ -28,6 +29,7 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
     view::configure(config);
     bookings::configure(config);
     letters::configure(config);
+    registration::configure(config);
 }
 
 /// Whose wallet the caller may open: the holder of the main key that signed the request. A signature opens it once.

@@ -50,9 +50,15 @@ pub struct Offer {
     /// The department.
     #[schema(value_type = String)]
     pub department: ShortName,
+    /// The department as people read it; empty where the hospital's node does not say.
+    #[serde(default)]
+    pub department_name: String,
     /// The doctor.
     #[schema(value_type = String)]
     pub doctor: ShortName,
+    /// The doctor as people read it.
+    #[serde(default)]
+    pub doctor_name: String,
     /// First moment.
     #[schema(value_type = String)]
     pub start: Timestamp,

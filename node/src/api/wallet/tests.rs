@@ -235,6 +235,19 @@ async fn a_phone_announces_itself_and_opens_no_wallet_that_is_not_its_own() {
     let thumbprint = hex::encode(phone.0.public().thumbprint());
     assert_eq!(answer["result"]["thumbprint"], json!(thumbprint));
 
+    // By way of the voucher module, here the same node: the phone signs both requests.
+    let announcement = String::from_utf8(body.clone()).unwrap();
+    let by_way = "/v1/wallet/registrations";
+    for (signer, expected) in [(&other, 401), (&phone, 201)] {
+        let signature = signer.wallet("POST", path, &body, now);
+        let signature = signature.trim_start_matches("VP1 ");
+        let sent = json!({ "community": "xuanwu", "announcement": announcement, "signature": signature });
+        let sent = serde_json::to_vec(&sent).unwrap();
+        let signed = phone.wallet("POST", by_way, &sent, now);
+        let (status, answer) = ask!(app, Method::POST, by_way, Some(("Authorization", signed)), sent);
+        assert_eq!(status, expected, "{answer}");
+    }
+
     let form = json!({
         "document_type": "resident-id", "document_number": "11010519491231002X", "name": "王秀英", "born": "1949-12-31",
         "sex": "F", "phone": null, "class": "elderly", "voucher_module": null, "qr": phone.register(now),

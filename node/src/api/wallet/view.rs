@@ -12,10 +12,11 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::{holder_reads, voucher_id};
 use crate::api::answer::{self, Get, Listed, Page};
 use crate::api::problem::{Problem, ProblemBody};
+use crate::api::records;
 use crate::node::Node;
 
 pub(super) fn configure(config: &mut ServiceConfig<'_>) {
-    config.service(show).service(notices).service(result);
+    config.service(show).service(notices).service(result).service(proof);
 }
 
 /// Everything that a terminal shows: enrolments, vouchers with their QRs, states, bookings, results, receipts.
@@ -63,6 +64,27 @@ async fn result(node: Data<Node>, voucher: Path<String>, get: Get) -> Result<Htt
         let outcome = answer::read(&node, |work| rows::result(&work.tx, holder, voucher)).await;
         let view: ResultView = outcome.ok_or(Reason::NotFound)?.into();
         Ok(HttpResponse::Ok().json(view))
+    };
+    shown.await.map_err(|problem: Problem| problem.language(get.language))
+}
+
+/// The proof of a record that a notice names: a C2SP tlog-proof, for its holder to keep and verify offline.
+///
+/// `200`; `404` for a record that is about nobody's or somebody else's voucher.
+#[utoipa::path(tag = "wallet", params(("position" = String, Path)), responses(
+    (status = 200, description = "A tlog-proof", body = String, content_type = "text/plain"),
+    (status = 404, body = ProblemBody),
+))]
+#[get("/v1/wallet/proofs/{position}")]
+async fn proof(node: Data<Node>, position: Path<String>, get: Get) -> Result<HttpResponse, Problem> {
+    let shown = async {
+        let holder = holder_reads(&node, &get).await?;
+        let (institution, index) = records::position(&position)?;
+        let told = answer::read(&node, |work| wallet::notices(work, holder, usize::MAX)).await?;
+        let is_own = |n: &Notice| (n.record.institution, n.record.index) == (institution, index);
+        let text = told.iter().any(is_own).then(|| records::proof_of(&node, institution, index)).flatten();
+        let text = text.ok_or(Reason::NotFound)?;
+        Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text))
     };
     shown.await.map_err(|problem: Problem| problem.language(get.language))
 }
