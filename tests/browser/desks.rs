@@ -174,8 +174,15 @@ fn film(path: &Path, text: &str) {
 }
 
 /// A hand scanner: it types, and sends Enter.
-async fn scan(browser: &Browser, text: &str) {
+async fn types(browser: &Browser, text: &str) {
     browser.fill("#scan", &format!("{text}\u{E007}")).await;
+}
+
+/// The same, until the page that follows is there.
+async fn scan(browser: &Browser, text: &str) {
+    browser.client.execute("document.documentElement.dataset.before = '1'", Vec::new()).await.unwrap();
+    types(browser, text).await;
+    browser.find("html:not([data-before]) main").await;
 }
 
 /// Width and height of a document's pages, in millimetres.
@@ -371,7 +378,7 @@ async fn node_down(town: &mut TestNode) {
     browser.goto(&format!("{}/desk/hospital", town.url)).await;
     browser.find("#scan").await;
     town.kill();
-    scan(&browser, "VP1:SOMETHING").await;
+    types(&browser, "VP1:SOMETHING").await;
     browser.find("[data-node-down]:not([hidden])").await;
     let typed = browser.find("#scan").await.prop("value").await.unwrap();
     assert_eq!(typed.as_deref(), Some("VP1:SOMETHING"));
