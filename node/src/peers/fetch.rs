@@ -2,8 +2,9 @@
 //!
 //! What is read needs no trust: [`mirror::step`] checks it against the head.
 
+use ledger::checkpoint::Checkpoint;
 use ledger::key::NoteVerifier;
-use ledger::merkle::Hash;
+use ledger::merkle::{Hash, verify_consistency};
 use ledger::mirror::{self, Accepted, Held, Refused};
 use ledger::tile::{TILE_WIDTH, TileError, TileHashes, TileKind, TilePath, parse_bundle};
 
@@ -32,11 +33,6 @@ pub enum FetchError {
     /// The tiles give no proof.
     #[error("no proof can be made from the peer's tiles: {0}")]
     Proof(#[from] TileError),
-}
-
-/// Tiles do not lead to the signed head.
-pub(super) fn unproved(error: ledger::merkle::ProofError) -> FetchError {
-    Refused::BadProof(error).into()
 }
 
 /// A signed head of a log, and where its tiles are to be had.
@@ -68,14 +64,16 @@ pub async fn step(node: &Node, source: Source<'_>, held: &Held, most: u64) -> Re
     Ok(mirror::step(held, source.note, source.origin, source.keys, &slices, &proof)?)
 }
 
-/// The root of a log's first `size` entries by the tiles of a peer that holds `new`, with the proof between the two.
+/// The root of a log's first `size` entries, at least one, by the tiles of a peer: proved to be a beginning of a signed head.
 ///
 /// # Errors
 ///
-/// [`FetchError`]: the tiles cannot be had, or do not fit together.
-pub async fn root_and_proof(node: &Node, place: &Place, size: u64, new: u64) -> Result<(Hash, Vec<Hash>), FetchError> {
-    let root = over_tiles(node, place, new, |tiles| ledger::merkle::root(size, tiles)).await?;
-    Ok((root, prove(node, place, size, new).await?))
+/// [`FetchError`]: the tiles cannot be had, do not fit together, or do not lead to the head.
+pub async fn root_at(node: &Node, place: &Place, size: u64, head: &Checkpoint) -> Result<Hash, FetchError> {
+    let root = over_tiles(node, place, head.size, |tiles| ledger::merkle::root(size, tiles)).await?;
+    let proof = prove(node, place, size, head.size).await?;
+    verify_consistency(size, &root, head.size, &head.root, &proof).map_err(Refused::BadProof)?;
+    Ok(root)
 }
 
 async fn tile(node: &Node, place: &Place, path: TilePath) -> Result<Answer, FetchError> {

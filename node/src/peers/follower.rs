@@ -8,11 +8,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use actors::replica::Frozen;
 use domain::ids::InstitutionId;
 use domain::reasons::Reason;
 use domain::time::Timestamp;
 use ledger::key::NoteVerifier;
-use ledger::mirror::{self, Head, Held, Refused};
+use ledger::mirror::{self, Held, Refused};
 
 use super::clocks::first_ahead;
 use super::fetch::{self, FetchError, STEP_ENTRIES, Source};
@@ -52,18 +53,21 @@ pub async fn follow(node: Arc<Node>, institution: InstitutionId) {
     let labels = crate::telemetry::LogLabels { institution: institution.to_string() };
     let (mut failures, mut told) = (0_u32, String::new());
     loop {
-        if forks::is_complete(&node, institution).await {
+        let frozen = node.frozen(institution);
+        if let Some(frozen) = frozen
+            && forks::is_complete(&node, institution, frozen).await
+        {
             tracing::warn!(%institution, "the log was frozen and is not followed further");
             node.set_too_early(institution, None);
             return;
         }
-        if node.is_forked(institution) && node.frozen(institution).is_none() {
+        if frozen.is_none() && node.is_forked(institution) {
             node.set_too_early(institution, None);
             tokio::time::sleep(longest).await;
             continue;
         }
         let began = tokio::time::Instant::now();
-        match round(&node, institution, failures).await {
+        match round(&node, institution, frozen, failures).await {
             Ok(round) => {
                 rest = FIRST_REST;
                 failures = 0;
@@ -98,8 +102,8 @@ pub async fn follow(node: Arc<Node>, institution: InstitutionId) {
 }
 
 /// Where to ask: the log's own node, and after failures every other member in turn.
-fn source(node: &Node, institution: InstitutionId, failures: u32) -> Option<Place> {
-    if node.frozen(institution).is_some() {
+fn source(node: &Node, institution: InstitutionId, frozen: Option<Frozen>, failures: u32) -> Option<Place> {
+    if frozen.is_some() {
         // The history that counts is the one that the registrar holds.
         let registrar = super::peer(node, node.config.registrar.institution)?;
         return Some(Place::of(institution, registrar));
@@ -116,9 +120,14 @@ fn source(node: &Node, institution: InstitutionId, failures: u32) -> Option<Plac
     Some(Place::of(institution, peer))
 }
 
-async fn round(node: &Arc<Node>, institution: InstitutionId, failures: u32) -> Result<Round, Trouble> {
+async fn round(
+    node: &Arc<Node>,
+    institution: InstitutionId,
+    frozen: Option<Frozen>,
+    failures: u32,
+) -> Result<Round, Trouble> {
     let origin = node.writer.logs().origin(institution);
-    let place = source(node, institution, failures).ok_or(Trouble::NoKey)?;
+    let place = source(node, institution, frozen, failures).ok_or(Trouble::NoKey)?;
     if super::keys_of(node, institution).is_empty() {
         return Err(Trouble::NoKey);
     }
@@ -145,10 +154,11 @@ async fn round(node: &Arc<Node>, institution: InstitutionId, failures: u32) -> R
     let head =
         ledger::checkpoint::Checkpoint::open(&note, &origin, &keys).map_err(|e| FetchError::from(Refused::from(e)))?;
     let source = Source { place: &place, origin: &origin, keys: &keys, note: &note, size: head.size };
-    let taken = take(node, institution, source, &held).await;
+    let taken = take(node, institution, source, frozen, &held).await;
     if let Err(Trouble::Fetch(FetchError::Refused(refused))) = &taken {
-        let note = String::from_utf8_lossy(&note).into_owned().into();
-        forks::refused(node, &place, institution, &Head { checkpoint: head, note }).await;
+        if let Some(frozen) = frozen {
+            forks::refused(node, &place, institution, frozen, &head).await;
+        }
         if let Refused::Fork(evidence) = refused
             && !node.is_judged(institution)
         {
@@ -159,12 +169,18 @@ async fn round(node: &Arc<Node>, institution: InstitutionId, failures: u32) -> R
 }
 
 /// Takes what leads to a head: all, or as far as the registrar has drawn its line.
-async fn take(node: &Arc<Node>, institution: InstitutionId, source: Source<'_>, held: &Held) -> Result<Round, Trouble> {
+async fn take(
+    node: &Arc<Node>,
+    institution: InstitutionId,
+    source: Source<'_>,
+    frozen: Option<Frozen>,
+    held: &Held,
+) -> Result<Round, Trouble> {
     let Source { origin, keys, note, size, .. } = source;
     if size <= held.size() {
         return judge_old(node, note, origin, keys, held);
     }
-    let until = node.frozen(institution).map_or(size, |frozen| frozen.size.min(size));
+    let until = frozen.map_or(size, |frozen| frozen.size.min(size));
     loop {
         let left = until.saturating_sub(node.writer.ledger().edge(origin).size());
         if left == 0 {

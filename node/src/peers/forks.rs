@@ -1,8 +1,9 @@
 //! What is done about a log that showed two histories: the proof is kept, the last common size found, and once the
 //! registrar has drawn its line a mirror of the history that does not count is given up.
 
+use actors::replica::Frozen;
 use domain::ids::InstitutionId;
-use ledger::merkle::verify_consistency;
+use ledger::checkpoint::Checkpoint;
 use ledger::mirror::{Evidence, Head};
 
 use super::Place;
@@ -30,16 +31,11 @@ async fn common_size(
     let origin = node.writer.logs().origin(log);
     let ledger = node.writer.ledger();
     let new = &offered.checkpoint;
-    // What only a liar's tiles say is nothing: they must lead to the root that the log signed.
     let same_at = async |size: u64| -> Result<bool, FetchError> {
         let there = match size {
             0 => return Ok(true),
             size if size == new.size => new.root,
-            size => {
-                let (root, proof) = fetch::root_and_proof(node, place, size, new.size).await?;
-                verify_consistency(size, &root, new.size, &new.root, &proof).map_err(fetch::unproved)?;
-                root
-            }
+            size => fetch::root_at(node, place, size, new).await?,
         };
         Ok(ledger.root_at(&origin, size) == Some(there))
     };
@@ -62,17 +58,15 @@ pub async fn continues(
     offered: &Head,
 ) -> Result<Option<Evidence>, FetchError> {
     let held = node.writer.ledger().edge(&node.writer.logs().origin(log));
-    let (size, new) = (held.size(), &offered.checkpoint);
+    let size = held.size();
     let Some(newest) = held.newest.clone().filter(|_| size > 0) else { return Ok(None) };
-    let (root, proof) = fetch::root_and_proof(node, place, size, new.size).await?;
     // Tiles that do not lead to the signed head prove nothing against the log: only its own signature does.
-    let leads_there = verify_consistency(size, &root, new.size, &new.root, &proof).is_ok();
-    Ok((leads_there && root != held.root()).then(|| Evidence { held: newest, offered: offered.clone() }))
+    let root = fetch::root_at(node, place, size, &offered.checkpoint).await?;
+    Ok((root != held.root()).then(|| Evidence { held: newest, offered: offered.clone() }))
 }
 
 /// Whether nothing more is to be had of a log that the registrar has frozen. A mirror of the other history is given up.
-pub async fn is_complete(node: &Node, log: InstitutionId) -> bool {
-    let Some(frozen) = node.frozen(log) else { return false };
+pub async fn is_complete(node: &Node, log: InstitutionId, frozen: Frozen) -> bool {
     let root = node.writer.ledger().root_at(&node.writer.logs().origin(log), frozen.size);
     if root.is_some_and(|root| root.0 != frozen.root.0) {
         node.give_up_mirror(log).await;
@@ -81,16 +75,9 @@ pub async fn is_complete(node: &Node, log: InstitutionId) -> bool {
 }
 
 /// Entries of a frozen log were refused: if they lead to the registrar's line, it is what is held that does not.
-pub async fn refused(node: &Node, place: &Place, log: InstitutionId, offered: &Head) {
-    let Some(frozen) = node.frozen(log) else { return };
-    let new = &offered.checkpoint;
-    let proved = match fetch::root_and_proof(node, place, frozen.size, new.size).await {
-        Ok((root, proof)) => {
-            root.0 == frozen.root.0 && verify_consistency(frozen.size, &root, new.size, &new.root, &proof).is_ok()
-        }
-        Err(_) => false,
-    };
-    if proved {
+pub async fn refused(node: &Node, place: &Place, log: InstitutionId, frozen: Frozen, offered: &Checkpoint) {
+    let there = fetch::root_at(node, place, frozen.size, offered).await;
+    if there.is_ok_and(|root| root.0 == frozen.root.0) {
         node.give_up_mirror(log).await;
     }
 }
