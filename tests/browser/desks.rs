@@ -5,16 +5,14 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use actors::clock::Clock as _;
 use actors::token::{HolderKey, VoucherName, vp1};
 use domain::ids::VoucherId;
 use domain::member::Role;
-use node::clock::NodeClock;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::browser::{Browser, Screen};
-use crate::support::{TestNode, desk, eventually};
+use crate::support::{TestNode, desk, eventually, phone};
 
 /// Most bytes of a page with everything, packed.
 const MAX_PAGE_BYTES: u64 = 150 * 1024;
@@ -61,34 +59,24 @@ impl Town {
     }
 }
 
-/// A holder's phone.
+/// A holder's phone, and the enrolment that its wallet names.
 struct Phone {
-    main: HolderKey,
-    checkup: HolderKey,
+    keys: phone::Phone,
     enrolment: Option<uuid::Uuid>,
 }
 
 impl Phone {
     fn new(seed: u8) -> Self {
-        Self { main: HolderKey::ed25519(&[seed; 32]), checkup: HolderKey::ed25519(&[seed + 100; 32]), enrolment: None }
-    }
-
-    fn by_main(&self, step: vp1::Step) -> String {
-        Self::sign(self.main.public().key_id(), step, &self.main)
+        let [main, checkup] = [seed, seed + 100].map(|seed| HolderKey::ed25519(&[seed; 32]));
+        Self { keys: phone::Phone { main, checkup }, enrolment: None }
     }
 
     fn by_enrolment(&self, step: vp1::Step) -> String {
-        let kid = *self.enrolment.unwrap().as_bytes().first_chunk().unwrap();
-        Self::sign(kid, step, &self.checkup)
-    }
-
-    fn sign(kid: [u8; 8], step: vp1::Step, key: &HolderKey) -> String {
-        let claims = vp1::Claims { kid, iat: NodeClock::real().now().secs(), cti: rand::random(), step };
-        vp1::sign(&claims, key).unwrap()
+        self.keys.show(self.enrolment.unwrap(), step)
     }
 
     fn register(&self) -> String {
-        self.by_main(vp1::Step::Register { key: self.main.public() })
+        self.keys.sign(vp1::Step::Register { key: self.keys.main.public() })
     }
 
     fn at_hospital(&self, voucher: &str, is_over: bool) -> String {
@@ -101,30 +89,16 @@ impl Phone {
         })
     }
 
-    async fn send(&self, node: &TestNode, method: Method, path: &str, body: Option<&Value>) -> (u16, Value) {
-        let body = body.map(|body| serde_json::to_vec(body).unwrap()).unwrap_or_default();
-        let request = vp1::request_digest(method.as_str(), path, &body);
-        let token = self.by_main(vp1::Step::Wallet { audience: node.id.to_owned(), request });
-        let request = reqwest::Client::new()
-            .request(method, format!("{}{path}", node.url))
-            .header("Authorization", format!("VP1 {token}"))
-            .header("Idempotency-Key", uuid::Uuid::new_v4().to_string())
-            .header("Content-Type", "application/json")
-            .body(body);
-        let answer = request.send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
-    }
-
     async fn announce(&self, town: &TestNode) {
-        let keys = json!({ "checkup": self.checkup.public().to_string() });
+        let keys = json!({ "checkup": self.keys.checkup.public().to_string() });
         let body = json!({ "main_key": self.register(), "enrolment_keys": keys });
-        let (status, body) = self.send(town, Method::POST, "/v1/community/registrations", Some(&body)).await;
+        let (status, body) = self.keys.send(town, Method::POST, "/v1/community/registrations", &body).await;
         assert_eq!(status, 201, "{body}");
     }
 
     /// The wallet, and the enrolment that it names.
     async fn wallet(&mut self, town: &TestNode) -> Value {
-        let (_, wallet) = self.send(town, Method::GET, "/v1/wallet", None).await;
+        let wallet = self.keys.get(town, "/v1/wallet").await;
         let id = wallet["enrolments"][0]["id"].as_str().and_then(|id| id.parse().ok());
         self.enrolment = id.or(self.enrolment);
         wallet
@@ -232,7 +206,7 @@ async fn at_the_community(town: &TestNode, screen: Screen, language: &str, phone
     browser.accessible("a wrong picture").await;
     browser.picture(&name("wrong")).await;
 
-    scan(&browser, &phone.by_main(vp1::Step::Identify)).await;
+    scan(&browser, &phone.keys.sign(vp1::Step::Identify)).await;
     browser.find(".person").await;
     browser.picture(&name("identified")).await;
 
@@ -291,7 +265,7 @@ async fn book(town: &TestNode, phone: &mut Phone) -> (String, String) {
     let mut booking = slots["items"][1].clone();
     booking.as_object_mut().unwrap().retain(|field, _| !["free", "end"].contains(&field.as_str()));
     booking["voucher"] = json!(voucher);
-    let (status, body) = phone.send(town, Method::POST, "/v1/wallet/bookings", Some(&booking)).await;
+    let (status, body) = phone.keys.send(town, Method::POST, "/v1/wallet/bookings", &booking).await;
     assert_eq!(status, 201, "{body}");
     let wallet = phone.until(town, "booked", |wallet| wallet["vouchers"][0]["stage"] == "booked").await;
     (voucher, wallet["vouchers"][0]["token"].as_str().unwrap().to_owned())
@@ -360,7 +334,7 @@ async fn at_the_hospital(town: &Town, screen: Screen, language: &str, phone: &mu
 /// The camera in the page reads the code that a phone shows.
 async fn by_camera(town: &TestNode, phone: &Phone, dir: &Path) {
     let path = dir.join("code.y4m");
-    film(&path, &phone.by_main(vp1::Step::Identify));
+    film(&path, &phone.keys.sign(vp1::Step::Identify));
     let browser = Browser::with_camera(Screen::Phone, "zh-CN", Some(&path)).await;
     browser.sign_in(&town.url, "test").await;
     browser.goto(&format!("{}/desk/community", town.url)).await;

@@ -201,9 +201,20 @@ async fn look(
 ) -> Result<HttpResponse, Problem> {
     let Plain { caller, body, .. } = plain;
     let frame = Frame::new(&node, &request, &caller);
-    match seen(&node, &frame, &caller, body.code("scan").unwrap_or_default()).await {
-        Ok(found) => desk_page(&node, &frame, &caller, found, StatusCode::OK).await,
-        Err(problem) => refused(&node, &frame, &caller, "community-not-known", &problem).await,
+    let found = seen(&node, &frame, &caller, body.code("scan").unwrap_or_default()).await;
+    shown(&node, &frame, &caller, found).await
+}
+
+/// What was looked for, or that it is not known.
+async fn shown(
+    node: &Node,
+    frame: &Frame,
+    caller: &Caller,
+    found: Result<Found, Problem>,
+) -> Result<HttpResponse, Problem> {
+    match found {
+        Ok(found) => desk_page(node, frame, caller, found, StatusCode::OK).await,
+        Err(problem) => refused(node, frame, caller, "community-not-known", &problem).await,
     }
 }
 
@@ -325,10 +336,7 @@ async fn by_document(
         let known = community::person_of(&node, &caller, &document(&body)?).await?;
         Ok(Found { people: vec![view(&node, &frame, known, None, None).await], ..Found::default() })
     };
-    match found.await {
-        Ok(found) => desk_page(&node, &frame, &caller, found, StatusCode::OK).await,
-        Err(problem) => refused(&node, &frame, &caller, "community-not-known", &problem).await,
-    }
+    shown(&node, &frame, &caller, found.await).await
 }
 
 /// What the office's list says of a document: masked, or whole where the clerk asks for it, which is on record.
@@ -357,11 +365,6 @@ async fn resident(
             is_whole,
         })
     };
-    match found.await {
-        Ok(resident) => {
-            let found = Found { resident: Some(resident), ..Found::default() };
-            desk_page(&node, &frame, &caller, found, StatusCode::OK).await
-        }
-        Err(problem) => refused(&node, &frame, &caller, "community-not-known", &problem).await,
-    }
+    let found = found.await.map(|resident| Found { resident: Some(resident), ..Found::default() });
+    shown(&node, &frame, &caller, found).await
 }
