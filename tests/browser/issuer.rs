@@ -63,7 +63,6 @@ async fn every_page(browser: &Browser, url: &str, language: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "has not passed yet: to be found"]
 async fn an_authority_supplies_a_community_and_reads_its_figures() {
     let root = tempfile::tempdir().unwrap();
     let (issuer, _community) = town(root.path()).await;

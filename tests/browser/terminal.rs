@@ -330,7 +330,6 @@ async fn without_network(town: &mut Town, browser: &Browser, main: &PublicKey, n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "passes in parts, and not in every run: to be found"]
 async fn somebody_uses_a_voucher_with_nothing_but_a_phone() {
     let mut town = Town::build().await;
     let table = [(Screen::Phone, "zh-CN", true), (Screen::Phone, "en", false), (Screen::Desk, "zh-CN", false)];
