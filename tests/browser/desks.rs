@@ -330,8 +330,25 @@ async fn at_the_hospital(town: &Town, screen: Screen, language: &str, phone: &mu
     browser.find(".lines").await;
     browser.accessible("hours").await;
     browser.picture(&name("hours")).await;
+    without_hours(&browser).await;
     browser.clean(&town.url, &[409, 404, 422]).await;
     browser.close().await;
+}
+
+/// On the page of the hours: a day without them is added for one doctor, and taken back.
+async fn without_hours(browser: &Browser) {
+    let script = "
+        const day = new Date(Date.now() + 40 * 24 * 3600 * 1000).toISOString().slice(0, 10);
+        document.querySelector('#day').value = day;
+        return day;";
+    let day = browser.client.execute(script, Vec::new()).await.unwrap();
+    let day = day.as_str().unwrap();
+    browser.find("#only-doctor").await.select_by_index(1).await.unwrap();
+    browser.press("#add-closure button").await;
+    assert!(browser.has(&format!("#closures a[href$='{day}']")).await);
+    browser.accessible("days without hours").await;
+    browser.press("#closures button").await;
+    assert!(browser.has(".notice.good").await && !browser.has("#closures").await);
 }
 
 /// The camera in the page reads the code that a phone shows.

@@ -8,13 +8,15 @@ use domain::time::Timestamp;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::schedule::WeeklyHours;
+use super::schedule::{Closure, WeeklyHours};
 use crate::token::vp1::CTI_BYTES;
 
 /// What a hospital can be asked.
 pub enum Command {
     /// Replaces the weekly hours. Bookings that stand are kept.
     SetSchedule(Vec<WeeklyHours>),
+    /// Replaces the days on which the weekly hours do not hold. Bookings that stand are kept.
+    SetClosures(Vec<Closure>),
     /// A voucher module tells what a booking is about.
     Open {
         /// Who sent it.

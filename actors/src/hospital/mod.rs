@@ -3,6 +3,7 @@
 //! | hears | from | writes |
 //! | --- | --- | --- |
 //! | `SetSchedule` | its office | private rows: weekly hours |
+//! | `SetClosures` | its office | private rows: days without hours |
 //! | `Open` | a voucher module | private rows: the opening of a booking; answers the booking if it is here already |
 //! | duty *answer* | a `Booked` record | `BookingConfirmed`, or `BookingDeclined` with the reason |
 //! | duty *release*, `Release` | the holder's wish; its office | `BookingReleased`; `BookingDeclined` before it is confirmed |

@@ -8,6 +8,7 @@
 //! | `A3` digest | evidence of an examination |
 //! | `A4` | when to tidy up next, and from which row on |
 //! | `A5` day | the secret of that day's tags |
+//! | `A6` | days without hours |
 //!
 //! A row's key stays in the journal for ever. What a slot's salted digest hides in the log must not be read there: the tag
 //! says nothing once the day's secret is erased, with the last seat of the day.
@@ -20,7 +21,7 @@ use domain::lifecycle::{Stage, Step};
 use domain::record::Note;
 use domain::time::{Millis, Timestamp};
 
-use super::schedule::{self, WeeklyHours};
+use super::schedule::{self, Closure, WeeklyHours};
 use crate::keys::{Key, Parts};
 use crate::kv::{Space, Tx, read};
 use crate::openings::digest_of;
@@ -32,6 +33,7 @@ const SEAT: u8 = 0xA2;
 const EVIDENCE: u8 = 0xA3;
 const TIDY: u8 = 0xA4;
 const DAY: u8 = 0xA5;
+const CLOSURES: u8 = 0xA6;
 
 /// Bytes of the tag of department and doctor in a seat's key.
 const TAG_BYTES: usize = 16;
@@ -77,6 +79,17 @@ pub fn hours(tx: &Tx<'_>, department: Option<&ShortName>, doctor: Option<&ShortN
     let rows = tx.prefix(Space::Private, &key.done(), schedule::MAX_HOURS);
     let all = rows.iter().map(|(_, value)| read::<WeeklyHours>(value));
     all.filter(|h| doctor.is_none_or(|d| h.doctor == *d)).collect()
+}
+
+/// Replaces the days without hours.
+pub(super) fn set_closures(tx: &mut Tx<'_>, closures: &[Closure]) {
+    tx.store_private(Key::new(CLOSURES).done(), &closures.to_vec());
+}
+
+/// The days without hours, in the order in which they were given.
+#[must_use]
+pub fn closures(tx: &Tx<'_>) -> Vec<Closure> {
+    tx.load_private(&Key::new(CLOSURES).done()).unwrap_or_default()
 }
 
 /// Who works in a department: those who have hours there.

@@ -15,6 +15,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Most rows of weekly hours of one hospital.
 pub const MAX_HOURS: usize = 5_000;
 
+/// Most days without hours that are kept.
+pub const MAX_CLOSURES: usize = 1_000;
+
 /// Most slots that they make on one day of the week: ten times what a large hospital has.
 pub const MAX_SLOTS_A_DAY: usize = 50_000;
 
@@ -137,6 +140,28 @@ pub enum BadHours {
     /// A doctor would be in two places.
     #[error("row {0}: the doctor has other hours at the same time")]
     Overlap(usize),
+}
+
+/// A day on which the weekly hours do not hold: of everybody, of a department, or of one doctor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Closure {
+    /// The local day.
+    pub day: NaiveDate,
+    /// Only this department.
+    pub department: Option<ShortName>,
+    /// Only this doctor.
+    pub doctor: Option<ShortName>,
+}
+
+impl Closure {
+    /// Whether a slot falls away.
+    #[must_use]
+    pub fn takes(&self, slot: &Slot, offset: FixedOffset) -> bool {
+        slot.start.day_at(offset) == self.day
+            && self.department.as_ref().is_none_or(|department| *department == slot.department)
+            && self.doctor.as_ref().is_none_or(|doctor| *doctor == slot.doctor)
+    }
 }
 
 /// Checks weekly hours as a whole. Rows are counted from 1.
@@ -285,6 +310,29 @@ mod tests {
 
     fn offset() -> FixedOffset {
         FixedOffset::east_opt(OFFSET).unwrap()
+    }
+
+    #[test]
+    fn a_closure_takes_what_it_names_and_no_more() {
+        // day, department, doctor of the closure; whether it takes Monday's slot of dr-a in eyes
+        for (day, department, doctor, expected) in [
+            (5, None, None, true),
+            (6, None, None, false),
+            (5, Some("eyes"), None, true),
+            (5, Some("ears"), None, false),
+            (5, None, Some("dr-a"), true),
+            (5, Some("eyes"), Some("dr-b"), false),
+        ] {
+            let short = |name: Option<&str>| name.map(|name| name.parse().unwrap());
+            let day = NaiveDate::from_ymd_opt(2026, 1, day).unwrap();
+            let closure = Closure { day, department: short(department), doctor: short(doctor) };
+            // Half past midnight there is still the day before in UTC.
+            let start = midnight(NaiveDate::from_ymd_opt(2026, 1, 5).unwrap(), offset()).unwrap() + Millis::minutes(30);
+            let (department, doctor) = ("eyes".parse().unwrap(), "dr-a".parse().unwrap());
+            let end = start + Millis::minutes(15);
+            let slot = Slot { hospital: "gulou".parse().unwrap(), department, doctor, start, end };
+            assert_eq!(closure.takes(&slot, offset()), expected, "{closure:?}");
+        }
     }
 
     /// `department doctor weekday start end minutes capacity`.

@@ -44,6 +44,14 @@ pub(super) fn decide(desk: &mut Desk<'_>, command: Command) -> Result<Answer, Re
             rows::set_hours(&mut desk.work.tx, &hours);
             Ok(Answer::Done)
         }
+        Command::SetClosures(closures) => {
+            desk.remember_request();
+            if closures.len() > schedule::MAX_CLOSURES {
+                return Err(Reason::Malformed.into());
+            }
+            rows::set_closures(&mut desk.work.tx, &closures);
+            Ok(Answer::Done)
+        }
         Command::Open { from, details } => open(desk, from, &details),
         Command::Answer(voucher) => answer(desk, voucher),
         Command::Release { voucher, reason } => release(desk, voucher, reason),
@@ -151,6 +159,9 @@ fn verdict(work: &Work<'_>, id: VoucherId, voucher: &Voucher, booking: &Booking,
     let Some(capacity) = schedule::capacity_of(&hours, &slot, work.settings.offset) else {
         return no(DeclineReason::SlotUnknown);
     };
+    if rows::closures(&work.tx).iter().any(|closure| closure.takes(&slot, work.settings.offset)) {
+        return no(DeclineReason::Unable);
+    }
     if slot.start <= now || (misbehaves("department-declined") && slot.department.as_str() == "obstetrics") {
         return no(DeclineReason::Unable);
     }

@@ -153,6 +153,8 @@ pub const TABLE: &[(&str, &str, Access)] = &[
     // The hospital.
     ("POST", "/v1/hospital/schedules", Operator(P::ManageSchedules)),
     ("GET", "/v1/hospital/schedules", Anyone),
+    ("POST", "/v1/hospital/closures", Operator(P::ManageSchedules)),
+    ("GET", "/v1/hospital/closures", Anyone),
     ("GET", "/v1/hospital/slots", Anyone),
     ("POST", "/v1/hospital/openings", Peer),
     ("GET", "/v1/hospital/bookings", Operator(P::ReadBookings)),

@@ -335,6 +335,7 @@ const NOBODYS: &[(&str, &str)] = &[
     ("GET /v1/community/stock", "the own one"),
     ("GET /v1/community/stock/vouchers", "the own one"),
     ("POST /v1/hospital/schedules", "the own hours"),
+    ("POST /v1/hospital/closures", "the own hours"),
     ("GET /v1/hospital/bookings", "the own ones"),
     ("GET /v1/hospital/visits", "the own ones"),
     ("GET /v1/hospital/claims", "the own ones"),

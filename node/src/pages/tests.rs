@@ -91,6 +91,7 @@ const TABLE: &str = "
     POST /desk/hospital/claims/{voucher}/answer      hospital-officer
     GET  /desk/hospital/hours        hospital-officer
     POST /desk/hospital/hours        hospital-officer
+    POST /desk/hospital/closures     hospital-officer
     GET  /terminal                   everyone
     GET  /terminal/worker.js         everyone
     GET  /terminal/{language}        everyone

@@ -3,7 +3,7 @@
 use actix_web::web::{Data, Query};
 use actix_web::{HttpResponse, get, post};
 use actors::hospital::lists::{FreeSlot, Place, SlotQuery, free_slots};
-use actors::hospital::schedule::{self, Minute, WeeklyHours};
+use actors::hospital::schedule::{self, Closure, Minute, WeeklyHours};
 use actors::hospital::{Command, rows};
 use chrono::Weekday;
 use domain::ids::{InstitutionId, ShortName};
@@ -28,7 +28,7 @@ const MAX_READINGS: usize = 20;
 pub const MAX_SCHEDULE_BYTES: usize = 2 * 1024 * 1024;
 
 pub(super) fn configure(config: &mut ServiceConfig<'_>) {
-    config.service(replace).service(list).service(free);
+    config.service(replace).service(list).service(free).service(close).service(closures);
 }
 
 /// When a doctor sees people, every week, in the federation's local time.
@@ -131,6 +131,77 @@ async fn list(node: Data<Node>, get: Get, page: Query<Page>) -> Result<HttpRespo
     let next = after.checked_add(limit).filter(|end| *end < all.len()).map(|end| end.to_string());
     let items: Vec<Hours> = all.into_iter().skip(after).take(limit).map(Into::into).collect();
     Ok(HttpResponse::Ok().json(Listed { items, next }))
+}
+
+/// A day on which the weekly hours do not hold.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ClosedDay {
+    /// `YYYY-MM-DD` in the federation's time zone.
+    #[schema(value_type = String)]
+    day: chrono::NaiveDate,
+    /// Only this department.
+    #[schema(value_type = Option<String>)]
+    department: Option<ShortName>,
+    /// Only this doctor.
+    #[schema(value_type = Option<String>)]
+    doctor: Option<ShortName>,
+}
+
+impl From<ClosedDay> for Closure {
+    fn from(ClosedDay { day, department, doctor }: ClosedDay) -> Self {
+        Self { day, department, doctor }
+    }
+}
+
+impl From<Closure> for ClosedDay {
+    fn from(Closure { day, department, doctor }: Closure) -> Self {
+        Self { day, department, doctor }
+    }
+}
+
+/// A hospital's days without hours.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Closures {
+    /// Every one; at most 1,000.
+    closures: Vec<ClosedDay>,
+}
+
+/// Replace the days on which the weekly hours do not hold. Nothing is offered then, and a new booking is declined; bookings that
+/// stand are kept until the desk lets them go.
+///
+/// `201`; `400` for more than 1,000.
+#[utoipa::path(tag = "hospital", request_body = Closures, responses(
+    (status = 201, body = Receipt<Said>), (status = 400, body = ProblemBody),
+))]
+#[post("/v1/hospital/closures")]
+async fn close(node: Data<Node>, post: Post<Closures>) -> Result<HttpResponse, Problem> {
+    let post = post.in_words(|Closures { closures }| Ok(closures.into_iter().map(Into::into).collect()))?;
+    closed(&node, post).await.map(answer::told)
+}
+
+/// Replaces the days without hours, for REST and pages.
+///
+/// # Errors
+///
+/// As the route.
+pub async fn closed(node: &Node, post: Post<Vec<Closure>>) -> Result<Receipt<Said>, Problem> {
+    by_operator(node, post, |closures: Vec<Closure>| match closures.len() > schedule::MAX_CLOSURES {
+        true => Err(Problem::malformed(format!("at most {} days", schedule::MAX_CLOSURES))),
+        false => Ok(Command::SetClosures(closures)),
+    })
+    .await
+}
+
+/// The days on which the weekly hours do not hold, public.
+#[utoipa::path(tag = "hospital", responses((status = 200, body = Listed<ClosedDay>)))]
+#[get("/v1/hospital/closures")]
+async fn closures(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
+    plays(&node, &get)?;
+    let all = answer::read(&node, |work| rows::closures(&work.tx)).await;
+    let items: Vec<ClosedDay> = all.into_iter().map(Into::into).collect();
+    Ok(HttpResponse::Ok().json(Listed { items, next: None }))
 }
 
 /// Which slots to list.

@@ -236,6 +236,47 @@ fn hours() -> Vec<Value> {
     ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"].map(row).into()
 }
 
+#[actix_web::test]
+async fn a_day_without_hours_offers_nothing_and_takes_no_booking() {
+    // The ledger's threads outlive the test by a moment: their directory must too.
+    let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
+    let town = Everyone::new(dir.path());
+    let http = serve!(town.node);
+    let (closures, mine) = ("/v1/hospital/closures", "department=cardiology&limit=1000");
+    http.good(CLERK, "/v1/hospital/schedules", json!({ "hours": hours() })).await;
+    let (voucher, _) = town.issued();
+    let slot = second_slot(&http).await;
+    let day = slot.start.day_at(town.node.writer.settings().offset);
+    let is_offered = async || {
+        let page = http.get(Who::Nobody, &format!("/v1/hospital/slots?{mine}")).await;
+        page["items"].as_array().unwrap().iter().any(|item| item["start"] == json!(slot.start))
+    };
+    // The day, the department and the doctor that have no hours; whether the slot is still offered.
+    let day_after = day.succ_opt().unwrap();
+    for (closure, offered) in [
+        (json!({ "day": day, "department": "imaging" }), true),
+        (json!({ "day": day, "doctor": "gl-2" }), true),
+        (json!({ "day": day_after }), true),
+        (json!({ "day": day, "department": "cardiology", "doctor": "gl-1" }), false),
+        (json!({ "day": day }), false),
+    ] {
+        http.good(CLERK, closures, json!({ "closures": [closure] })).await;
+        let listed = http.get(Who::Nobody, closures).await;
+        assert_eq!(listed["items"][0]["day"], closure["day"], "{closure}");
+        assert_eq!(is_offered().await, offered, "{closure}");
+    }
+    let opening = json!({ "details": town.request(voucher, slot.clone()) });
+    let answer = http.good(MODULE, "/v1/hospital/openings", opening).await;
+    assert_eq!(answer["result"]["hospital"]["opened"]["confirmed"], false, "{answer}");
+
+    let many: Vec<Value> = vec![json!({ "day": day }); 1_001];
+    assert_eq!(http.refused(CLERK, closures, json!({ "closures": many })).await, (400, "malformed".into()));
+    assert_eq!(http.refused(CLERK, closures, json!({ "closures": [{ "day": "soon" }] })).await.0, 400);
+    assert_eq!(http.refused(Who::Nobody, closures, json!({ "closures": [] })).await.0, 401);
+    http.good(CLERK, closures, json!({ "closures": [] })).await;
+    assert!(is_offered().await);
+}
+
 /// The first free slot that begins in the future and is not the very next.
 async fn second_slot<R, S: Service<R, Response = ServiceResponse, Error = Error>>(http: &Caller<S, R>) -> Slot {
     let page = http.get(Who::Nobody, "/v1/hospital/slots?department=cardiology&limit=1").await;

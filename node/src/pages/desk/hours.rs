@@ -1,4 +1,4 @@
-//! `/desk/hospital/hours`: when who sees people, every week.
+//! `/desk/hospital/hours`: when who sees people every week, and the days on which they do not.
 
 use std::collections::BTreeMap;
 
@@ -6,21 +6,20 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Query};
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _};
 use actors::hospital::rows;
-use actors::hospital::schedule::{Minute, WeeklyHours};
+use actors::hospital::schedule::{Closure, Minute, WeeklyHours};
 use askama::Template;
-use chrono::Weekday;
+use chrono::{NaiveDate, Weekday};
 use domain::ids::ShortName;
 use domain::member::Role;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use super::fields::Fields;
-use super::shown::{Knowledge, Verdict};
+use super::shown::{Knowledge, Verdict, When};
 use crate::accounts::permission::Permission as P;
 use crate::api::access::Access::Operator;
-use crate::api::answer::{self, Get};
-use crate::api::caller::Caller;
-use crate::api::hospital::schedules;
+use crate::api::answer::{self, Get, Receipt};
+use crate::api::hospital::{Said, schedules};
 use crate::api::problem::Problem;
 use crate::node::Node;
 use crate::pages;
@@ -31,6 +30,7 @@ use crate::pages::frame::Frame;
 pages! {
     GET "/desk/hospital/hours", Operator(P::ManageSchedules), Some(Role::Hospital), Some("hours") => hours;
     POST "/desk/hospital/hours", Operator(P::ManageSchedules), Some(Role::Hospital), None => change;
+    POST "/desk/hospital/closures", Operator(P::ManageSchedules), Some(Role::Hospital), None => close;
 }
 
 /// Departments and doctors as people read them.
@@ -43,12 +43,17 @@ pub(super) struct Names {
 impl Names {
     /// By the weekly hours of now.
     pub(super) async fn read(node: &Node) -> Self {
-        let mut names = Self::default();
-        for hours in answer::read(node, |work| rows::hours(&work.tx, None, None)).await {
-            names.departments.insert(hours.department, hours.department_name);
-            names.doctors.insert(hours.doctor, hours.doctor_name);
-        }
-        names
+        Self::of(&answer::read(node, |work| rows::hours(&work.tx, None, None)).await)
+    }
+
+    fn of(hours: &[WeeklyHours]) -> Self {
+        let departments = hours.iter().map(|row| (row.department.clone(), row.department_name.clone()));
+        let doctors = hours.iter().map(|row| (row.doctor.clone(), row.doctor_name.clone()));
+        Self { departments: departments.collect(), doctors: doctors.collect() }
+    }
+
+    fn department(&self, department: &ShortName) -> String {
+        self.departments.get(department).cloned().unwrap_or_else(|| department.to_string())
     }
 
     /// A doctor's name.
@@ -58,8 +63,7 @@ impl Names {
 
     /// Department and doctor.
     pub(super) fn place(&self, department: &ShortName, doctor: &ShortName) -> String {
-        let department = self.departments.get(department).cloned().unwrap_or_else(|| department.to_string());
-        format!("{department} · {}", self.doctor(doctor))
+        format!("{} · {}", self.department(department), self.doctor(doctor))
     }
 }
 
@@ -74,6 +78,15 @@ struct Row {
     capacity: u16,
 }
 
+/// A day without hours.
+struct Closed {
+    number: usize,
+    day: NaiveDate,
+    date: String,
+    /// Whom it concerns; empty for everybody.
+    who: Vec<String>,
+}
+
 #[derive(Template)]
 #[template(path = "desk/hours.html")]
 struct HoursPage<'a> {
@@ -82,8 +95,12 @@ struct HoursPage<'a> {
     verdict: Option<Verdict>,
     done: bool,
     rows: Vec<Row>,
-    /// What the list was when the page was made: a change of another one is not undone by this page.
+    closures: Vec<Closed>,
+    /// What the lists were when the page was made: a change of another one is not undone by this page.
     seen: String,
+    seen_closures: String,
+    names: Names,
+    today: NaiveDate,
     days: Vec<(&'static str, String)>,
     fields: &'a Fields,
 }
@@ -109,8 +126,8 @@ fn code(day: Weekday) -> &'static str {
     DAYS.iter().find(|(weekday, _)| *weekday == day).map_or("mon", |(_, code)| code)
 }
 
-fn digest(hours: &[WeeklyHours]) -> String {
-    hex::encode(sha2::Sha256::digest(serde_json::to_vec(hours).unwrap_or_default()))
+fn digest<T: Serialize>(rows: &[T]) -> String {
+    hex::encode(sha2::Sha256::digest(serde_json::to_vec(rows).unwrap_or_default()))
 }
 
 async fn page(
@@ -121,7 +138,20 @@ async fn page(
     done: bool,
     status: StatusCode,
 ) -> Result<HttpResponse, Problem> {
-    let hours = answer::read(node, |work| rows::hours(&work.tx, None, None)).await;
+    let (hours, closures) = answer::read(node, |work| (rows::hours(&work.tx, None, None), rows::closures(&work.tx))).await;
+    let (when, names) = (When::new(node, frame), Names::of(&hours));
+    let closed = closures.iter().enumerate().map(|(number, closure)| Closed {
+        number,
+        day: closure.day,
+        date: when.date(closure.day),
+        who: [
+            closure.department.as_ref().map(|department| names.department(department)),
+            closure.doctor.as_ref().map(|doctor| names.doctor(doctor)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+    });
     let named = |name: &str, short: &ShortName| format!("{name} ({short})");
     let rows = hours.iter().enumerate().map(|(number, row)| Row {
         number,
@@ -137,8 +167,12 @@ async fn page(
         verdict,
         done,
         rows: rows.collect(),
+        closures: closed.collect(),
         seen: digest(&hours),
+        seen_closures: digest(&closures),
+        today: node.writer.now().day_at(node.writer.settings().offset),
         days: DAYS.iter().map(|(_, day)| (*day, frame.t(&format!("day-{day}")))).collect(),
+        names,
         fields,
         frame,
     };
@@ -189,26 +223,75 @@ fn changed(mut hours: Vec<WeeklyHours>, fields: &Fields) -> Result<Vec<WeeklyHou
     Ok(hours)
 }
 
+/// What a form says that was made for another list than the one of now: what it means would be another row.
+async fn outdated(node: &Node, frame: &Frame, fields: &Fields) -> Result<HttpResponse, Problem> {
+    let (headline, desk) = (frame.t("hours-changed"), frame.t("hours-changed-what"));
+    let no = Verdict { is_good: false, headline, desk, holder: None, detail: None, code: None };
+    page(node, frame, fields, Some(no), false, StatusCode::CONFLICT).await
+}
+
+/// The page once the list is replaced, or the reason why it is not.
+async fn told(
+    node: &Node,
+    frame: &Frame,
+    fields: &Fields,
+    replaced: Result<Receipt<Said>, Problem>,
+) -> Result<HttpResponse, Problem> {
+    match replaced {
+        Ok(_) => Ok(see_other("/desk/hospital/hours?done=1").finish()),
+        Err(problem) => {
+            let no = Some(Verdict::no(frame, "hospital-not-done", &problem));
+            page(node, frame, fields, no, false, problem.status_code()).await
+        }
+    }
+}
+
+/// The days without hours with what the form changes: one more, or one less. Days that are over go by themselves.
+fn closures_changed(mut closures: Vec<Closure>, fields: &Fields, today: NaiveDate) -> Result<Vec<Closure>, Problem> {
+    match fields.parsed::<usize>("remove")? {
+        Some(number) if number < closures.len() => drop(closures.remove(number)),
+        Some(_) => return Err(Problem::malformed("remove")),
+        None => {
+            let day = fields.parsed("day")?.ok_or_else(|| Problem::malformed("day is empty"))?;
+            if day < today {
+                return Err(Problem::malformed("day: it is over"));
+            }
+            let closure = Closure { day, department: fields.parsed("only_department")?, doctor: fields.parsed("only_doctor")? };
+            if !closures.contains(&closure) {
+                closures.push(closure);
+            }
+        }
+    }
+    closures.retain(|closure| closure.day >= today);
+    closures.sort_by_key(|closure| closure.day);
+    Ok(closures)
+}
+
+async fn close(node: Data<Node>, request: HttpRequest, Form(post): Form<Fields>) -> Result<HttpResponse, Problem> {
+    let frame = Frame::new(&node, &request, &post.caller);
+    let answer::Post { caller, idempotency, body: fields, language } = post;
+    let closures = answer::read(&node, |work| rows::closures(&work.tx)).await;
+    if fields.text("seen") != Some(&digest(&closures)) {
+        return outdated(&node, &frame, &fields).await;
+    }
+    let today = node.writer.now().day_at(node.writer.settings().offset);
+    let replaced = async {
+        let body = closures_changed(closures, &fields, today)?;
+        schedules::closed(&node, answer::Post { caller, idempotency, body, language }).await
+    };
+    told(&node, &frame, &fields, replaced.await).await
+}
+
 async fn change(node: Data<Node>, request: HttpRequest, Form(post): Form<Fields>) -> Result<HttpResponse, Problem> {
     let frame = Frame::new(&node, &request, &post.caller);
     let answer::Post { caller, idempotency, body: fields, language } = post;
     let hours = answer::read(&node, |work| rows::hours(&work.tx, None, None)).await;
     if fields.text("seen") != Some(&digest(&hours)) {
-        // Somebody else has changed them since this page was made: what this form means would be another row.
-        let (headline, desk) = (frame.t("hours-changed"), frame.t("hours-changed-what"));
-        let no = Verdict { is_good: false, headline, desk, holder: None, detail: None, code: None };
-        return page(&node, &frame, &fields, Some(no), false, StatusCode::CONFLICT).await;
+        return outdated(&node, &frame, &fields).await;
     }
-    let changed = async {
+    let replaced = async {
         let body = changed(hours, &fields)?;
-        let post = answer::Post { caller: Caller::clone(&caller), idempotency, body, language };
-        schedules::replaced(&node, post).await
+        schedules::replaced(&node, answer::Post { caller, idempotency, body, language }).await
     };
-    match changed.await {
-        Ok(_) => Ok(see_other("/desk/hospital/hours?done=1").finish()),
-        Err(problem) => {
-            let no = Some(Verdict::no(&frame, "hospital-not-done", &problem));
-            page(&node, &frame, &fields, no, false, problem.status_code()).await
-        }
-    }
+    told(&node, &frame, &fields, replaced.await).await
 }
