@@ -49,6 +49,7 @@ async fn every_page(browser: &Browser, url: &str, language: &str) {
         ("/issuer/vouchers", "vouchers"),
         ("/issuer/expiring?days=90", "expiring"),
         ("/issuer/voids", "void"),
+        ("/issuer/corrections", "corrections-none"),
         ("/issuer/programmes", "programmes"),
         ("/issuer/programmes/elder-check/changes", "programme"),
         ("/issuer/members", "members"),
@@ -263,6 +264,30 @@ async fn an_officer_decides_a_claim_that_the_holder_denies() {
     browser.goto(&format!("{}/issuer", issuer.url)).await;
     browser.find(".chart svg").await;
     browser.picture("issuer-figures-full-zh-CN").await;
-    browser.clean(&issuer.url, &[]).await;
+
+    // The holder turns out to be right: two persons give the voucher back.
+    browser.goto(&format!("{}/issuer/corrections", issuer.url)).await;
+    browser.fill("#voucher", "health.nothing").await;
+    browser.press("form[method=get] button").await;
+    browser.find(".notice.bad").await;
+    browser.fill("#voucher", &voucher).await;
+    browser.press("form[method=get] button").await;
+    assert!(browser.text("#found").await.contains("已核销"));
+    assert!(!browser.has("#resolution").await && !browser.has("#compensation").await, "nothing of that can be done");
+    browser.find("#reverse-reason").await.select_by_value("disputed").await.unwrap();
+    browser.accessible("corrections").await;
+    browser.picture("issuer-corrections-zh-CN").await;
+    browser.press("#reversal button").await;
+    browser.find("article .refuse").await;
+    let second = Browser::open(Screen::Phone, "en").await;
+    second.sign_in(&issuer.url, SECOND).await;
+    second.goto(&format!("{}/issuer/approvals", issuer.url)).await;
+    second.press(".consent").await;
+    second.find(".notice.good").await;
+    second.clean(&issuer.url, &[]).await;
+    second.close().await;
+    let (_, view) = issuer.get(&format!("/v1/vouchers/{voucher}")).await;
+    assert_eq!(view["inside"]["stage"], "issued", "{view}");
+    browser.clean(&issuer.url, &[400, 404]).await;
     browser.close().await;
 }

@@ -19,7 +19,7 @@
 //! | `problem.rs` | refusals as pages |
 //! | `desk/` | the community's and the hospital's desk |
 //! | `words.rs` | codes, times and the age of knowledge in words |
-//! | `issuer/` | the health authority: figures, claims, supply, vouchers, programmes, members, consent |
+//! | `issuer/` | the health authority: figures, claims, supply, vouchers, corrections, programmes, members, consent |
 //! | `audit.rs`, `records.rs` | the auditor; every log record by record |
 //! | `terminal.rs` | the holder's own page, and what keeps it on a phone |
 //! | `start.rs`, `sign_in.rs` | the start page; signing in and out, the own password, the language |
@@ -49,6 +49,9 @@ mod tests;
 
 use actix_web::web;
 
+use crate::accounts::permission::Permission;
+use crate::api::access::{Access, Opened};
+use crate::api::caller::Caller;
 use table::Page;
 
 /// The pages of each file, in the order in which the start page offers them: what people are here for first. Who adds a file
@@ -67,6 +70,7 @@ pub const ALL: &[&[Page]] = &[
     issuer::claims::PAGES,
     issuer::supply::PAGES,
     issuer::vouchers::PAGES,
+    issuer::corrections::PAGES,
     issuer::programmes::PAGES,
     issuer::members::PAGES,
     issuer::approvals::PAGES,
@@ -75,6 +79,12 @@ pub const ALL: &[&[Page]] = &[
     sign_in::PAGES,
     assets::PAGES,
 ];
+
+/// Whether a caller may do something: what they may not is not offered.
+#[must_use]
+pub fn may(caller: &Caller, permission: Permission) -> bool {
+    Access::Operator(permission).admit(caller, Opened::default()).is_ok()
+}
 
 /// Every page.
 pub fn configure(config: &mut web::ServiceConfig) {
@@ -85,6 +95,7 @@ pub fn configure(config: &mut web::ServiceConfig) {
     issuer::claims::configure(config);
     issuer::supply::configure(config);
     issuer::vouchers::configure(config);
+    issuer::corrections::configure(config);
     issuer::programmes::configure(config);
     issuer::members::configure(config);
     issuer::approvals::configure(config);

@@ -51,7 +51,8 @@ fn kebab(name: &str) -> String {
     text
 }
 
-fn said(frame: &Frame, prefix: &str, value: &impl Serialize) -> String {
+/// What a record of a kind says, in a few words.
+pub(super) fn said(frame: &Frame, prefix: &str, value: &impl Serialize) -> String {
     frame.t(&format!("{prefix}-{}", kebab(&variant(value))))
 }
 

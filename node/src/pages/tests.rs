@@ -42,6 +42,12 @@ const TABLE: &str = "
     GET  /issuer/expiring                        issuing-officer reader
     GET  /issuer/voids                           issuing-officer
     POST /issuer/voids                           issuing-officer
+    GET  /issuer/corrections                     issuing-officer claims-officer
+    POST /issuer/corrections/reversal            claims-officer
+    POST /issuer/corrections/resolution          claims-officer
+    POST /issuer/corrections/compensation        claims-officer
+    POST /issuer/corrections/reclaim             issuing-officer
+    POST /issuer/corrections/handover            issuing-officer
     GET  /issuer/programmes                      programme-officer
     POST /issuer/programmes                      programme-officer
     GET  /issuer/programmes/new                  programme-officer

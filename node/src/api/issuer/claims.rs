@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{ask, by_two, done_by_operator, operator_reads, voucher_id};
+use super::{ask, asked_of_two, done_by_operator, operator_reads, voucher_id};
 use crate::accounts::permission::Permission;
 use crate::api::answer::{self, Get, Listed, Nothing, Page, Post, Receipt, RecordRef};
-use crate::api::approvals::Asked;
+use crate::api::approvals::{self, Asked, Came};
 use crate::api::problem::{Problem, ProblemBody};
 use crate::node::Node;
 
@@ -222,15 +222,15 @@ pub(crate) async fn rejected(node: &Node, voucher: &str, post: Post<Rejection>) 
 /// A redemption to correct.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Reversal {
+pub(crate) struct Reversal {
     /// `issuer.uuid`.
     #[schema(value_type = String)]
-    voucher: VoucherId,
+    pub(crate) voucher: VoucherId,
     /// `mistake`, `disputed`, `fraud` or `cut-off`.
     #[schema(value_type = String)]
-    reason: ReverseReason,
+    pub(crate) reason: ReverseReason,
     /// Whether it goes back to the issuer, and not to the holder.
-    void: bool,
+    pub(crate) void: bool,
 }
 
 /// Correct a redemption within the correction period.
@@ -241,7 +241,16 @@ struct Reversal {
 ))]
 #[post("/v1/issuer/reversals")]
 async fn reverse(node: Data<Node>, request: HttpRequest, post: Post<Reversal>) -> Result<HttpResponse, Problem> {
-    by_two(&node, &request, Permission::ReverseRedemptions, post, |reversal, approver| {
+    reversed(&node, request.uri().path(), post).await.map(approvals::told)
+}
+
+/// Asks for a redemption to be corrected, for REST and pages.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) async fn reversed(node: &Node, path: &str, post: Post<Reversal>) -> Result<Came, Problem> {
+    asked_of_two(node, path, Permission::ReverseRedemptions, post, |reversal, approver| {
         let Reversal { voucher, reason, void } = *reversal;
         Ok(Command::Reverse { voucher, reason, approver, void })
     })
@@ -251,15 +260,15 @@ async fn reverse(node: Data<Node>, request: HttpRequest, post: Post<Reversal>) -
 /// What a fork, a line or a superseded branch left open.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Resolution {
+pub(crate) struct Resolution {
     /// `issuer.uuid`.
     #[schema(value_type = String)]
-    voucher: VoucherId,
+    pub(crate) voucher: VoucherId,
     /// The head of the branch that is kept; absent to void the voucher.
-    keep: Option<RecordRef>,
+    pub(crate) keep: Option<RecordRef>,
     /// Why it is voided; not needed where a branch is kept.
     #[schema(value_type = Option<String>)]
-    reason: Option<VoidReason>,
+    pub(crate) reason: Option<VoidReason>,
 }
 
 /// Decide which branch of a voucher stands.
@@ -270,7 +279,16 @@ struct Resolution {
 ))]
 #[post("/v1/issuer/resolutions")]
 async fn resolve(node: Data<Node>, request: HttpRequest, post: Post<Resolution>) -> Result<HttpResponse, Problem> {
-    by_two(&node, &request, Permission::ResolveVouchers, post, |Resolution { voucher, keep, reason }, approver| {
+    resolved(&node, request.uri().path(), post).await.map(approvals::told)
+}
+
+/// Asks for a branch to be decided, for REST and pages.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) async fn resolved(node: &Node, path: &str, post: Post<Resolution>) -> Result<Came, Problem> {
+    asked_of_two(node, path, Permission::ResolveVouchers, post, |Resolution { voucher, keep, reason }, approver| {
         let outcome = match keep {
             Some(name) => Outcome::Keep(name.clone().into()),
             None => Outcome::Void(reason.ok_or_else(|| Problem::malformed("a reason, or a record to keep"))?),
@@ -283,14 +301,14 @@ async fn resolve(node: Data<Node>, request: HttpRequest, post: Post<Resolution>)
 /// An honest hospital to pay.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Compensation {
+pub(crate) struct Compensation {
     /// `issuer.uuid`.
     #[schema(value_type = String)]
-    voucher: VoucherId,
+    pub(crate) voucher: VoucherId,
     /// The `UseConfirmed` that was superseded.
-    superseded: RecordRef,
+    pub(crate) superseded: RecordRef,
     /// Why, in the operator's words, at most 500 bytes. Kept here and not in the ledger.
-    reason: String,
+    pub(crate) reason: String,
 }
 
 /// Pay a hospital whose use was superseded though it broke no rule. The voucher is not touched.
@@ -301,7 +319,16 @@ struct Compensation {
 ))]
 #[post("/v1/issuer/compensations")]
 async fn compensate(node: Data<Node>, request: HttpRequest, post: Post<Compensation>) -> Result<HttpResponse, Problem> {
-    by_two(&node, &request, Permission::Compensate, post, |Compensation { voucher, superseded, reason }, approver| {
+    compensated(&node, request.uri().path(), post).await.map(approvals::told)
+}
+
+/// Asks for a hospital to be paid, for REST and pages.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) async fn compensated(node: &Node, path: &str, post: Post<Compensation>) -> Result<Came, Problem> {
+    asked_of_two(node, path, Permission::Compensate, post, |Compensation { voucher, superseded, reason }, approver| {
         let (superseded, reason) = (superseded.clone().into(), reason.clone());
         Ok(Command::Compensate { voucher: *voucher, superseded, reason, approver })
     })

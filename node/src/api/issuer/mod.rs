@@ -35,16 +35,7 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
     statistics::configure(config);
 }
 
-/// A request of an operator of this institution: made a command, asked, answered `201`.
-async fn by_operator<T>(
-    node: &Node,
-    post: Post<T>,
-    make: impl FnOnce(&Node, T) -> Result<Command, Problem>,
-) -> Result<HttpResponse, Problem> {
-    done_by_operator(node, post, make).await.map(answer::told)
-}
-
-/// The same; the receipt, for REST and pages.
+/// A request of an operator of this institution: made a command and asked; the receipt, for REST and pages.
 async fn done_by_operator<T>(
     node: &Node,
     post: Post<T>,

@@ -2,7 +2,7 @@
 
 use actix_web::web::{Data, Query};
 use actix_web::{HttpRequest, HttpResponse, get, post};
-use actors::issuer::{Command, Issuer, MAX_CHUNK, batch_ids};
+use actors::issuer::{Answer, Command, Issuer, MAX_CHUNK, batch_ids};
 use actors::replica::{VoucherDoc, Work};
 use actors::role::Ask;
 use actors::writer::{Act, Done, Refused};
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
-use super::{asked_of_two, by_operator, operator_reads, voucher_id};
+use super::{asked_of_two, done_by_operator, operator_reads, voucher_id};
 use crate::accounts::permission::Permission;
 use crate::api::answer::{self, Get, Listed, Nothing, Page, Post, Receipt, RecordRef};
 use crate::api::approvals::{self, Asked, Came};
@@ -392,9 +392,9 @@ pub(crate) async fn voided(node: &Node, path: &str, post: Post<Void>) -> Result<
 /// One voucher.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct One {
+pub(crate) struct One {
     /// `issuer.uuid`.
-    voucher: String,
+    pub(crate) voucher: String,
 }
 
 /// Take a voucher back from a custodian that is silent past its grace, or not in good standing.
@@ -405,7 +405,16 @@ struct One {
 ))]
 #[post("/v1/issuer/reclaims")]
 async fn reclaim(node: Data<Node>, post: Post<One>) -> Result<HttpResponse, Problem> {
-    by_operator(&node, post, |_, One { voucher }| Ok(Command::Reclaim { voucher: voucher_id(&voucher)? })).await
+    reclaimed(&node, post).await.map(answer::told)
+}
+
+/// Takes a voucher back, for REST and pages.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) async fn reclaimed(node: &Node, post: Post<One>) -> Result<Receipt<Answer>, Problem> {
+    done_by_operator(node, post, |_, One { voucher }| Ok(Command::Reclaim { voucher: voucher_id(&voucher)? })).await
 }
 
 /// Hand a voucher to the holder's new voucher module when the old one is gone.
@@ -416,5 +425,14 @@ async fn reclaim(node: Data<Node>, post: Post<One>) -> Result<HttpResponse, Prob
 ))]
 #[post("/v1/issuer/handovers")]
 async fn hand_over(node: Data<Node>, post: Post<One>) -> Result<HttpResponse, Problem> {
-    by_operator(&node, post, |_, One { voucher }| Ok(Command::HandOver { voucher: voucher_id(&voucher)? })).await
+    handed_over(&node, post).await.map(answer::told)
+}
+
+/// Hands a voucher to the holder's new module, for REST and pages.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) async fn handed_over(node: &Node, post: Post<One>) -> Result<Receipt<Answer>, Problem> {
+    done_by_operator(node, post, |_, One { voucher }| Ok(Command::HandOver { voucher: voucher_id(&voucher)? })).await
 }

@@ -17,7 +17,6 @@ use domain::reasons::Reason;
 use serde::Deserialize;
 
 use super::fields::Fields;
-use super::may;
 use super::scan::{self, Scan, Scanned, Step};
 use super::shown::{Knowledge, Verdict, When, stage, title, titles, word};
 use crate::accounts::permission::Permission as P;
@@ -31,6 +30,7 @@ use crate::pages;
 use crate::pages::answer::show_as;
 use crate::pages::form::PlainForm;
 use crate::pages::frame::Frame;
+use crate::pages::may;
 
 pages! {
     GET "/desk/community", Operator(P::IdentifyPeople), Some(Role::Community), Some("community-desk") => home;

@@ -24,7 +24,6 @@ use serde::Deserialize;
 
 use super::fields::Fields;
 use super::hours::Names;
-use super::may;
 use super::scan::{self, Scan, Scanned, Step};
 use super::shown::{Knowledge, Verdict, When, stage};
 use crate::accounts::permission::Permission as P;
@@ -40,6 +39,7 @@ use crate::pages;
 use crate::pages::answer::{see_other, show_as};
 use crate::pages::form::Form;
 use crate::pages::frame::Frame;
+use crate::pages::may;
 
 pages! {
     GET "/desk/hospital", Operator(P::ReadBookings), Some(Role::Hospital), Some("hospital-desk") => today;

@@ -24,16 +24,6 @@ pub mod shown;
 pub mod stock;
 pub mod visits;
 
-use crate::accounts::permission::Permission;
-use crate::api::access::{Access, Opened};
-use crate::api::caller::Caller;
-
-/// Whether a caller may do something: what they may not is not offered.
-#[must_use]
-pub fn may(caller: &Caller, permission: Permission) -> bool {
-    Access::Operator(permission).admit(caller, Opened::default()).is_ok()
-}
-
 /// Registers the desks' pages.
 pub fn configure(config: &mut actix_web::web::ServiceConfig) {
     community::configure(config);

@@ -10,7 +10,6 @@ use serde::Deserialize;
 
 use super::community::refused;
 use super::fields::Fields;
-use super::may;
 use super::shown::{Knowledge, When};
 use crate::accounts::permission::Permission as P;
 use crate::api::access::Access::Operator;
@@ -22,6 +21,7 @@ use crate::pages;
 use crate::pages::answer::{see_other, show};
 use crate::pages::form::Form;
 use crate::pages::frame::Frame;
+use crate::pages::may;
 
 pages! {
     GET "/desk/community/stock", Operator(P::ReadStock), Some(Role::Community), Some("stock") => stock;

@@ -16,7 +16,6 @@ use serde::Deserialize;
 use super::fields::Fields;
 use super::hospital::short;
 use super::hours::Names;
-use super::may;
 use super::scan::{self, Scan, Scanned};
 use super::shown::{Knowledge, Verdict, When, stage, word};
 use crate::accounts::permission::Permission as P;
@@ -32,6 +31,7 @@ use crate::pages;
 use crate::pages::answer::{see_other, show_as};
 use crate::pages::form::Form;
 use crate::pages::frame::Frame;
+use crate::pages::may;
 
 pages! {
     GET "/desk/hospital/visits", Operator(P::ReadBookings), Some(Role::Hospital), Some("visits") => inside;

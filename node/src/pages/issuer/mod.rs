@@ -3,6 +3,7 @@
 pub mod approvals;
 pub mod chart;
 pub mod claims;
+pub mod corrections;
 pub mod figures;
 pub mod members;
 pub mod programmes;

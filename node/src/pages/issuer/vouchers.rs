@@ -44,7 +44,7 @@ const MAX_EXPIRING: usize = 200;
 const SOON_DAYS: [u16; 3] = [7, 30, 90];
 
 /// What an officer may give as a reason.
-const REASONS: [VoidReason; 5] = [
+pub(super) const REASONS: [VoidReason; 5] = [
     VoidReason::IssuerDecision,
     VoidReason::EntitlementEnded,
     VoidReason::HolderDied,
