@@ -49,6 +49,8 @@ async fn every_page(browser: &Browser, url: &str, language: &str) {
         ("/issuer/vouchers", "vouchers"),
         ("/issuer/expiring?days=90", "expiring"),
         ("/issuer/voids", "void"),
+        ("/issuer/publications", "publications"),
+        ("/issuer/parameters", "parameters"),
         ("/issuer/corrections", "corrections-none"),
         ("/issuer/programmes", "programmes"),
         ("/issuer/programmes/elder-check/changes", "programme"),
@@ -101,6 +103,10 @@ async fn an_authority_supplies_a_community_and_reads_its_figures() {
     assert!(csv.contains("日期,项目,社区,医院,已生成") && csv.contains(",elder-check,xuanwu,,0,500,"), "{csv}");
     let (begins, _, _) = file(&browser, "#xlsx").await;
     assert_eq!(begins[..2], [u64::from(b'P'), u64::from(b'K')]);
+    browser.press(".tabs a[href='/issuer/publications']").await;
+    browser.press("#publish button").await;
+    browser.find(".notice.good").await;
+    assert!(browser.text("article .totals").await.contains("1200"));
     browser.clean(&url, &[]).await;
     browser.close().await;
 

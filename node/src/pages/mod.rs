@@ -19,7 +19,7 @@
 //! | `problem.rs` | refusals as pages |
 //! | `desk/` | the community's and the hospital's desk |
 //! | `words.rs` | codes, times and the age of knowledge in words |
-//! | `issuer/` | the health authority: figures, claims, supply, vouchers, corrections, programmes, members, consent |
+//! | `issuer/` | the health authority: figures, publications, claims, supply, vouchers, corrections, programmes, members, parameters, consent |
 //! | `audit.rs`, `records.rs` | the auditor; every log record by record |
 //! | `terminal.rs` | the holder's own page, and what keeps it on a phone |
 //! | `start.rs`, `sign_in.rs` | the start page; signing in and out, the own password, the language |
@@ -67,12 +67,14 @@ pub const ALL: &[&[Page]] = &[
     desk::visits::PAGES,
     desk::hours::PAGES,
     issuer::figures::PAGES,
+    issuer::publications::PAGES,
     issuer::claims::PAGES,
     issuer::supply::PAGES,
     issuer::vouchers::PAGES,
     issuer::corrections::PAGES,
     issuer::programmes::PAGES,
     issuer::members::PAGES,
+    issuer::parameters::PAGES,
     issuer::approvals::PAGES,
     audit::PAGES,
     records::PAGES,
@@ -92,12 +94,14 @@ pub fn configure(config: &mut web::ServiceConfig) {
     start::configure(config);
     desk::configure(config);
     issuer::figures::configure(config);
+    issuer::publications::configure(config);
     issuer::claims::configure(config);
     issuer::supply::configure(config);
     issuer::vouchers::configure(config);
     issuer::corrections::configure(config);
     issuer::programmes::configure(config);
     issuer::members::configure(config);
+    issuer::parameters::configure(config);
     issuer::approvals::configure(config);
     audit::configure(config);
     records::configure(config);

@@ -48,6 +48,11 @@ const TABLE: &str = "
     POST /issuer/corrections/compensation        claims-officer
     POST /issuer/corrections/reclaim             issuing-officer
     POST /issuer/corrections/handover            issuing-officer
+    GET  /issuer/publications                    statistician auditor
+    POST /issuer/publications                    statistician
+    GET  /issuer/parameters                      registrar-officer
+    POST /issuer/parameters                      registrar-officer
+    POST /issuer/members/{id}/key                registrar-officer
     GET  /issuer/programmes                      programme-officer
     POST /issuer/programmes                      programme-officer
     GET  /issuer/programmes/new                  programme-officer

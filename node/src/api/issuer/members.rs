@@ -338,7 +338,7 @@ async fn succeed_issuer(
 /// Another key for a member.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Rotation {
+pub(crate) struct Rotation {
     /// `log`, `node` or `witness`.
     #[schema(value_type = String)]
     purpose: Purpose,
@@ -368,7 +368,16 @@ async fn rotate(
     id: Path<String>,
     post: Post<Rotation>,
 ) -> Result<HttpResponse, Problem> {
-    by_two(&node, &request, Permission::ChangeKeys, post, move |rotation, approver| {
+    rotated(&node, request.uri().path(), id.into_inner(), post).await.map(approvals::told)
+}
+
+/// Asks for a member's key to be replaced, for REST and pages.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) async fn rotated(node: &Node, path: &str, id: String, post: Post<Rotation>) -> Result<Came, Problem> {
+    asked_of_two(node, path, Permission::ChangeKeys, post, move |rotation, approver| {
         let Rotation { from, key_stolen, .. } = *rotation;
         let by_old = rotation.by_old.as_deref().map(|text| bytes("by_old", text)).transpose()?;
         Ok(Command::RotateKey {
@@ -393,6 +402,15 @@ async fn rotate(
 ))]
 #[post("/v1/issuer/parameters")]
 async fn parameters(node: Data<Node>, request: HttpRequest, post: Post<Parameters>) -> Result<HttpResponse, Problem> {
-    by_two(&node, &request, Permission::SetParameters, post, |parameters, _| Ok(Command::SetParameters(*parameters)))
+    numbered(&node, request.uri().path(), post).await.map(approvals::told)
+}
+
+/// Asks for the federation's numbers to be published, for REST and pages.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) async fn numbered(node: &Node, path: &str, post: Post<Parameters>) -> Result<Came, Problem> {
+    asked_of_two(node, path, Permission::SetParameters, post, |parameters, _| Ok(Command::SetParameters(*parameters)))
         .await
 }

@@ -89,15 +89,15 @@ fn lines(work: &Work<'_>, rows: &[Row]) -> Vec<Line> {
 /// Which days.
 #[derive(Debug, Clone, Copy, Deserialize, IntoParams, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Period {
+pub(crate) struct Period {
     /// First day, `YYYY-MM-DD` in the federation's time zone.
     #[param(value_type = String)]
     #[schema(value_type = String)]
-    from: NaiveDate,
+    pub(crate) from: NaiveDate,
     /// Last day.
     #[param(value_type = String)]
     #[schema(value_type = String)]
-    until: NaiveDate,
+    pub(crate) until: NaiveDate,
 }
 
 /// Stock of a programme, counted from both ends.
@@ -210,9 +210,18 @@ struct Table {
 ))]
 #[post("/v1/issuer/statistics/publications")]
 async fn publish(node: Data<Node>, post: Post<Period>) -> Result<HttpResponse, Problem> {
+    published(&node, &post).await.map(answer::told)
+}
+
+/// Publishes the figures of a period, for REST and pages.
+///
+/// # Errors
+///
+/// As above.
+pub(crate) async fn published(node: &Node, post: &Post<Period>) -> Result<Receipt<Answer>, Problem> {
     let published = async {
         post.caller.must_be_operator()?;
-        if let Some(before) = answer::repeated::<_, Answer>(&node, &post).await? {
+        if let Some(before) = answer::again(node, post).await? {
             return Ok(before);
         }
         let Period { from, until } = post.body;
@@ -220,21 +229,21 @@ async fn publish(node: Data<Node>, post: Post<Period>) -> Result<HttpResponse, P
         if until > node.writer.now().day_at(node.writer.settings().offset) {
             return Err(Problem::malformed("until is a day that has not begun"));
         }
-        let done = publish_now(&node, post.act(), day_number(from), day_number(until))?;
+        let done = publish_now(node, post.act(), day_number(from), day_number(until))?;
         node.writer.durable(done.ticket).await;
-        Ok(answer::created(&node, &done.records, Some(done.answer)))
+        Ok(answer::receipt(node, &done.records, Some(done.answer)))
     };
-    answer::or_again::<_, Answer>(&node, &post, published.await).await
+    answer::receipt_or_again(node, post, published.await).await
 }
 
 /// Figures that were published.
 #[derive(Debug, Serialize, ToSchema)]
-struct Publication {
+pub(crate) struct Publication {
     /// The record.
-    name: RecordRef,
+    pub(crate) name: RecordRef,
     /// Period, covered logs, digest of the table, totals.
     #[schema(value_type = Object)]
-    published: StatisticsPublished,
+    pub(crate) published: StatisticsPublished,
 }
 
 /// The newest published figures of this issuer. Anyone may see them.
@@ -242,11 +251,16 @@ struct Publication {
 #[get("/v1/issuer/statistics/publications")]
 async fn listed(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
     node.role::<Issuer>().map_err(|p| p.language(get.language))?;
-    let items = answer::read(&node, |work| {
+    Ok(HttpResponse::Ok().json(Listed { items: newest(&node).await, next: None }))
+}
+
+/// The newest published figures, for REST and pages.
+pub(crate) async fn newest(node: &Node) -> Vec<Publication> {
+    answer::read(node, |work| {
         let all = publications(work, LISTED).into_iter();
-        all.map(|(name, published)| Publication { name: name.into(), published }).collect::<Vec<_>>()
-    });
-    Ok(HttpResponse::Ok().json(Listed { items: items.await, next: None }))
+        all.map(|(name, published)| Publication { name: name.into(), published }).collect()
+    })
+    .await
 }
 
 /// A published table by its digest: JSON, or with `Accept: application/octet-stream` the bytes that the digest is over.

@@ -13,7 +13,7 @@ use crate::accounts::permission::Permission as P;
 use crate::api::access::Access::Operator;
 use crate::api::answer::Get;
 use crate::api::caller::Caller;
-use crate::api::issuer::members::{self, Join, Line};
+use crate::api::issuer::members::{self, Join, Line, Rotation};
 use crate::api::problem::Problem;
 use crate::api::system::members_of;
 use crate::node::Node;
@@ -21,12 +21,14 @@ use crate::pages;
 use crate::pages::answer::show_as;
 use crate::pages::form::Form;
 use crate::pages::frame::Frame;
+use crate::pages::may;
 use crate::pages::problem::Notice;
 use crate::pages::words::{self, Known};
 
 pages! {
     GET "/issuer/members", Operator(P::ManageMembers), Some(Role::Issuer), Some("issuer-members") => list;
     POST "/issuer/members", Operator(P::ManageMembers), Some(Role::Issuer), None => register;
+    POST "/issuer/members/{id}/key", Operator(P::ChangeKeys), Some(Role::Issuer), None => replace_key;
     POST "/issuer/members/{id}/standing", Operator(P::ManageMembers), Some(Role::Issuer), None => stand;
 }
 
@@ -53,6 +55,7 @@ struct Members {
     join: String,
     done: bool,
     is_registrar: bool,
+    may_change_keys: bool,
 }
 
 /// What was just done.
@@ -87,6 +90,7 @@ async fn page(
         members,
         join,
         done,
+        may_change_keys: may(caller, P::ChangeKeys),
         is_registrar: registrar == node.config.institution,
         nav,
         frame,
@@ -146,6 +150,27 @@ async fn stand(
         let post = post.in_words(|_| Ok(Line { from: None, key_stolen: false }))?;
         members::stood(&node, &path, id.into_inner(), post, to).await
     };
+    match came.await {
+        Ok(came) => Ok(after(&came, "/issuer/members?done=1")),
+        Err(problem) => page(&node, &request, &caller, (String::new(), false), Some(problem)).await,
+    }
+}
+
+/// What `keys next` wrote, pasted.
+#[derive(Debug, Deserialize)]
+struct KeyForm {
+    key: String,
+}
+
+async fn replace_key(
+    node: Data<Node>,
+    request: HttpRequest,
+    id: Path<String>,
+    Form(post): Form<KeyForm>,
+) -> Result<HttpResponse, Problem> {
+    let (caller, path) = (post.caller.clone(), format!("/v1/issuer/members/{id}/key"));
+    let read = |form: KeyForm| serde_json::from_str::<Rotation>(&form.key).map_err(Problem::malformed);
+    let came = async { members::rotated(&node, &path, id.into_inner(), post.in_words(read)?).await };
     match came.await {
         Ok(came) => Ok(after(&came, "/issuer/members?done=1")),
         Err(problem) => page(&node, &request, &caller, (String::new(), false), Some(problem)).await,

@@ -30,7 +30,7 @@ use crate::pages::words::{self, Known, or_dash};
 pages! {
     GET "/issuer/vouchers", Operator(P::ReadVouchers), Some(Role::Issuer), Some("issuer-vouchers") => list;
     GET "/issuer/expiring", Operator(P::ReadVouchers), Some(Role::Issuer), Some("issuer-expiring") => expiring;
-    GET "/issuer/voids", Operator(P::VoidVouchers), Some(Role::Issuer), Some("issuer-void") => void_form;
+    GET "/issuer/voids", Operator(P::VoidVouchers), Some(Role::Issuer), None => void_form;
     POST "/issuer/voids", Operator(P::VoidVouchers), Some(Role::Issuer), None => void;
 }
 
