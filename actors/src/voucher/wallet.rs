@@ -344,10 +344,26 @@ const fn told(step: &Step) -> Option<&'static str> {
         Step::UseAborted { .. } => "use-aborted",
         Step::ExamCompleted { .. } => "examined",
         Step::Redeemed => "redeemed",
+        Step::ClaimRejected { .. } => "claim-rejected",
         Step::Reversed { .. } => "reversed",
         Step::Returned { .. } => "given-back",
         Step::Voided { .. } => "voided",
         Step::Reclaimed { .. } => "taken-back",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::lifecycle::ClaimReason;
+
+    use super::*;
+
+    #[test]
+    fn a_holder_hears_what_became_of_the_claim_and_not_that_it_was_made() {
+        let rejected = |is_final| Step::ClaimRejected { reason: ClaimReason::Disputed, is_final };
+        let told = [Step::Redeemed, rejected(false), rejected(true)].map(|step| super::told(&step));
+        assert_eq!(told, [Some("redeemed"), Some("claim-rejected"), Some("claim-rejected")]);
+        assert_eq!(super::told(&Step::BookingConfirmed), Some("booking-confirmed"));
+    }
 }

@@ -121,6 +121,7 @@ terminal-say-notice-used = The hospital let you in
 terminal-say-notice-use-aborted = The examination did not take place; the voucher is yours again
 terminal-say-notice-examined = The examination is complete
 terminal-say-notice-redeemed = The voucher was redeemed
+terminal-say-notice-claim-rejected = The health authority did not accept the hospital's claim. You need to do nothing
 terminal-say-notice-reversed = The redemption was corrected
 terminal-say-notice-given-back = The voucher was given back
 terminal-say-notice-voided = The voucher is void

@@ -121,6 +121,7 @@ terminal-say-notice-used = 医院为您办了到院
 terminal-say-notice-use-aborted = 检查没有进行，券退回给您
 terminal-say-notice-examined = 检查已完成
 terminal-say-notice-redeemed = 券已核销
+terminal-say-notice-claim-rejected = 卫生部门没有接受医院的结算申请，您不用做什么
 terminal-say-notice-reversed = 核销已更正
 terminal-say-notice-given-back = 券已退回
 terminal-say-notice-voided = 券已作废
