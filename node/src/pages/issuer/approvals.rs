@@ -73,11 +73,16 @@ struct Asked {
 }
 
 fn waiting(node: &Node, frame: &Frame, me: Option<Uuid>, new: Option<Uuid>, view: ApprovalView) -> Waiting {
-    // What is consented to is shown as it was sent: a nicer text could say something else.
+    // What is consented to is shown as it was sent: a nicer value could say something else. Names of fields are put in words.
+    let label = |name: String| {
+        let key = format!("field-{}", name.replace('_', "-"));
+        let text = frame.t(&key);
+        if text == key { name } else { text }
+    };
     let body = match view.body {
         serde_json::Value::Object(fields) => fields
             .into_iter()
-            .map(|(name, value)| (name, value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)))
+            .map(|(name, value)| (label(name), value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)))
             .collect(),
         other => vec![(String::new(), other.to_string())],
     };
