@@ -28,7 +28,7 @@ const MAX_READINGS: usize = 20;
 pub const MAX_SCHEDULE_BYTES: usize = 2 * 1024 * 1024;
 
 pub(super) fn configure(config: &mut ServiceConfig<'_>) {
-    config.service(replace).service(list).service(free).service(close).service(closures);
+    config.service(replace).service(list).service(free).service(close).service(list_closures);
 }
 
 /// When a doctor sees people, every week, in the federation's local time.
@@ -197,7 +197,7 @@ pub async fn closed(node: &Node, post: Post<Vec<Closure>>) -> Result<Receipt<Sai
 /// The days on which the weekly hours do not hold, public.
 #[utoipa::path(tag = "hospital", responses((status = 200, body = Listed<ClosedDay>)))]
 #[get("/v1/hospital/closures")]
-async fn closures(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
+async fn list_closures(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
     plays(&node, &get)?;
     let all = answer::read(&node, |work| rows::closures(&work.tx)).await;
     let items: Vec<ClosedDay> = all.into_iter().map(Into::into).collect();

@@ -411,6 +411,5 @@ async fn parameters(node: Data<Node>, request: HttpRequest, post: Post<Parameter
 ///
 /// As above.
 pub(crate) async fn numbered(node: &Node, path: &str, post: Post<Parameters>) -> Result<Came, Problem> {
-    asked_of_two(node, path, Permission::SetParameters, post, |parameters, _| Ok(Command::SetParameters(*parameters)))
-        .await
+    asked_of_two(node, path, Permission::SetParameters, post, |numbers, _| Ok(Command::SetParameters(*numbers))).await
 }

@@ -138,7 +138,8 @@ async fn page(
     done: bool,
     status: StatusCode,
 ) -> Result<HttpResponse, Problem> {
-    let (hours, closures) = answer::read(node, |work| (rows::hours(&work.tx, None, None), rows::closures(&work.tx))).await;
+    let (hours, closures) =
+        answer::read(node, |work| (rows::hours(&work.tx, None, None), rows::closures(&work.tx))).await;
     let (when, names) = (When::new(node, frame), Names::of(&hours));
     let closed = closures.iter().enumerate().map(|(number, closure)| Closed {
         number,
@@ -256,7 +257,8 @@ fn closures_changed(mut closures: Vec<Closure>, fields: &Fields, today: NaiveDat
             if day < today {
                 return Err(Problem::malformed("day: it is over"));
             }
-            let closure = Closure { day, department: fields.parsed("only_department")?, doctor: fields.parsed("only_doctor")? };
+            let closure =
+                Closure { day, department: fields.parsed("only_department")?, doctor: fields.parsed("only_doctor")? };
             if !closures.contains(&closure) {
                 closures.push(closure);
             }

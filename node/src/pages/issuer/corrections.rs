@@ -283,7 +283,11 @@ struct VoucherForm {
     voucher: String,
 }
 
-async fn reclaim(node: Data<Node>, request: HttpRequest, Form(post): Form<VoucherForm>) -> Result<HttpResponse, Problem> {
+async fn reclaim(
+    node: Data<Node>,
+    request: HttpRequest,
+    Form(post): Form<VoucherForm>,
+) -> Result<HttpResponse, Problem> {
     let (get, voucher) = (reader(&post), post.body.voucher.clone());
     let came = async { vouchers::reclaimed(&node, post.in_words(one)?).await };
     at_once(&node, &request, &get, voucher, came.await.map(drop)).await
