@@ -292,6 +292,7 @@ async fn at_the_hospital(town: &Town, screen: Screen, language: &str, phone: &mu
     scan(&browser, &token).await;
     browser.find(".verdict.bad").await;
     assert!(!browser.text(".verdict-what").await.is_empty());
+    is_seen(&browser, ".verdict").await;
     browser.accessible("a wrong picture").await;
     browser.picture(&name("red")).await;
 
@@ -302,6 +303,7 @@ async fn at_the_hospital(town: &Town, screen: Screen, language: &str, phone: &mu
     scan(&browser, &phone.at_hospital(&voucher, false)).await;
     browser.find("#performer").await;
     browser.find(".verdict.good").await;
+    is_seen(&browser, ".verdict").await;
     browser.accessible("let in").await;
     browser.picture(&name("green")).await;
 
@@ -333,6 +335,16 @@ async fn at_the_hospital(town: &Town, screen: Screen, language: &str, phone: &mu
     without_hours(&browser).await;
     browser.clean(&town.url, &[409, 404, 422]).await;
     browser.close().await;
+}
+
+/// An element lies within the window, wherever the focus has gone.
+async fn is_seen(browser: &Browser, css: &str) {
+    let script = "
+        const { top, bottom } = document.querySelector(arguments[0]).getBoundingClientRect();
+        return [top, bottom, innerHeight];";
+    let found = browser.client.execute(script, vec![json!(css)]).await.unwrap();
+    let [top, bottom, window] = [0, 1, 2].map(|n| found[n].as_f64().unwrap());
+    assert!(0.0 <= top && bottom <= window, "{css} is from {top} to {bottom} of {window}");
 }
 
 /// On the page of the hours: a day without them is added for one doctor, and taken back.
