@@ -27,8 +27,11 @@ pages! {
     POST "/issuer/parameters", Operator(P::SetParameters), Some(Role::Issuer), None => change;
 }
 
+/// A period of the parameters.
+type Field = fn(&mut Parameters) -> &mut Millis;
+
 /// The periods as the form names them, with the field that each is.
-const PERIODS: [(&str, fn(&mut Parameters) -> &mut Millis); 5] = [
+const PERIODS: [(&str, Field); 5] = [
     ("grace-before-use", |numbers| &mut numbers.grace_before_use),
     ("grace-after-use", |numbers| &mut numbers.grace_after_use),
     ("complete-within", |numbers| &mut numbers.complete_within),
