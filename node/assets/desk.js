@@ -45,3 +45,13 @@ if (down) {
     sure.delete(form);
   });
 }
+
+// The verdict is what must be seen. The field for the next scan takes the focus, and on a small screen or at the foot of a long form
+// that scrolls the verdict away: it is brought back, and the focus stays where codes are typed.
+const verdict = document.querySelector(".verdict");
+if (verdict) {
+  const show = () => verdict.scrollIntoView({ block: "nearest" });
+  show();
+  const field = document.querySelector("[autofocus]");
+  field?.addEventListener("focus", () => requestAnimationFrame(show), { once: true });
+}
