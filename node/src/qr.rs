@@ -296,18 +296,14 @@ fn read_code(picture: &GrayImage) -> Option<RXingResult> {
         let mut bitmap = BinaryBitmap::new(HybridBinarizer::new(source().ok()?));
         QRCodeReader.decode_with_hints(&mut bitmap, &hints).ok()
     };
+    let global = |hints: &DecodeHints| {
+        let mut bitmap = BinaryBitmap::new(GlobalHistogramBinarizer::new(source().ok()?));
+        QRCodeReader.decode_with_hints(&mut bitmap, hints).ok()
+    };
     // Some codes have places that look like a corner and lead the search astray: where nothing else is in the picture, no
     // search is needed.
-    let alone = || {
-        let mut bitmap = BinaryBitmap::new(GlobalHistogramBinarizer::new(source().ok()?));
-        let hints = DecodeHints { PureBarcode: Some(true), ..hints.clone() };
-        QRCodeReader.decode_with_hints(&mut bitmap, &hints).ok()
-    };
-    let global = || {
-        let mut bitmap = BinaryBitmap::new(GlobalHistogramBinarizer::new(source().ok()?));
-        QRCodeReader.decode_with_hints(&mut bitmap, &hints).ok()
-    };
-    shielded(local).flatten().or_else(|| shielded(global).flatten()).or_else(|| shielded(alone).flatten())
+    let alone = || global(&DecodeHints { PureBarcode: Some(true), ..hints.clone() });
+    shielded(local).flatten().or_else(|| shielded(|| global(&hints)).flatten()).or_else(|| shielded(alone).flatten())
 }
 
 /// Paints the square around a found code's finder patterns, so that the next try finds another.

@@ -79,14 +79,17 @@ pub fn free_slots(work: &Work<'_>, query: &SlotQuery, now: Timestamp) -> FreeSlo
     let names: BTreeMap<_, _> = hours.iter().map(|h| ((&h.department, &h.doctor), h)).collect();
     let all = schedule::slots(&hours, work.settings.me, from, query.until, work.settings.offset);
     let closures = rows::closures(&work.tx);
-    let is_open = |slot: &Slot| !closures.iter().any(|closure| closure.takes(slot, work.settings.offset));
     let mut all = all.filter(|(slot, _)| is_after(slot)).peekable();
     let mut looked_at = 0;
     while let Some((slot, capacity)) = all.next() {
         looked_at += 1;
-        let taken = u16::try_from(rows::taken(work, &slot, None, now)).unwrap_or(u16::MAX);
-        let taken = if is_open(&slot) { taken } else { u16::MAX };
-        let free = if misbehaves("full-slots-offered") { capacity } else { capacity.saturating_sub(taken) };
+        let free = if misbehaves("full-slots-offered") {
+            capacity
+        } else if schedule::is_closed(&closures, &slot, work.settings.offset) {
+            0
+        } else {
+            capacity.saturating_sub(u16::try_from(rows::taken(work, &slot, None, now)).unwrap_or(u16::MAX))
+        };
         let place = (slot.start, slot.department.clone(), slot.doctor.clone());
         if free > 0 {
             let named = names.get(&(&slot.department, &slot.doctor));

@@ -156,12 +156,17 @@ pub struct Closure {
 
 impl Closure {
     /// Whether a slot falls away.
-    #[must_use]
-    pub fn takes(&self, slot: &Slot, offset: FixedOffset) -> bool {
+    fn takes(&self, slot: &Slot, offset: FixedOffset) -> bool {
         slot.start.day_at(offset) == self.day
             && self.department.as_ref().is_none_or(|department| *department == slot.department)
             && self.doctor.as_ref().is_none_or(|doctor| *doctor == slot.doctor)
     }
+}
+
+/// Whether a slot falls on a day without hours.
+#[must_use]
+pub fn is_closed(closures: &[Closure], slot: &Slot, offset: FixedOffset) -> bool {
+    closures.iter().any(|closure| closure.takes(slot, offset))
 }
 
 /// Checks weekly hours as a whole. Rows are counted from 1.

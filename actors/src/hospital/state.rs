@@ -159,7 +159,7 @@ fn verdict(work: &Work<'_>, id: VoucherId, voucher: &Voucher, booking: &Booking,
     let Some(capacity) = schedule::capacity_of(&hours, &slot, work.settings.offset) else {
         return no(DeclineReason::SlotUnknown);
     };
-    if rows::closures(&work.tx).iter().any(|closure| closure.takes(&slot, work.settings.offset)) {
+    if schedule::is_closed(&rows::closures(&work.tx), &slot, work.settings.offset) {
         return no(DeclineReason::Unable);
     }
     if slot.start <= now || (misbehaves("department-declined") && slot.department.as_str() == "obstetrics") {

@@ -82,7 +82,7 @@ impl Found {
     }
 }
 
-/// What is left of a voucher's life.
+/// Whether a voucher's life is over.
 fn is_over(stage: Stage) -> bool {
     matches!(stage, Stage::Voided | Stage::Redeemed)
 }

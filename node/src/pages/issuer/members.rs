@@ -8,7 +8,7 @@ use askama::Template;
 use domain::member::{Role, Standing};
 use serde::Deserialize;
 
-use super::{Nav, after, around};
+use super::{Done, Nav, after, around};
 use crate::accounts::permission::Permission as P;
 use crate::api::access::Access::Operator;
 use crate::api::answer::Get;
@@ -58,12 +58,6 @@ struct Members {
     may_change_keys: bool,
 }
 
-/// What was just done.
-#[derive(Debug, Deserialize)]
-struct Done {
-    done: Option<String>,
-}
-
 async fn page(
     node: &Data<Node>,
     request: &HttpRequest,
@@ -99,7 +93,7 @@ async fn page(
 }
 
 async fn list(node: Data<Node>, request: HttpRequest, done: Query<Done>, get: Get) -> Result<HttpResponse, Problem> {
-    page(&node, &request, &get.caller, (String::new(), done.done.is_some()), None).await
+    page(&node, &request, &get.caller, (String::new(), done.is_done()), None).await
 }
 
 /// A join file, pasted.

@@ -15,6 +15,7 @@ pub mod vouchers;
 
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
 
 use super::answer::see_other;
 use super::frame::Frame;
@@ -30,6 +31,18 @@ type Nav = Vec<&'static Page>;
 /// What stands around every page of the authority.
 fn around(node: &Data<Node>, request: &HttpRequest, caller: &Caller) -> (Frame, Nav) {
     (Frame::new(node, request, caller), words::beside(node, caller, "/issuer"))
+}
+
+/// Whether something was just done: a form that went well leads back to its page and says so in the address.
+#[derive(Debug, Deserialize)]
+struct Done {
+    done: Option<String>,
+}
+
+impl Done {
+    const fn is_done(&self) -> bool {
+        self.done.is_some()
+    }
 }
 
 /// Where a browser goes that asked for something which two persons do.

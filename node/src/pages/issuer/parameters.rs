@@ -6,9 +6,8 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError as _};
 use askama::Template;
 use domain::member::{Parameters, Role};
 use domain::time::Millis;
-use serde::Deserialize;
 
-use super::{Nav, after, around};
+use super::{Done, Nav, after, around};
 use crate::accounts::permission::Permission as P;
 use crate::api::access::Access::Operator;
 use crate::api::answer::{self, Get};
@@ -18,6 +17,7 @@ use crate::api::problem::Problem;
 use crate::node::Node;
 use crate::pages;
 use crate::pages::answer::show_as;
+use crate::pages::desk::fields::Fields;
 use crate::pages::form::Form;
 use crate::pages::frame::Frame;
 use crate::pages::problem::Notice;
@@ -57,33 +57,15 @@ struct ParametersPage {
     format_level: String,
 }
 
-/// What a form sends, as it was typed: days, which may be parts of one.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct ParametersForm {
-    grace_before_use: String,
-    grace_after_use: String,
-    complete_within: String,
-    claim_within: String,
-    correction_period: String,
-    format_level: String,
-}
-
-impl ParametersForm {
-    fn typed(&self) -> [&str; 5] {
-        let Self { grace_before_use, grace_after_use, complete_within, claim_within, correction_period, .. } = self;
-        [grace_before_use, grace_after_use, complete_within, claim_within, correction_period]
+/// The numbers that a form names: days, which may be parts of one.
+fn read(fields: &Fields) -> Result<Parameters, Problem> {
+    let mut numbers = Parameters::default();
+    for (name, field) in PERIODS {
+        let period = days(fields.needed(name)?);
+        *field(&mut numbers) = period.ok_or_else(|| Problem::malformed(format_args!("{name}: days")))?;
     }
-
-    /// The numbers that it names.
-    fn read(&self) -> Result<Parameters, Problem> {
-        let mut numbers = Parameters::default();
-        for ((name, field), text) in PERIODS.iter().zip(self.typed()) {
-            *field(&mut numbers) = days(text).ok_or_else(|| Problem::malformed(format_args!("{name}: days")))?;
-        }
-        numbers.format_level = self.format_level.trim().parse().map_err(Problem::malformed)?;
-        Ok(numbers)
-    }
+    numbers.format_level = fields.needed("format-level")?.parse().map_err(Problem::malformed)?;
+    Ok(numbers)
 }
 
 /// Milliseconds of so many days, if that is what the text says.
@@ -98,23 +80,24 @@ async fn page(
     node: &Data<Node>,
     request: &HttpRequest,
     caller: &Caller,
-    typed: Option<ParametersForm>,
+    typed: Option<Fields>,
     (done, refused): (bool, Option<Problem>),
 ) -> Result<HttpResponse, Problem> {
     let (frame, nav) = around(node, request, caller);
     let status = refused.as_ref().map_or(StatusCode::OK, |problem| problem.status_code());
     let mut now = answer::read(node, |work| work.registry.parameters_at(u64::MAX)).await;
-    let periods = PERIODS.iter().enumerate().map(|(n, (name, field))| Period {
+    let typed_or = |name: &str, now: String| match &typed {
+        Some(fields) => fields.text(name).unwrap_or_default().to_owned(),
+        None => now,
+    };
+    let periods = PERIODS.iter().map(|(name, field)| Period {
         name,
         label: frame.t(&format!("parameter-{name}")),
-        days: match &typed {
-            Some(form) => form.typed()[n].to_owned(),
-            None => (field(&mut now).0 as f64 / Millis::days(1).0 as f64).to_string(),
-        },
+        days: typed_or(name, (field(&mut now).0 as f64 / Millis::days(1).0 as f64).to_string()),
     });
     let page = ParametersPage {
         periods: periods.collect(),
-        format_level: typed.map_or_else(|| now.format_level.to_string(), |form| form.format_level),
+        format_level: typed_or("format-level", now.format_level.to_string()),
         notice: refused.map(|problem| Notice::of(&problem, &frame)),
         done,
         nav,
@@ -123,29 +106,19 @@ async fn page(
     show_as(&page, status)
 }
 
-/// Whether something was just done.
-#[derive(Debug, Deserialize)]
-struct Came {
-    done: Option<String>,
+async fn show(node: Data<Node>, request: HttpRequest, done: Query<Done>, get: Get) -> Result<HttpResponse, Problem> {
+    page(&node, &request, &get.caller, None, (done.is_done(), None)).await
 }
 
-async fn show(node: Data<Node>, request: HttpRequest, came: Query<Came>, get: Get) -> Result<HttpResponse, Problem> {
-    page(&node, &request, &get.caller, None, (came.done.is_some(), None)).await
-}
-
-async fn change(
-    node: Data<Node>,
-    request: HttpRequest,
-    Form(post): Form<ParametersForm>,
-) -> Result<HttpResponse, Problem> {
-    let answer::Post { caller, idempotency, body: form, language } = post;
+async fn change(node: Data<Node>, request: HttpRequest, Form(post): Form<Fields>) -> Result<HttpResponse, Problem> {
+    let answer::Post { caller, idempotency, body: fields, language } = post;
     let came = async {
-        let post = answer::Post { caller: caller.clone(), idempotency, body: form.read()?, language };
+        let post = answer::Post { caller: caller.clone(), idempotency, body: read(&fields)?, language };
         members::numbered(&node, "/v1/issuer/parameters", post).await
     };
     match came.await {
         Ok(came) => Ok(after(&came, "/issuer/parameters?done=1")),
-        Err(problem) => page(&node, &request, &caller, Some(form), (false, Some(problem))).await,
+        Err(problem) => page(&node, &request, &caller, Some(fields), (false, Some(problem))).await,
     }
 }
 

@@ -10,7 +10,7 @@ use domain::policy::{Class, Policy};
 use domain::reasons::Reason;
 use serde::Deserialize;
 
-use super::{Nav, around};
+use super::{Done, Nav, around};
 use crate::accounts::permission::Permission as P;
 use crate::api::access::Access::Operator;
 use crate::api::answer::Get;
@@ -59,12 +59,6 @@ struct Programmes {
     programmes: Vec<Shown>,
 }
 
-/// What was just done.
-#[derive(Debug, Deserialize)]
-struct Done {
-    done: Option<String>,
-}
-
 async fn list(node: Data<Node>, request: HttpRequest, done: Query<Done>, get: Get) -> Result<HttpResponse, Problem> {
     let (frame, nav) = around(&node, &request, &get.caller);
     let shown = |view: crate::api::system::ProgrammeView| {
@@ -83,7 +77,7 @@ async fn list(node: Data<Node>, request: HttpRequest, done: Query<Done>, get: Ge
         }
     };
     let programmes = programmes_of(&node).await.into_iter().map(shown).collect();
-    show(&Programmes { known: words::known(&node).await, done: done.done.is_some(), programmes, nav, frame })
+    show(&Programmes { known: words::known(&node).await, done: done.is_done(), programmes, nav, frame })
 }
 
 fn names(all: impl Iterator<Item = String>) -> String {

@@ -9,7 +9,7 @@ use domain::member::Role;
 use domain::time::Millis;
 use serde::Deserialize;
 
-use super::{Nav, around};
+use super::{Done, Nav, around};
 use crate::accounts::permission::Permission as P;
 use crate::api::access::Access::Operator;
 use crate::api::answer::Get;
@@ -85,14 +85,8 @@ async fn page(
     show_as(&page, status)
 }
 
-/// Whether something was just done.
-#[derive(Debug, Deserialize)]
-struct Came {
-    done: Option<String>,
-}
-
-async fn list(node: Data<Node>, request: HttpRequest, came: Query<Came>, get: Get) -> Result<HttpResponse, Problem> {
-    page(&node, &request, &get.caller, came.done.is_some(), None).await
+async fn list(node: Data<Node>, request: HttpRequest, done: Query<Done>, get: Get) -> Result<HttpResponse, Problem> {
+    page(&node, &request, &get.caller, done.is_done(), None).await
 }
 
 /// A form carries more than REST's body, which allows nothing else.
