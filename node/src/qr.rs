@@ -9,13 +9,13 @@ use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use image::imageops;
+use image::imageops::{self, FilterType};
 use image::{GrayImage, ImageFormat, ImageReader, Limits, Luma};
 use qrcode::bits::Bits;
 use qrcode::{Color, EcLevel, QrCode, Version};
 use rxing::common::{GlobalHistogramBinarizer, HybridBinarizer};
 use rxing::qrcode::QRCodeReader;
-use rxing::{BarcodeFormat, BinaryBitmap, DecodeHints, Luma8LuminanceSource, RXingResult, Reader as _};
+use rxing::{BarcodeFormat, BinaryBitmap, DecodeHints, Luma8LuminanceSource, Reader as _};
 
 /// Longest text drawn, in characters: version 10 at level M.
 pub const MAX_TEXT_CHARS: usize = 311;
@@ -44,14 +44,34 @@ pub const MAX_PHOTO_ALLOC_BYTES: u64 = 64 * 1024 * 1024;
 /// Most codes read out of one photo.
 pub const MAX_CODES: usize = 4;
 
-/// Longest sides to which a photo is brought for a try, in pixels, in order: what phones send, small codes, blurred ones.
-const TRY_PIXELS: [u32; 3] = [1200, 2400, 500];
+/// How a photo is brought before the decoders for a try.
+struct Try {
+    /// Longest side in pixels; a smaller photo stays as it is.
+    longest: u32,
+    /// Whether a photo that has at most half of that is made twice as large.
+    enlarge: bool,
+    /// Standard deviation of the blur that takes the camera's noise away, in pixels; 0 for none.
+    blur: f32,
+}
+
+/// The tries in order (docs/decisions/0027-qr-reading.md): what phones send, small codes, noisy ones, blurred ones, and small
+/// blurred ones.
+const TRIES: [Try; 5] = [
+    Try { longest: 1200, enlarge: false, blur: 0.0 },
+    Try { longest: 2400, enlarge: false, blur: 0.5 },
+    Try { longest: 2400, enlarge: false, blur: 1.2 },
+    Try { longest: 500, enlarge: false, blur: 0.0 },
+    Try { longest: 2600, enlarge: true, blur: 1.2 },
+];
 
 /// No try begins so long after the first.
 pub const TRY_FOR: Duration = Duration::from_secs(2);
 
 /// Rows that may go through something like a corner of a code, of each third row: four codes that fill a picture have 500.
 const MOST_CORNERS: usize = 2_000;
+
+/// How much lighter than its neighbour a run of a row must be there, of 255: decoders see no edge in less.
+const CLEAR: u64 = 24;
 
 /// Dots to a module in an SVG's natural size.
 pub const SVG_DOTS_PER_MODULE: u32 = 8;
@@ -162,21 +182,21 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<String>, QrError> {
     }
     let photo = shielded(|| read_photo(bytes)).unwrap_or(Err(QrError::Damaged))?;
     let began = Instant::now();
-    for longest in TRY_PIXELS {
+    for one in &TRIES {
         if began.elapsed() > TRY_FOR {
             break;
         }
-        let mut scaled = shrink(&photo, longest);
-        if looks_crowded(&scaled) {
+        let mut prepared = prepare(&photo, one);
+        if looks_crowded(&prepared) {
             continue;
         }
-        let mut texts = Vec::new();
+        let mut texts: Vec<String> = Vec::new();
         while texts.len() < MAX_CODES && began.elapsed() <= TRY_FOR {
-            let Some(found) = read_code(&scaled) else { break };
-            if !texts.iter().any(|text| text == found.getText()) {
-                texts.push(found.getText().to_owned());
+            let Some(found) = read_code(&prepared) else { break };
+            paint_over(&mut prepared, &found);
+            if !texts.contains(&found.text) {
+                texts.push(found.text);
             }
-            paint_over(&mut scaled, &found);
         }
         if !texts.is_empty() {
             return Ok(texts);
@@ -245,16 +265,21 @@ fn read_photo(bytes: &[u8]) -> Result<GrayImage, QrError> {
     Ok(photo.into_luma8())
 }
 
-/// The photo with its longest side at most so many pixels; never enlarged.
-fn shrink(photo: &GrayImage, longest: u32) -> GrayImage {
+/// The photo as a try wants it.
+fn prepare(photo: &GrayImage, one: &Try) -> GrayImage {
     let now = photo.width().max(photo.height());
-    if now <= longest {
-        return photo.clone();
-    }
-    let part =
-        |side: u32| u32::try_from(u64::from(side) * u64::from(longest) / u64::from(now)).unwrap_or(longest).max(1);
-    // By sums of whole pixels: a filter would hold the photo in memory again, in floats.
-    imageops::thumbnail(photo, part(photo.width()), part(photo.height()))
+    let sized = if now > one.longest {
+        let part = |side: u32| {
+            u32::try_from(u64::from(side) * u64::from(one.longest) / u64::from(now)).unwrap_or(one.longest).max(1)
+        };
+        // By sums of whole pixels: a filter would hold the photo in memory again, in floats.
+        imageops::thumbnail(photo, part(photo.width()), part(photo.height()))
+    } else if one.enlarge && now <= one.longest / 2 {
+        imageops::resize(photo, 2 * photo.width(), 2 * photo.height(), FilterType::CatmullRom)
+    } else {
+        photo.clone()
+    };
+    if one.blur > 0.0 { imageops::blur(&sized, one.blur) } else { sized }
 }
 
 /// Whether a picture is full of what looks like corners of QR codes: every three of them would be tried together, which takes
@@ -264,28 +289,54 @@ fn looks_crowded(picture: &GrayImage) -> bool {
     for row in picture.rows().step_by(3) {
         let pixels: Vec<u8> = row.map(|pixel| pixel.0[0]).collect();
         let mean = pixels.iter().map(|pixel| u64::from(*pixel)).sum::<u64>() / pixels.len().max(1) as u64;
-        let runs: Vec<(bool, usize)> = pixels
-            .chunk_by(|a, b| (u64::from(*a) < mean) == (u64::from(*b) < mean))
-            .map(|run| (u64::from(run[0]) < mean, run.len()))
-            .collect();
+        let is_dark = |pixel: u8| u64::from(pixel) < mean;
+        let runs: Vec<Run> =
+            pixels.chunk_by(|a, b| is_dark(*a) == is_dark(*b)).map(|run| Run::of(run, is_dark(run[0]))).collect();
         corners += runs.windows(5).filter(|five| is_corner(five)).count();
     }
     corners > MOST_CORNERS
 }
 
-/// Whether five runs are as those through a finder pattern, each within half a module.
-fn is_corner(five: &[(bool, usize)]) -> bool {
-    let whole: usize = five.iter().map(|(_, length)| length).sum();
-    let fits = |((_, length), modules): (&(bool, usize), usize)| {
-        let (off, module) = ((length * 7).abs_diff(modules * whole), whole);
-        2 * off <= modules * module
-    };
-    five[0].0 && whole >= 7 && five.iter().zip([1, 1, 3, 1, 1]).all(fits)
+/// Pixels of a row that are all dark or all light, and how light they are on average.
+struct Run {
+    is_dark: bool,
+    length: usize,
+    light: u64,
 }
 
-/// One code of the picture, if there is any, by local thresholds (uneven light), by one for all (noise), or as all that the
-/// picture shows.
-fn read_code(picture: &GrayImage) -> Option<RXingResult> {
+impl Run {
+    fn of(pixels: &[u8], is_dark: bool) -> Self {
+        let sum: u64 = pixels.iter().map(|pixel| u64::from(*pixel)).sum();
+        Self { is_dark, length: pixels.len(), light: sum / pixels.len().max(1) as u64 }
+    }
+}
+
+/// Whether five runs are as those through a finder pattern, each within half a module, and differ as ink and paper do: the noise
+/// of a camera makes many that are alike.
+fn is_corner(five: &[Run]) -> bool {
+    let whole: usize = five.iter().map(|run| run.length).sum();
+    let fits = |(run, modules): (&Run, usize)| {
+        let (off, module) = ((run.length * 7).abs_diff(modules * whole), whole);
+        2 * off <= modules * module
+    };
+    let is_clear = five.windows(2).all(|two| two[0].light.abs_diff(two[1].light) >= CLEAR);
+    five[0].is_dark && whole >= 7 && is_clear && five.iter().zip([1, 1, 3, 1, 1]).all(fits)
+}
+
+/// A code that was found.
+struct Found {
+    text: String,
+    /// The rectangle around it, in pixels: left, top, right, bottom.
+    around: [f32; 4],
+}
+
+/// One code of the picture, if there is any, by whichever decoder reads it.
+fn read_code(picture: &GrayImage) -> Option<Found> {
+    by_rxing(picture).or_else(|| shielded(|| by_rqrr(picture)).flatten())
+}
+
+/// By local thresholds (uneven light), by one for all (noise), or as all that the picture shows.
+fn by_rxing(picture: &GrayImage) -> Option<Found> {
     let hints = DecodeHints {
         PossibleFormats: Some(HashSet::from([BarcodeFormat::QR_CODE])),
         TryHarder: Some(true),
@@ -303,19 +354,37 @@ fn read_code(picture: &GrayImage) -> Option<RXingResult> {
     // Some codes have places that look like a corner and lead the search astray: where nothing else is in the picture, no
     // search is needed.
     let alone = || global(&DecodeHints { PureBarcode: Some(true), ..hints.clone() });
-    shielded(local).flatten().or_else(|| shielded(|| global(&hints)).flatten()).or_else(|| shielded(alone).flatten())
+    let found = shielded(local).flatten();
+    let found = found.or_else(|| shielded(|| global(&hints)).flatten()).or_else(|| shielded(alone).flatten())?;
+    // The points are the middles of the patterns, at most a quarter of their distance inside the edge.
+    let points = found.getPoints().iter().map(|point| (point.x, point.y));
+    Some(Found { text: found.getText().to_owned(), around: around(points, 0.25) })
 }
 
-/// Paints the square around a found code's finder patterns, so that the next try finds another.
-fn paint_over(picture: &mut GrayImage, found: &RXingResult) {
-    let reach = |along: fn(&rxing::Point) -> f32| {
-        let places = found.getPoints().iter().map(along);
-        let (low, high) = places.fold((f32::MAX, f32::MIN), |(low, high), at| (low.min(at), high.max(at)));
-        // The points are the middles of the patterns, at most a quarter of their distance inside the edge.
-        let margin = (high - low).max(4.0) / 4.0;
-        (low - margin, high + margin)
-    };
-    let ((left, right), (top, bottom)) = (reach(|point| point.x), reach(|point| point.y));
+/// By thresholds of its own, and with a better eye for tilted codes.
+fn by_rqrr(picture: &GrayImage) -> Option<Found> {
+    let (pixels, wide, high) = (picture.as_raw(), picture.width() as usize, picture.height() as usize);
+    let mut prepared = rqrr::PreparedImage::prepare_from_greyscale(wide, high, |x, y| pixels[y * wide + x]);
+    prepared.detect_grids().iter().find_map(|grid| {
+        let (_, text) = grid.decode().ok()?;
+        let corners = grid.bounds.iter().map(|corner| (corner.x as f32, corner.y as f32));
+        Some(Found { text, around: around(corners, 0.0) })
+    })
+}
+
+/// The rectangle around points, on each side wider by a part of its own width and height.
+fn around(points: impl Iterator<Item = (f32, f32)>, margin: f32) -> [f32; 4] {
+    let [mut left, mut top, mut right, mut bottom] = [f32::MAX, f32::MAX, f32::MIN, f32::MIN];
+    for (x, y) in points {
+        (left, right, top, bottom) = (left.min(x), right.max(x), top.min(y), bottom.max(y));
+    }
+    let (wide, high) = ((right - left).max(4.0) * margin, (bottom - top).max(4.0) * margin);
+    [left - wide, top - high, right + wide, bottom + high]
+}
+
+/// Paints a found code over, so that the next look finds another.
+fn paint_over(picture: &mut GrayImage, found: &Found) {
+    let [left, top, right, bottom] = found.around;
     for (x, y, pixel) in picture.enumerate_pixels_mut() {
         if (left..=right).contains(&(x as f32)) && (top..=bottom).contains(&(y as f32)) {
             *pixel = Luma([255]);
@@ -418,6 +487,16 @@ mod tests {
                 assert_eq!(decode(&to_file(&shot, format)), Ok(vec![text.clone()]), "{degrees} degrees, {format:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_noise_of_a_camera_is_no_crowd() {
+        let mut seed = 7_u32;
+        let grey = GrayImage::from_fn(1280, 960, |_, _| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            Luma([110 + (seed >> 24) as u8 % 20])
+        });
+        assert!(!looks_crowded(&grey));
     }
 
     #[test]

@@ -11,7 +11,6 @@ mod idempotency;
 mod import;
 mod keys;
 mod privacy;
-mod qr_reading;
 mod readme;
 mod registration;
 mod replication;

@@ -7,6 +7,7 @@ mod house;
 mod lifecycle;
 mod limits;
 mod overload;
+mod qr;
 mod report;
 mod size;
 
@@ -46,6 +47,8 @@ struct Scale {
     large_records: u64,
     /// Vouchers of each of the holders who live through everything.
     vouchers_each: usize,
+    /// Pictures of each case of bad pictures.
+    pictures: u32,
 }
 
 const FULL: Scale = Scale {
@@ -55,6 +58,7 @@ const FULL: Scale = Scale {
     lives_records: 300_000,
     large_records: 1_000_000,
     vouchers_each: 50,
+    pictures: 30,
 };
 
 const QUICK: Scale = Scale {
@@ -64,6 +68,7 @@ const QUICK: Scale = Scale {
     lives_records: 20_000,
     large_records: 60_000,
     vouchers_each: 5,
+    pictures: 6,
 };
 
 struct Bench {
@@ -161,6 +166,11 @@ async fn run(bench: &mut Bench, scale: &Scale) -> anyhow::Result<()> {
     if bench.wants(&["rest_writes", "overload"]) {
         let dir = bench.dir("overload")?;
         for line in overload::overload(&dir, scale.span).await? {
+            bench.add(line)?;
+        }
+    }
+    if bench.wants(&qr::WORKLOADS) {
+        for line in qr::reading(scale.pictures)? {
             bench.add(line)?;
         }
     }

@@ -1,20 +1,15 @@
-//! What two decoders read of bad pictures: blurred, tilted, with glare, small. Prints the rates (docs/decisions/0027-qr-reading.md):
-//!
-//! ```text
-//! cargo test -p tests --test all -- qr_reading --ignored --nocapture
-//! ```
+//! What the node reads of bad pictures of QR codes: blurred, tilted, with glare, small, and a little of each.
 //!
 //! The pictures are made by a camera of numbers from a seed, so that everybody counts the same.
 
 use std::io::Cursor;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{GrayImage, Luma, imageops};
 use node::qr;
 
-/// Pictures of each case.
-const PICTURES: u32 = 30;
+use crate::report::{Line, Times};
 
 /// A camera's picture, in pixels, and its focal length.
 const WIDE: u32 = 1280;
@@ -58,16 +53,17 @@ struct Fault {
 /// A case, from its easiest picture (0) to its hardest (1).
 type Case = fn(f64, &mut Random) -> Fault;
 
+/// The cases by their workloads.
 const CASES: [(&str, Case); 5] = [
-    ("blur", |hard, random| Fault { blur: 0.8 + 2.2 * hard, pixels_per_module: 6.0, ..some(random) }),
-    ("tilt", |hard, random| {
+    ("qr_blur", |hard, random| Fault { blur: 0.8 + 2.2 * hard, pixels_per_module: 6.0, ..some(random) }),
+    ("qr_tilt", |hard, random| {
         let (side, up, roll) = (random.between(-1.0, 1.0), random.between(-1.0, 1.0), random.between(-180.0, 180.0));
         let tilt = 20.0 + 45.0 * hard;
         Fault { turn: [tilt * side.signum(), tilt * 0.5 * up, roll], pixels_per_module: 7.0, ..some(random) }
     }),
-    ("glare", |hard, random| Fault { glare: Some((0.5 + 0.5 * hard, 0.10 + 0.25 * hard)), ..some(random) }),
-    ("small", |hard, random| Fault { pixels_per_module: 3.5 - 1.7 * hard, blur: 0.4, ..some(random) }),
-    ("all a little", |hard, random| {
+    ("qr_glare", |hard, random| Fault { glare: Some((0.5 + 0.5 * hard, 0.10 + 0.25 * hard)), ..some(random) }),
+    ("qr_small", |hard, random| Fault { pixels_per_module: 3.5 - 1.7 * hard, blur: 0.4, ..some(random) }),
+    ("qr_mixed", |hard, random| {
         let turn = [25.0 * hard * random.between(-1.0, 1.0), 20.0 * hard, random.between(-30.0, 30.0)];
         let glare = Some((0.3 + 0.3 * hard, 0.15));
         Fault { turn, glare, blur: 0.6 + hard, pixels_per_module: 5.0 - hard, noise: 20.0 }
@@ -81,15 +77,9 @@ fn some(random: &mut Random) -> Fault {
 }
 
 /// The modules of a code with their quiet zone: true is dark.
-fn modules(text: &str) -> (usize, Vec<bool>) {
-    let svg = qr::svg(text, "").unwrap();
-    let side: usize = svg.split("viewBox=\"0 0 ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
-    let mut dark = vec![false; side * side];
-    for place in svg.split("d=\"").nth(1).unwrap().split('"').next().unwrap().split_terminator("h1v1h-1z") {
-        let (x, y) = place[1..].split_once(' ').unwrap();
-        dark[y.parse::<usize>().unwrap() * side + x.parse::<usize>().unwrap()] = true;
-    }
-    (side, dark)
+fn modules(text: &str) -> anyhow::Result<(usize, Vec<bool>)> {
+    let drawn = image::load_from_memory(&qr::png(text, 1)?)?.into_luma8();
+    Ok((drawn.width() as usize, drawn.pixels().map(|pixel| pixel.0[0] == 0).collect()))
 }
 
 fn turned([x, y, z]: [f64; 3], [around_y, around_x, around_z]: [f64; 3]) -> [f64; 3] {
@@ -108,8 +98,8 @@ fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
 }
 
 /// A JPEG of a code as a phone's camera takes it.
-fn shot(text: &str, fault: &Fault, random: &mut Random) -> Vec<u8> {
-    let (side, dark) = modules(text);
+fn shot(text: &str, fault: &Fault, random: &mut Random) -> anyhow::Result<Vec<u8>> {
+    let (side, dark) = modules(text)?;
     // A module is one long; so far away it has as many pixels as it should.
     let away = FOCAL / fault.pixels_per_module;
     let [u, v, n] = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]].map(|axis| turned(axis, fault.turn));
@@ -144,52 +134,37 @@ fn shot(text: &str, fault: &Fault, random: &mut Random) -> Vec<u8> {
         pixel.0[0] = (value + random.between(-fault.noise, fault.noise)).clamp(0.0, 255.0) as u8;
     }
     let mut jpeg = Cursor::new(Vec::new());
-    JpegEncoder::new_with_quality(&mut jpeg, 80).encode_image(&picture).unwrap();
-    jpeg.into_inner()
+    JpegEncoder::new_with_quality(&mut jpeg, 80).encode_image(&picture)?;
+    Ok(jpeg.into_inner())
 }
 
-/// What rqrr reads, at the sizes at which the node tries.
-fn by_rqrr(jpeg: &[u8]) -> Option<String> {
-    let photo = image::load_from_memory(jpeg).unwrap().into_luma8();
-    [1_200, 2_400, 500].into_iter().find_map(|longest: u32| {
-        let scale = f64::from(longest.min(WIDE)) / f64::from(WIDE);
-        let part = |pixels: u32| (f64::from(pixels) * scale) as u32;
-        let scaled = imageops::thumbnail(&photo, part(WIDE), part(HIGH));
-        let (wide, high) = (scaled.width() as usize, scaled.height() as usize);
-        let at = |x: usize, y: usize| scaled.get_pixel(x as u32, y as u32).0[0];
-        let mut prepared = rqrr::PreparedImage::prepare_from_greyscale(wide, high, at);
-        prepared.detect_grids().iter().find_map(|grid| grid.decode().ok().map(|(_, text)| text))
-    })
-}
+/// The names of the workloads.
+pub(crate) const WORKLOADS: [&str; 5] = ["qr_blur", "qr_tilt", "qr_glare", "qr_small", "qr_mixed"];
 
-#[test]
-#[ignore = "takes many minutes where nothing is optimised: run it by name"]
-fn rates_of_two_decoders_on_bad_pictures() {
+/// Which part of so many pictures of each case is read, with the longest tokens in turn, from easy to hard; p50 and p99 of a
+/// picture, read or not.
+pub(crate) fn reading(pictures: u32) -> anyhow::Result<Vec<Line>> {
     let mut random = Random(2_026);
-    let (mut all, mut spent) = ([0; 3], [Duration::ZERO; 2]);
-    println!("| case | pictures | rxing | rqrr | either |\n| --- | --- | --- | --- | --- |");
-    for (name, case) in CASES {
-        let mut read = [0; 3];
-        for number in 0..PICTURES {
-            let fault = case(f64::from(number) / f64::from(PICTURES - 1), &mut random);
+    let mut lines = Vec::new();
+    for (workload, case) in CASES {
+        let (mut read, mut times) = (0, Times::default());
+        for number in 0..pictures {
+            let fault = case(f64::from(number) / f64::from(pictures - 1), &mut random);
             let (prefix, characters) = if number % 2 == 0 { ("VP1:", 262) } else { ("VQ1:", 311) };
             let text = random.token(prefix, characters);
-            let jpeg = shot(&text, &fault, &mut random);
+            let jpeg = shot(&text, &fault, &mut random)?;
             let began = Instant::now();
-            let shipped = qr::decode(&jpeg).is_ok_and(|texts| texts == [text.clone()]);
-            spent[0] += began.elapsed();
-            let began = Instant::now();
-            let other = by_rqrr(&jpeg).is_some_and(|read| read == text);
-            spent[1] += began.elapsed();
-            for (count, is_read) in read.iter_mut().zip([shipped, other, shipped || other]) {
-                *count += u32::from(is_read);
-            }
+            read += u32::from(qr::decode(&jpeg).is_ok_and(|texts| texts == [text]));
+            times.since(began);
         }
-        println!("| {name} | {PICTURES} | {} | {} | {} |", read[0], read[1], read[2]);
-        all.iter_mut().zip(read).for_each(|(all, read)| *all += read);
+        let (p50_ms, p99_ms) = times.percentiles();
+        lines.push(Line {
+            workload,
+            unit: "% of pictures",
+            value: f64::from(100 * read) / f64::from(pictures),
+            p50_ms,
+            p99_ms,
+        });
     }
-    let pictures = PICTURES * CASES.len() as u32;
-    println!("| all | {pictures} | {} | {} | {} |", all[0], all[1], all[2]);
-    println!("mean time: rxing {:?}, rqrr {:?}", spent[0] / pictures, spent[1] / pictures);
-    assert!(all[0] >= all[1], "rqrr reads more than what is shipped: {all:?}");
+    Ok(lines)
 }
