@@ -82,6 +82,7 @@ const TABLE: &str = "
     POST /desk/community/register    community-clerk
     POST /desk/community/phones      community-clerk
     POST /desk/community/cards       community-clerk
+    POST /desk/community/people/{holder}/programmes  community-clerk
     POST /desk/community/people/{holder}/block       community-clerk
     POST /desk/community/people/{holder}/erasure     community-clerk
     POST /desk/community/issue       community-clerk
