@@ -38,7 +38,6 @@ const PAGES: [(&str, &[&str]); 2] = [
             "/issuer/parameters",
             "/issuer/approvals",
             "/records",
-            "/audit/check",
         ],
     ),
     (
