@@ -245,20 +245,37 @@ async fn by_camera(town: &TestNode, phone: &Phone, dir: &Path) {
     browser.close().await;
 }
 
-/// The desk's own node stops: the page that is open says what to write on paper, and what was typed stays.
+/// The desks' own node stops: the page that is open says what to write on paper, and what was typed stays. It is sent once the node
+/// is there again.
 async fn node_down(town: &mut TestNode) {
-    let browser = Browser::open(Screen::Desk, "zh-CN").await;
-    browser.sign_in(&town.url, "test").await;
-    browser.goto(&format!("{}/desk/hospital", town.url)).await;
-    browser.find("#scan").await;
+    let mut desks = Vec::new();
+    for (desk, screen, language, paper) in
+        [("hospital", Screen::Desk, "zh-CN", "纸"), ("community", Screen::Phone, "en", "paper")]
+    {
+        let browser = Browser::open(screen, language).await;
+        browser.sign_in(&town.url, "test").await;
+        browser.goto(&format!("{}/desk/{desk}", town.url)).await;
+        browser.find("#scan").await;
+        desks.push((desk, language, paper, browser));
+    }
     town.kill();
-    browser.types("VP1:SOMETHING").await;
-    browser.find("[data-node-down]:not([hidden])").await;
-    let typed = browser.find("#scan").await.prop("value").await.unwrap();
-    assert_eq!(typed.as_deref(), Some("VP1:SOMETHING"));
-    browser.accessible("the node is down").await;
-    browser.picture("hospital-down-zh-CN").await;
-    browser.close().await;
+    for (desk, language, paper, browser) in &desks {
+        browser.types("VP1:SOMETHING").await;
+        browser.until("[data-node-down]:not([hidden])", paper).await;
+        let typed = browser.find("#scan").await.prop("value").await.unwrap();
+        assert_eq!(typed.as_deref(), Some("VP1:SOMETHING"));
+        browser.accessible("the node is down").await;
+        browser.picture(&format!("{desk}-down-{language}")).await;
+    }
+    town.start().await;
+    for (desk, _, _, browser) in desks {
+        eventually("the page sees that the node is there", WITHIN, async || browser.has("[data-node-down][hidden]").await).await;
+        browser.follow(".scan-row button").await;
+        // Sessions are over with their node: whoever signs in again is back at the desk.
+        browser.find("#password").await;
+        assert_eq!(browser.path().await, format!("/sign-in?next=%2Fdesk%2F{desk}"));
+        browser.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

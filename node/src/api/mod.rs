@@ -84,9 +84,12 @@ pub fn extractors(config: &mut web::ServiceConfig) {
 }
 
 /// A path or query that cannot be read. Who must sign in first, or is not let in at all, is told that and nothing else: actix reads
-/// paths before anybody has asked who calls. The body is not here, so what only it can prove (a form's token, a holder's or a
-/// peer's signature) is left open.
+/// paths before anybody has asked who calls. The body is not here, so what only it can prove is left open: a form's token, and who
+/// signs, whose signature also counts but once.
 fn malformed(error: &dyn std::fmt::Display, request: &HttpRequest) -> Problem {
+    if caller::signs(request) {
+        return Problem::malformed(error);
+    }
     let admitted = answer::node(request).and_then(|node| answer::admitted(node, request, &[]));
     match admitted {
         Err(problem) if answer::is_known_without_body(problem.reason) => problem,
