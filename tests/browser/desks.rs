@@ -269,7 +269,10 @@ async fn node_down(town: &mut TestNode) {
     }
     town.start().await;
     for (desk, _, _, browser) in desks {
-        eventually("the page sees that the node is there", WITHIN, async || browser.has("[data-node-down][hidden]").await).await;
+        eventually("the page sees that the node is there", WITHIN, async || {
+            browser.has("[data-node-down][hidden]").await
+        })
+        .await;
         browser.follow(".scan-row button").await;
         // Sessions are over with their node: whoever signs in again is back at the desk.
         browser.find("#password").await;

@@ -38,16 +38,14 @@ async fn hours(browser: &Browser, url: &str) {
     let rows = async || browser.client.find_all(fantoccini::Locator::Css("main > .lines > li")).await.unwrap().len();
     let before = rows().await;
     for (end, is_taken) in [("07:00", false), ("12:00", true)] {
-        for (field, text) in [
-            ("department", "imaging"),
-            ("department-name", "影像科"),
-            ("doctor", "gl-2002"),
-            ("doctor-name", "钱进"),
-        ] {
+        for (field, text) in
+            [("department", "imaging"), ("department-name", "影像科"), ("doctor", "gl-2002"), ("doctor-name", "钱进")]
+        {
             browser.fill(&format!("#{field}"), text).await;
         }
         // A field for the time is typed as the browser shows it; its value is set as it stands in the form.
-        let times = "document.querySelector('#start').value = '08:00'; document.querySelector('#end').value = arguments[0];";
+        let times =
+            "document.querySelector('#start').value = '08:00'; document.querySelector('#end').value = arguments[0];";
         browser.client.execute(times, vec![end.into()]).await.unwrap();
         browser.follow("#add-hours button").await;
         assert_eq!(browser.has(".verdict.bad").await, !is_taken, "until {end}");

@@ -94,7 +94,9 @@ async fn code_on_a_slow_phone(town: &Town) {
         let drawn = "return Math.round(performance.getEntriesByName('code-drawn')[0]?.startTime ?? -1);";
         later.push(browser.client.execute(drawn, Vec::new()).await.unwrap());
     }
-    println!("a phone 4 times slower, 150 ms, 1.6 Mbit/s: all that the first run needs after {first} ms, the code of each later opening after {later:?} ms");
+    println!(
+        "a phone 4 times slower, 150 ms, 1.6 Mbit/s: all that the first run needs after {first} ms, the code of each later opening after {later:?} ms"
+    );
     browser.close().await;
 }
 

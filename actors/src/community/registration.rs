@@ -220,7 +220,9 @@ pub fn application(
             if enrolment_ids.is_empty() {
                 return Err(Reason::KeyUnfit);
             }
-            let keys = enrolment_ids.keys().filter_map(|name| Some((name.clone(), KeyText(*pending.enrolment_keys.get(name)?))));
+            let keys = enrolment_ids
+                .keys()
+                .filter_map(|name| Some((name.clone(), KeyText(*pending.enrolment_keys.get(name)?))));
             enrolment_keys.extend(keys);
             main_key = Some((*qr).to_owned());
         }

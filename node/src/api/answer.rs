@@ -185,10 +185,7 @@ pub(crate) fn admitted(node: &Node, request: &HttpRequest, body: &[u8]) -> Resul
 
 /// Whether a refusal of [`admitted`] would be the same with the body.
 pub(super) const fn is_known_without_body(reason: Reason) -> bool {
-    matches!(
-        reason,
-        Reason::Unauthenticated | Reason::SessionOver | Reason::Forbidden | Reason::PasswordChangeNeeded
-    )
+    matches!(reason, Reason::Unauthenticated | Reason::SessionOver | Reason::Forbidden | Reason::PasswordChangeNeeded)
 }
 
 fn must_be_json(request: &HttpRequest) -> Result<(), Problem> {

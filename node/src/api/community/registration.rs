@@ -674,11 +674,7 @@ async fn more_programmes(
 /// # Errors
 ///
 /// As the route.
-pub async fn enrolled_in_more<T>(
-    node: &Node,
-    holder: HolderId,
-    post: &Post<T>,
-) -> Result<Receipt<Completed>, Problem> {
+pub async fn enrolled_in_more<T>(node: &Node, holder: HolderId, post: &Post<T>) -> Result<Receipt<Completed>, Problem> {
     received(node, post, async {
         clerk(node, post)?;
         let _alone = node.registering.begin(About::Holder(holder))?;

@@ -99,7 +99,8 @@ fn found(node: &Node, frame: &Frame, caller: &Caller, inside: &VoucherInside, hi
     let uses = history.aside.iter().filter(|one| matches!(one.step, Step::UseConfirmed { .. }));
     // Paid once is paid.
     let is_paid = |one: &HistoryStep| {
-        let paid = |note: &Note| matches!(note, Note::CompensationGranted { superseded, .. } if superseded.id == one.name.id);
+        let paid =
+            |note: &Note| matches!(note, Note::CompensationGranted { superseded, .. } if superseded.id == one.name.id);
         history.notes.iter().any(|noted| paid(&noted.note))
     };
     let may_recover = may(caller, P::RecoverVouchers);
