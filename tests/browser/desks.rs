@@ -93,6 +93,7 @@ async fn at_the_community(town: &TestNode, screen: Screen, language: &str, phone
 
     browser.scan(&phone.keys.sign(vp1::Step::Identify)).await;
     browser.find(".person").await;
+    is_seen(&browser, ".person h2").await;
     browser.picture(&name("identified")).await;
 
     let receive = vp1::Step::Receive { community: "xuanwu".into(), programme: "checkup".into() };
