@@ -46,11 +46,11 @@ if (down) {
   });
 }
 
-// The verdict is what must be seen. The field for the next scan takes the focus, and on a small screen or at the foot of a long form
-// that scrolls the verdict away: it is brought back, and the focus stays where codes are typed.
-const verdict = document.querySelector(".verdict");
-if (verdict) {
-  const show = () => verdict.scrollIntoView({ block: "nearest" });
+// What came of a scan is what must be seen: the verdict, or who it is. The field for the next scan takes the focus, and on a small screen or at the foot of a long form
+// that scrolls it away: it is brought back, and the focus stays where codes are typed.
+const came = document.querySelector(".verdict, main .notice.good, .person h2, #new-phone, #listed");
+if (came) {
+  const show = () => came.scrollIntoView({ block: "nearest" });
   show();
   const field = document.querySelector("[autofocus]");
   field?.addEventListener("focus", () => requestAnimationFrame(show), { once: true });

@@ -5,121 +5,15 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use actors::token::{HolderKey, VoucherName, vp1};
-use domain::ids::VoucherId;
-use domain::member::Role;
-use reqwest::Method;
-use serde_json::{Value, json};
+use actors::token::vp1;
+use serde_json::json;
 
 use crate::support::browser::{Browser, Screen};
-use crate::support::{TestNode, desk, eventually, phone};
+use crate::support::town::{Phone, Town, WITHIN};
+use crate::support::{TestNode, eventually};
 
 /// Most bytes of a page with everything, packed.
 const MAX_PAGE_BYTES: u64 = 150 * 1024;
-
-/// What a booking takes of an appointment that is offered.
-const TAKEN: [&str; 4] = ["hospital", "department", "doctor", "start"];
-
-/// How long nodes may take for what they do by themselves.
-const WITHIN: Duration = Duration::from_secs(30);
-
-/// A registrar and issuer, and a node that is community, voucher module and hospital of one town.
-struct Town {
-    issuer: TestNode,
-    town: TestNode,
-}
-
-impl Town {
-    async fn found(root: &Path) -> Self {
-        let mut issuer = TestNode::new(root, "health", &[Role::Issuer], None);
-        issuer.start().await;
-        let roles = [Role::Community, Role::Voucher, Role::Hospital];
-        let mut town = TestNode::new(root, "xuanwu", &roles, Some(&issuer));
-        desk::register(&issuer, &town).await;
-        desk::publish(&issuer, "checkup").await;
-        town.start().await;
-        let size = issuer.folded("health").await;
-        eventually("the town knows the programme", WITHIN, || async { town.folded("health").await == size }).await;
-
-        let valid = json!({ "programme": "checkup", "count": 8 });
-        let (status, body) = issuer.post("/v1/issuer/vouchers", &valid).await;
-        assert_eq!(status, 201, "{body}");
-        let sent = json!({ "community": "xuanwu", "programme": "checkup", "count": 8 });
-        let (status, body) = issuer.post("/v1/issuer/dispatches", &sent).await;
-        assert_eq!(status, 201, "{body}");
-        let hours = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"].map(|weekday| {
-            json!({ "department": "geriatrics", "department_name": "老年科", "doctor": "gl-1001", "doctor_name": "周玉珍",
-                    "weekday": weekday, "start": "00:00", "end": "24:00", "slot_minutes": 15, "capacity": 10 })
-        });
-        let (status, body) = town.post("/v1/hospital/schedules", &json!({ "hours": hours })).await;
-        assert_eq!(status, 201, "{body}");
-        eventually("the stock has its codes", WITHIN, || async {
-            let (_, stock) = town.get("/v1/community/stock").await;
-            stock["items"][0]["encoded"] == 8
-        })
-        .await;
-        Self { issuer, town }
-    }
-}
-
-/// A holder's phone, and the enrolment that its wallet names.
-struct Phone {
-    keys: phone::Phone,
-    enrolment: Option<uuid::Uuid>,
-}
-
-impl Phone {
-    fn new(seed: u8) -> Self {
-        let [main, checkup] = [seed, seed + 100].map(|seed| HolderKey::ed25519(&[seed; 32]));
-        Self { keys: phone::Phone { main, checkup }, enrolment: None }
-    }
-
-    fn by_enrolment(&self, step: vp1::Step) -> String {
-        self.keys.show(self.enrolment.unwrap(), step)
-    }
-
-    fn register(&self) -> String {
-        self.keys.sign(vp1::Step::Register { key: self.keys.main.public() })
-    }
-
-    fn at_hospital(&self, voucher: &str, is_over: bool) -> String {
-        let voucher: VoucherId = voucher.parse().unwrap();
-        let voucher = VoucherName { issuer: voucher.issuer.to_string(), id: voucher.uuid };
-        let audience = "xuanwu".to_owned();
-        self.by_enrolment(match is_over {
-            false => vp1::Step::Arrive { audience, voucher },
-            true => vp1::Step::Complete { audience, voucher },
-        })
-    }
-
-    async fn announce(&self, town: &TestNode) {
-        let keys = json!({ "checkup": self.keys.checkup.public().to_string() });
-        let body = json!({ "main_key": self.register(), "enrolment_keys": keys });
-        let (status, body) = self.keys.send(town, Method::POST, "/v1/community/registrations", &body).await;
-        assert_eq!(status, 201, "{body}");
-    }
-
-    /// The wallet, and the enrolment that it names.
-    async fn wallet(&mut self, town: &TestNode) -> Value {
-        let wallet = self.keys.get(town, "/v1/wallet").await;
-        let id = wallet["enrolments"][0]["id"].as_str().and_then(|id| id.parse().ok());
-        self.enrolment = id.or(self.enrolment);
-        wallet
-    }
-
-    /// Waits until the wallet is so.
-    async fn until(&mut self, town: &TestNode, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-        let began = std::time::Instant::now();
-        loop {
-            let wallet = self.wallet(town).await;
-            if is_so(&wallet) {
-                return wallet;
-            }
-            assert!(began.elapsed() < WITHIN, "{what}: {wallet}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-}
 
 /// A film of a code, as a camera would see it: black on white in the middle of a grey desk.
 fn film(path: &Path, text: &str) {
@@ -150,18 +44,6 @@ fn film(path: &Path, text: &str) {
     }
 }
 
-/// A hand scanner: it types, and sends Enter.
-async fn types(browser: &Browser, text: &str) {
-    browser.fill("#scan", &format!("{text}\u{E007}")).await;
-}
-
-/// The same, until the page that follows is there.
-async fn scan(browser: &Browser, text: &str) {
-    browser.client.execute("document.documentElement.dataset.before = '1'", Vec::new()).await.unwrap();
-    types(browser, text).await;
-    browser.find("html:not([data-before]) main").await;
-}
-
 /// Width and height of a document's pages, in millimetres.
 fn pages(pdf: &[u8]) -> Vec<(f64, f64)> {
     let text = String::from_utf8_lossy(pdf);
@@ -186,7 +68,7 @@ async fn at_the_community(town: &TestNode, screen: Screen, language: &str, phone
     browser.picture(&name("desk")).await;
 
     phone.announce(town).await;
-    scan(&browser, &phone.register()).await;
+    browser.scan(&phone.register()).await;
     browser.fill("#reg-number", &format!("E1234567{person}")).await;
     let kind = browser.find("#reg-type").await;
     kind.select_by_value("passport").await.unwrap();
@@ -204,17 +86,18 @@ async fn at_the_community(town: &TestNode, screen: Screen, language: &str, phone
     phone.until(town, "the phone finds itself", |wallet| !wallet["enrolments"][0]["id"].is_null()).await;
 
     // Somebody else's picture says so, in plain words.
-    scan(&browser, "https://elsewhere.example/").await;
+    browser.scan("https://elsewhere.example/").await;
     browser.find(".verdict.bad").await;
     browser.accessible("a wrong picture").await;
     browser.picture(&name("wrong")).await;
 
-    scan(&browser, &phone.keys.sign(vp1::Step::Identify)).await;
+    browser.scan(&phone.keys.sign(vp1::Step::Identify)).await;
     browser.find(".person").await;
+    is_seen(&browser, ".person h2").await;
     browser.picture(&name("identified")).await;
 
     let receive = vp1::Step::Receive { community: "xuanwu".into(), programme: "checkup".into() };
-    scan(&browser, &phone.by_enrolment(receive)).await;
+    browser.scan(&phone.by_enrolment(receive)).await;
     browser.find(".person button.big").await;
     browser.accessible("who it is").await;
     browser.picture(&name("person")).await;
@@ -249,7 +132,7 @@ async fn at_the_community(town: &TestNode, screen: Screen, language: &str, phone
 
     let digits = browser.text(".id-card-digits").await;
     browser.goto(&format!("{}/desk/community", town.url)).await;
-    scan(&browser, &digits).await;
+    browser.scan(&digits).await;
     assert!(browser.text(".person h2").await.starts_with("李**"));
     browser.goto(&format!("{}/desk/community/stock", town.url)).await;
     browser.find("table").await;
@@ -259,25 +142,10 @@ async fn at_the_community(town: &TestNode, screen: Screen, language: &str, phone
     browser.close().await;
 }
 
-/// The phone books the next appointment; the voucher and its code.
-async fn book(town: &TestNode, phone: &mut Phone) -> (String, String) {
-    let wallet = phone.wallet(town).await;
-    let voucher = wallet["vouchers"][0]["voucher"].as_str().unwrap().to_owned();
-    let (_, slots) = town.get("/v1/hospital/slots?limit=2").await;
-    // The next one may be too near.
-    let mut booking = slots["items"][1].clone();
-    booking.as_object_mut().unwrap().retain(|field, _| TAKEN.contains(&field.as_str()));
-    booking["voucher"] = json!(voucher);
-    let (status, body) = phone.keys.send(town, Method::POST, "/v1/wallet/bookings", &booking).await;
-    assert_eq!(status, 201, "{body}");
-    let wallet = phone.until(town, "booked", |wallet| wallet["vouchers"][0]["stage"] == "booked").await;
-    (voucher, wallet["vouchers"][0]["token"].as_str().unwrap().to_owned())
-}
-
 async fn at_the_hospital(town: &Town, screen: Screen, language: &str, phone: &mut Phone) {
     let Town { town, issuer } = town;
     let name = |what: &str| format!("hospital-{what}-{language}");
-    let (voucher, token) = book(town, phone).await;
+    let (voucher, token) = phone.book(town).await;
     let browser = Browser::open(screen, language).await;
     browser.sign_in(&town.url, "test").await;
     browser.goto(&format!("{}/desk/hospital", town.url)).await;
@@ -288,8 +156,8 @@ async fn at_the_hospital(town: &Town, screen: Screen, language: &str, phone: &mu
 
     // A picture that somebody else signed: red, with the reason.
     let stranger = Phone { enrolment: phone.enrolment, ..Phone::new(77) };
-    scan(&browser, &stranger.at_hospital(&voucher, false)).await;
-    scan(&browser, &token).await;
+    browser.scan(&stranger.at_hospital(&voucher, false)).await;
+    browser.scan(&token).await;
     browser.find(".verdict.bad").await;
     assert!(!browser.text(".verdict-what").await.is_empty());
     is_seen(&browser, ".verdict").await;
@@ -297,10 +165,10 @@ async fn at_the_hospital(town: &Town, screen: Screen, language: &str, phone: &mu
     browser.picture(&name("red")).await;
 
     // The voucher alone: whether it can be used; then the person.
-    scan(&browser, &token).await;
+    browser.scan(&token).await;
     browser.find(".verdict.good").await;
     browser.picture(&name("checked")).await;
-    scan(&browser, &phone.at_hospital(&voucher, false)).await;
+    browser.scan(&phone.at_hospital(&voucher, false)).await;
     browser.find("#performer").await;
     browser.find(".verdict.good").await;
     is_seen(&browser, ".verdict").await;
@@ -309,7 +177,7 @@ async fn at_the_hospital(town: &Town, screen: Screen, language: &str, phone: &mu
 
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     browser.fill("#result-1", "正常").await;
-    scan(&browser, &phone.at_hospital(&voucher, true)).await;
+    browser.scan(&phone.at_hospital(&voucher, true)).await;
     browser.find("main .verdict.good").await;
     assert!(!browser.has("#performer").await, "{}", browser.text("main").await);
     browser.picture(&name("completed")).await;
@@ -378,20 +246,40 @@ async fn by_camera(town: &TestNode, phone: &Phone, dir: &Path) {
     browser.close().await;
 }
 
-/// The desk's own node stops: the page that is open says what to write on paper, and what was typed stays.
+/// The desks' own node stops: the page that is open says what to write on paper, and what was typed stays. It is sent once the node
+/// is there again.
 async fn node_down(town: &mut TestNode) {
-    let browser = Browser::open(Screen::Desk, "zh-CN").await;
-    browser.sign_in(&town.url, "test").await;
-    browser.goto(&format!("{}/desk/hospital", town.url)).await;
-    browser.find("#scan").await;
+    let mut desks = Vec::new();
+    for (desk, screen, language, paper) in
+        [("hospital", Screen::Desk, "zh-CN", "纸"), ("community", Screen::Phone, "en", "paper")]
+    {
+        let browser = Browser::open(screen, language).await;
+        browser.sign_in(&town.url, "test").await;
+        browser.goto(&format!("{}/desk/{desk}", town.url)).await;
+        browser.find("#scan").await;
+        desks.push((desk, language, paper, browser));
+    }
     town.kill();
-    types(&browser, "VP1:SOMETHING").await;
-    browser.find("[data-node-down]:not([hidden])").await;
-    let typed = browser.find("#scan").await.prop("value").await.unwrap();
-    assert_eq!(typed.as_deref(), Some("VP1:SOMETHING"));
-    browser.accessible("the node is down").await;
-    browser.picture("hospital-down-zh-CN").await;
-    browser.close().await;
+    for (desk, language, paper, browser) in &desks {
+        browser.types("VP1:SOMETHING").await;
+        browser.until("[data-node-down]:not([hidden])", paper).await;
+        let typed = browser.find("#scan").await.prop("value").await.unwrap();
+        assert_eq!(typed.as_deref(), Some("VP1:SOMETHING"));
+        browser.accessible("the node is down").await;
+        browser.picture(&format!("{desk}-down-{language}")).await;
+    }
+    town.start().await;
+    for (desk, _, _, browser) in desks {
+        eventually("the page sees that the node is there", WITHIN, async || {
+            browser.has("[data-node-down][hidden]").await
+        })
+        .await;
+        browser.follow(".scan-row button").await;
+        // Sessions are over with their node: whoever signs in again is back at the desk.
+        browser.find("#password").await;
+        assert_eq!(browser.path().await, format!("/sign-in?next=%2Fdesk%2F{desk}"));
+        browser.close().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

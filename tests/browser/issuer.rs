@@ -40,6 +40,30 @@ async fn file(browser: &Browser, css: &str) -> (Vec<u64>, String, String) {
     (bytes, found[1].as_str().unwrap().to_owned(), found[2].as_str().unwrap().to_owned())
 }
 
+/// The files of a zip file by their names, unpacked by the browser as an office program would.
+async fn unzipped(browser: &Browser, css: &str) -> Value {
+    let unzip = "
+        const done = arguments[arguments.length - 1];
+        const run = async () => {
+          const bytes = new Uint8Array(await (await fetch(document.querySelector(arguments[0]).href)).arrayBuffer());
+          const view = new DataView(bytes.buffer);
+          const [short, long] = [(at) => view.getUint16(at, true), (at) => view.getUint32(at, true)];
+          const end = bytes.length - 22;
+          const files = {};
+          for (let [left, at] = [short(end + 10), long(end + 16)]; left > 0; left -= 1) {
+            const name = new TextDecoder().decode(bytes.slice(at + 46, at + 46 + short(at + 28)));
+            const start = long(at + 42) + 30 + short(long(at + 42) + 26) + short(long(at + 42) + 28);
+            const packed = new Blob([bytes.slice(start, start + long(at + 20))]).stream();
+            const plain = short(at + 10) === 8 ? packed.pipeThrough(new DecompressionStream('deflate-raw')) : packed;
+            files[name] = await new Response(plain).text();
+            at += 46 + short(at + 28) + short(at + 30) + short(at + 32);
+          }
+          return files;
+        };
+        run().then(done, error => done(String(error)));";
+    browser.client.execute_async(unzip, vec![css.into()]).await.unwrap()
+}
+
 /// Every page of the authority can be read, on this screen and in this language.
 async fn every_page(browser: &Browser, url: &str, language: &str) {
     for (path, name) in [
@@ -101,8 +125,11 @@ async fn an_authority_supplies_a_community_and_reads_its_figures() {
     let (begins, csv, kind) = file(&browser, "#csv").await;
     assert!(begins.starts_with(&[0xef, 0xbb, 0xbf]) && kind.starts_with("text/csv"), "{begins:?} {kind}");
     assert!(csv.contains("日期,项目,社区,医院,已生成") && csv.contains(",elder-check,xuanwu,,0,500,"), "{csv}");
-    let (begins, _, _) = file(&browser, "#xlsx").await;
-    assert_eq!(begins[..2], [u64::from(b'P'), u64::from(b'K')]);
+    let (_, _, kind) = file(&browser, "#xlsx").await;
+    assert_eq!(kind, "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet");
+    let book = unzipped(&browser, "#xlsx").await;
+    assert!(book["xl/sharedStrings.xml"].as_str().unwrap().contains("<t>elder-check</t>"), "{book}");
+    assert!(book["xl/worksheets/sheet1.xml"].as_str().unwrap().contains("<v>1200</v>"), "{book}");
     browser.press(".tabs a[href='/issuer/publications']").await;
     browser.press("#publish button").await;
     browser.find(".notice.good").await;
@@ -262,7 +289,34 @@ async fn an_officer_decides_a_claim_that_the_holder_denies() {
     assert!(browser.has("article .tag.bad").await, "that it is denied is seen");
     browser.accessible("a claim").await;
     browser.picture("issuer-claim-zh-CN").await;
-    browser.press("article .settle").await;
+
+    // Rejected with a reason; the hospital reads it on its own page and claims once more; then it is settled.
+    browser.press("article summary").await;
+    browser.select("article select", "unfounded").await;
+    browser.accessible("a claim to be rejected").await;
+    browser.follow("article .reject").await;
+    browser.find(".notice.good").await;
+    browser.goto(&format!("{}/issuer/claims?stage=rejected", issuer.url)).await;
+    assert!(browser.text("article").await.contains(&voucher));
+    let desk = Browser::open(Screen::Phone, "en").await;
+    desk.sign_in(&hospital.url, "test").await;
+    eventually("the hospital sees why", Duration::from_secs(30), || async {
+        desk.goto(&format!("{}/desk/hospital/claims", hospital.url)).await;
+        desk.has(".lines form button.main").await && desk.text(".lines .notice.bad").await.contains("unfounded")
+    })
+    .await;
+    desk.accessible("a rejected claim").await;
+    desk.picture("hospital-rejected-en").await;
+    desk.follow(".lines form button.main").await;
+    desk.find(".notice.good").await;
+    desk.clean(&hospital.url, &[]).await;
+    desk.close().await;
+    eventually("the claim is here again", Duration::from_secs(30), || async {
+        browser.goto(&format!("{}/issuer/claims", issuer.url)).await;
+        browser.has("article .settle").await
+    })
+    .await;
+    browser.follow("article .settle").await;
     browser.find(".notice.good").await;
     assert!(!browser.has("article").await);
     let (_, view) = issuer.get(&format!("/v1/vouchers/{voucher}")).await;

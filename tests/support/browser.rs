@@ -136,6 +136,34 @@ impl Browser {
         self.find(css).await.text().await.unwrap()
     }
 
+    /// A hand scanner: it types, and sends Enter.
+    pub async fn types(&self, text: &str) {
+        self.fill("#scan", &format!("{text}\u{E007}")).await;
+    }
+
+    /// The same, until the page that follows is there.
+    pub async fn scan(&self, text: &str) {
+        self.mark().await;
+        self.types(text).await;
+        self.find("html:not([data-before]) main").await;
+    }
+
+    /// Presses what leads to another page, also to the same once more, and waits for it.
+    pub async fn follow(&self, css: &str) {
+        self.mark().await;
+        self.press(css).await;
+        self.find("html:not([data-before]) main").await;
+    }
+
+    async fn mark(&self) {
+        self.client.execute("document.documentElement.dataset.before = '1'", Vec::new()).await.unwrap();
+    }
+
+    /// Chooses in a list.
+    pub async fn select(&self, css: &str, value: &str) {
+        self.find(css).await.select_by_value(value).await.unwrap_or_else(|error| panic!("{css}: {error}"));
+    }
+
     /// Signs in as an account of a test node, on its page.
     pub async fn sign_in(&self, url: &str, account: &str) {
         self.goto(&format!("{url}/sign-in")).await;

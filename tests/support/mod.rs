@@ -5,6 +5,7 @@ pub mod demo;
 pub mod desk;
 pub mod idp;
 pub mod phone;
+pub mod town;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -45,6 +45,13 @@ pub enum Command {
         /// The new phone's main key; none if only a card is left.
         main_key: Option<PublicKey>,
     },
+    /// The registrar has enrolled someone in more programmes.
+    KeepEnrolments {
+        /// Who.
+        holder: HolderId,
+        /// The new ones.
+        enrolments: Vec<Enrolled>,
+    },
     /// Take residents into the community's list.
     List {
         /// Random: becomes the secret of the list's keys, if there is none yet.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::{Answer, Assist, Entitlement, Issued, Known};
 use super::people::{self, Person};
+use super::registration;
 use crate::keys::Key;
 use crate::misbehave::misbehaves;
 use crate::openings::digest_of;
@@ -202,6 +203,15 @@ pub fn with_card(work: &Work<'_>, card: &vc1::Card, now: Timestamp) -> Result<Kn
 /// [`Reason::HolderUnknown`].
 pub fn by_holder(work: &Work<'_>, holder: HolderId, now: Timestamp) -> Result<Known, Reason> {
     people::of(&work.tx, holder).map(|person| known(work, &person, now)).ok_or(Reason::HolderUnknown)
+}
+
+/// The programmes that were opened to somebody since they were registered, and whether they can be enrolled in one of them now.
+#[must_use]
+pub fn more(work: &Work<'_>, holder: HolderId, now: Timestamp) -> (Vec<ShortName>, bool) {
+    let Some(person) = people::of(&work.tx, holder) else { return (Vec::new(), false) };
+    let open = registration::opened_since(work, &person, now);
+    let may_add = registration::more(work, &person, uuid::Uuid::nil, now).is_ok();
+    (open, may_add)
 }
 
 /// A voucher that somebody of this community has.

@@ -74,6 +74,7 @@ impl Rules for Community {
             Command::Announce { register, enrolment_keys } => registration::announce(desk, &register, enrolment_keys),
             Command::Keep(registered) => registration::keep(desk, *registered),
             Command::KeepCard { holder, card } => registration::keep_card(desk, holder, card),
+            Command::KeepEnrolments { holder, enrolments } => registration::keep_enrolments(desk, holder, enrolments),
             Command::KeepPhone { holder, main_key } => registration::keep_phone(desk, holder, main_key),
             Command::List { secret, residents } => residents::list(desk, secret, residents),
             Command::Unlist { document_type, document_number } => {

@@ -188,7 +188,8 @@ pub enum Carrier<'a> {
 ///
 /// # Errors
 ///
-/// [`Reason::NotEntitled`] if no programme is open to the class; [`Reason::PresentationForged`] if the QR is not of the
+/// [`Reason::NotEntitled`] if no programme is open to the class; [`Reason::KeyUnfit`] if the phone has a key for none of those
+/// that are; [`Reason::PresentationForged`] if the QR is not of the
 /// phone that announced; what is wrong with QR, form or voucher module.
 pub fn application(
     work: &Work<'_>,
@@ -204,7 +205,7 @@ pub fn application(
     if programmes.is_empty() {
         return Err(Reason::NotEntitled);
     }
-    let enrolment_ids: BTreeMap<ShortName, EnrolmentId> =
+    let mut enrolment_ids: BTreeMap<ShortName, EnrolmentId> =
         programmes.into_iter().map(|programme| (programme, EnrolmentId(new_id()))).collect();
     let (mut main_key, mut enrolment_keys, mut card_keys) = (None, BTreeMap::new(), None);
     match carrier {
@@ -214,11 +215,15 @@ pub fn application(
             if shown.main_key()? != pending.main_key {
                 return Err(Reason::PresentationForged);
             }
-            for programme in enrolment_ids.keys() {
-                // A phone that announced before a programme was opened makes its key and announces again.
-                let key = pending.enrolment_keys.get(programme).ok_or(Reason::KeyUnfit)?;
-                enrolment_keys.insert(programme.clone(), KeyText(*key));
+            // What was opened since the phone announced itself is added later, once it has made a key for it ([`more`]).
+            enrolment_ids.retain(|programme, _| pending.enrolment_keys.contains_key(programme));
+            if enrolment_ids.is_empty() {
+                return Err(Reason::KeyUnfit);
             }
+            let keys = enrolment_ids
+                .keys()
+                .filter_map(|name| Some((name.clone(), KeyText(*pending.enrolment_keys.get(name)?))));
+            enrolment_keys.extend(keys);
             main_key = Some((*qr).to_owned());
         }
         Carrier::Card(card) => {
@@ -244,6 +249,57 @@ pub fn application(
     })
 }
 
+/// Programmes that were opened to somebody since they were registered, by short name.
+#[must_use]
+pub fn opened_since(work: &Work<'_>, person: &Person, now: Timestamp) -> Vec<ShortName> {
+    let mut open = open_to(work, person.form.class, now);
+    open.retain(|programme| person.enrolments.iter().all(|enrolled| enrolled.programme != *programme));
+    open.truncate(MAX_ENROLMENTS.saturating_sub(person.enrolments.len()));
+    open
+}
+
+/// More programmes for somebody who is registered, as JSON: the body of `POST /v1/issuer/holders/{holder}/enrolments`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct More {
+    /// Random ids for the enrolments.
+    pub enrolment_ids: BTreeMap<ShortName, EnrolmentId>,
+    /// The phone's key for each; none for somebody with a card alone, who is given a new card afterwards.
+    pub enrolment_keys: BTreeMap<ShortName, KeyText>,
+}
+
+/// What this community asks of the registrar where programmes were opened since somebody was registered. A phone has announced
+/// its keys for them: those without are left for another time.
+///
+/// # Errors
+///
+/// [`Reason::NotEntitled`] if no other programme is open to the class, [`Reason::KeyUnfit`] if the phone has announced a key for
+/// none.
+pub fn more(
+    work: &Work<'_>,
+    person: &Person,
+    mut new_id: impl FnMut() -> uuid::Uuid,
+    now: Timestamp,
+) -> Result<More, Reason> {
+    let open = opened_since(work, person, now);
+    if open.is_empty() {
+        return Err(Reason::NotEntitled);
+    }
+    let announced = person.main_key.map(|key| {
+        let pending = pending(work, &key.thumbprint(), now);
+        pending.map(|pending| pending.enrolment_keys).unwrap_or_default()
+    });
+    let (mut enrolment_ids, mut enrolment_keys) = (BTreeMap::new(), BTreeMap::new());
+    for programme in open {
+        if let Some(keys) = &announced {
+            let Some(key) = keys.get(&programme) else { continue };
+            enrolment_keys.insert(programme.clone(), KeyText(*key));
+        }
+        enrolment_ids.insert(programme, EnrolmentId(new_id()));
+    }
+    if enrolment_ids.is_empty() { Err(Reason::KeyUnfit) } else { Ok(More { enrolment_ids, enrolment_keys }) }
+}
+
 /// Keeps who was registered, and tells the voucher module.
 pub(super) fn keep(desk: &mut Desk<'_>, registered: Registered) -> Result<Answer, Refused> {
     let Registered { form, granted, main_key, voucher_module, card, secret } = registered;
@@ -251,19 +307,22 @@ pub(super) fn keep(desk: &mut Desk<'_>, registered: Registered) -> Result<Answer
     if granted.enrolments.is_empty() || granted.enrolments.len() > MAX_ENROLMENTS {
         return Err(Reason::Malformed.into());
     }
-    if let Some(key) = &main_key {
-        let thumbprint = key.thumbprint();
-        if let Some(pending) = desk.work.tx.load_private::<Pending>(&pending_key(&thumbprint)) {
-            desk.work.tx.delete(Space::Private, by_time(pending.at, &thumbprint));
-            desk.work.tx.delete(Space::Private, pending_key(&thumbprint));
-        }
-    }
+    forget_pending(desk, main_key.as_ref());
     let enrolments: Vec<Enrolled> = granted.enrolments;
     let person = Person { holder: granted.holder, form, main_key, voucher_module, enrolments, card };
     people::secret(&mut desk.work.tx, secret);
     people::keep(&mut desk.work.tx, &person);
     desk.remember_request();
     tell(desk, &person)
+}
+
+/// What a phone announced has come to something.
+fn forget_pending(desk: &mut Desk<'_>, main_key: Option<&PublicKey>) {
+    let Some(thumbprint) = main_key.map(PublicKey::thumbprint) else { return };
+    if let Some(pending) = desk.work.tx.load_private::<Pending>(&pending_key(&thumbprint)) {
+        desk.work.tx.delete(Space::Private, by_time(pending.at, &thumbprint));
+        desk.work.tx.delete(Space::Private, pending_key(&thumbprint));
+    }
 }
 
 /// The registrar put a new card in someone's name.
@@ -283,6 +342,28 @@ pub(super) fn keep_phone(
 ) -> Result<Answer, Refused> {
     let mut person = people::of(&desk.work.tx, holder).ok_or(Reason::HolderUnknown)?;
     person.main_key = main_key;
+    forget_pending(desk, main_key.as_ref());
+    people::keep(&mut desk.work.tx, &person);
+    desk.remember_request();
+    tell(desk, &person)
+}
+
+/// The registrar enrolled somebody in more programmes.
+pub(super) fn keep_enrolments(
+    desk: &mut Desk<'_>,
+    holder: HolderId,
+    enrolments: Vec<Enrolled>,
+) -> Result<Answer, Refused> {
+    let mut person = people::of(&desk.work.tx, holder).ok_or(Reason::HolderUnknown)?;
+    for enrolled in enrolments {
+        if person.enrolments.iter().all(|known| known.programme != enrolled.programme) {
+            person.enrolments.push(enrolled);
+        }
+    }
+    if person.enrolments.len() > MAX_ENROLMENTS {
+        return Err(Reason::Malformed.into());
+    }
+    forget_pending(desk, person.main_key.as_ref());
     people::keep(&mut desk.work.tx, &person);
     desk.remember_request();
     tell(desk, &person)

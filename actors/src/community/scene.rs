@@ -224,6 +224,14 @@ impl Scene {
         self.town.spread();
     }
 
+    /// Another programme like that of all scenes.
+    pub(crate) fn open_programme(&mut self, name: &str) {
+        let policy = Policy { programme: short(name), ..self.policy.clone() };
+        self.town.write(health(), Role::Issuer, Body::Programme(ProgrammeEvent::Published(policy)));
+        self.town.pass(Millis::minutes(10));
+        self.town.spread();
+    }
+
     /// Asks the community.
     pub(crate) fn ask(&mut self, command: Command) -> Result<Answer, Refused> {
         self.town.ask::<Community>(xuanwu(), command)

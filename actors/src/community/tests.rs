@@ -21,7 +21,7 @@ use crate::token::vp1::Step as Wish;
 use crate::token::{HolderKey, vp1};
 use crate::town::id;
 use crate::voucher::holders::genuine;
-use crate::voucher::letters::{HELP_PATH, HelpLetter, KeyText};
+use crate::voucher::letters::{Enrolled, HELP_PATH, HelpLetter, KeyText};
 
 fn stage(scene: &Scene, voucher: VoucherId) -> Stage {
     scene.town.voucher(xuanwu(), voucher).unwrap().state().unwrap().stage
@@ -449,6 +449,39 @@ fn a_new_phone_replaces_the_old_one() {
     assert_eq!(identify(&scene), Ok(holder));
     let nobody = HolderId(Uuid::from_u128(99));
     assert_eq!(reason(scene.ask(Command::KeepPhone { holder: nobody, main_key: None })), Reason::HolderUnknown);
+}
+
+#[test]
+fn a_programme_that_was_opened_since_is_added_with_the_key_that_the_phone_announced() {
+    let mut scene = Scene::new();
+    let holder = scene.anna.holder;
+    let more = |scene: &Scene| {
+        scene.town.read(xuanwu(), |work| {
+            let person = people::of(&work.tx, holder).unwrap();
+            registration::more(work, &person, || Uuid::from_u128(77), scene.town.now)
+        })
+    };
+    assert_eq!(more(&scene), Err(Reason::NotEntitled), "she is enrolled in all that there is");
+    scene.open_programme("dental");
+    assert_eq!(more(&scene), Err(Reason::KeyUnfit), "her phone has not said which key it has for it");
+    let (main, key) = (scene.anna.main.public(), HolderKey::ed25519(&[43; 32]).public());
+    let register = scene.anna.show(Wish::Register { key: main }, 1, scene.town.now);
+    let enrolment_keys = BTreeMap::from([(short("dental"), KeyText(key))]);
+    scene.ask(Command::Announce { register, enrolment_keys: enrolment_keys.clone() }).unwrap();
+    let asked = more(&scene).unwrap();
+    assert_eq!(asked.enrolment_keys, enrolment_keys);
+
+    let id = asked.enrolment_ids[&short("dental")];
+    let name = scene.town.read(xuanwu(), |work| people::of(&work.tx, holder).unwrap().enrolments[0].name);
+    let enrolments = vec![Enrolled { programme: short("dental"), id, name }];
+    for _ in 0..2 {
+        // Told twice, it is there once.
+        scene.ask(Command::KeepEnrolments { holder, enrolments: enrolments.clone() }).unwrap();
+        let person = scene.town.read(xuanwu(), |work| people::of(&work.tx, holder).unwrap());
+        assert_eq!(person.enrolments.iter().filter(|e| e.programme == short("dental")).count(), 1);
+    }
+    assert_eq!(more(&scene), Err(Reason::NotEntitled));
+    assert_eq!(scene.town.letters(xuanwu()).len(), 2, "the voucher module hears of it");
 }
 
 #[test]

@@ -186,6 +186,36 @@ async function fetchWallet() {
   tellAge();
 }
 
+/** Makes a key for each programme that there is and that the phone has none for: for all at first, later for those opened since. */
+async function makeKeys() {
+  const { items } = await read("/v1/programmes");
+  const [keys, programmes] = [{ ...known.keys }, { ...known.programmes }];
+  for (const { policy } of items) {
+    if (keys[policy.programme] || Object.keys(keys).length >= MAX_KEYS) continue;
+    keys[policy.programme] = await make();
+    programmes[policy.programme] = { title_zh: policy.title_zh, title_en: policy.title_en };
+  }
+  return { keys, programmes };
+}
+
+/** The look for new programmes that is under way: two at once would make two keys for one. */
+let offering;
+
+/** Whoever asks for a voucher stands at the desk, which adds what was opened since the registration: it must know the keys by then. */
+function offerNewKeys() {
+  offering ??= tellNewKeys().catch(() => {}).finally(() => { offering = undefined; });
+}
+
+async function tellNewKeys() {
+  const { keys, programmes } = await makeKeys();
+  if (Object.keys(keys).length > Object.keys(known.keys).length) {
+    await Promise.all([keep("keys", keys), keep("programmes", programmes)]);
+    Object.assign(known, { keys, programmes, announcedAt: undefined });
+  }
+  // Those without an enrolment are told again after a day at most: there the desk may add them another time.
+  if (Object.keys(keys).some((programme) => !enrolment(programme))) await announce();
+}
+
 /** Tells the community which keys this phone has; repeated once it would be forgotten there. */
 async function announce() {
   if (known.announcedAt && now() - known.announcedAt < ANNOUNCED_MILLIS) return;
@@ -304,6 +334,7 @@ const screens = {
   receive: {
     isSoon: () => true,
     show(section, programme) {
+      if (!live) offerNewKeys();
       const open = known.wallet.enrolments.filter((e) => !e.blocked && keyOf(e.programme));
       const only = open.length === 1 ? open[0].programme : programme;
       const list = byId("programmes");
@@ -607,13 +638,7 @@ async function show() {
 byId("first").addEventListener("submit", async (event) => {
   event.preventDefault();
   await tried(byId("begin"), async () => {
-    const { items } = await read("/v1/programmes");
-    const keys = {};
-    const programmes = {};
-    for (const { policy } of items.slice(0, MAX_KEYS)) {
-      keys[policy.programme] = await make();
-      programmes[policy.programme] = { title_zh: policy.title_zh, title_en: policy.title_en };
-    }
+    const { keys, programmes } = await makeKeys();
     const main = await make();
     const community = byId("community").value;
     Object.assign(known, { main, keys, community, programmes });

@@ -146,6 +146,7 @@ pub const TABLE: &[(&str, &str, Access)] = &[
     ("GET", "/v1/community/cards/{lookup_number}", Operator(P::IdentifyPeople)),
     ("POST", "/v1/community/holders/{holder}/block", Operator(P::BlockPeople)),
     ("POST", "/v1/community/holders/{holder}/phone", Operator(P::ReplaceCarriers)),
+    ("POST", "/v1/community/holders/{holder}/enrolments", Operator(P::RegisterPeople)),
     ("GET", "/v1/community/stock", Operator(P::ReadStock)),
     ("GET", "/v1/community/stock/vouchers", Operator(P::ReadStock)),
     ("POST", "/v1/community/returns", Operator(P::ReturnVouchers)),

@@ -183,6 +183,11 @@ pub(crate) fn admitted(node: &Node, request: &HttpRequest, body: &[u8]) -> Resul
     Ok(caller)
 }
 
+/// Whether a refusal of [`admitted`] would be the same with the body.
+pub(super) const fn is_known_without_body(reason: Reason) -> bool {
+    matches!(reason, Reason::Unauthenticated | Reason::SessionOver | Reason::Forbidden | Reason::PasswordChangeNeeded)
+}
+
 fn must_be_json(request: &HttpRequest) -> Result<(), Problem> {
     let kind = caller::header(request, "Content-Type")?.unwrap_or_default();
     if kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {

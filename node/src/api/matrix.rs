@@ -707,6 +707,7 @@ fn rows<S, R>(served: &Served<S, R>, anna: &Person, berta: &Person, far: &Person
     row(&desk, "GET", "/v1/community/cards/{lookup_number}", &card.lookup_number(), "", none(), unknown);
     row(&desk, "POST", "/v1/community/holders/{holder}/block", far_away, "", json!({ "reason": "died" }), not_theirs);
     row(&desk, "POST", "/v1/community/holders/{holder}/phone", far_away, "", json!({ "main_key": null }), not_theirs);
+    row(&desk, "POST", "/v1/community/holders/{holder}/enrolments", far_away, "", json!({}), not_theirs);
     row(
         &desk,
         "POST",

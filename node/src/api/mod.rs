@@ -36,7 +36,7 @@ pub(crate) mod planted;
 #[cfg(test)]
 mod tests;
 
-use actix_web::web;
+use actix_web::{HttpRequest, web};
 use utoipa::OpenApi;
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -79,6 +79,20 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
 /// What a body that is not ours to read says: path, query and payload extractors of actix.
 pub fn extractors(config: &mut web::ServiceConfig) {
     config
-        .app_data(web::PathConfig::default().error_handler(|error, _| Problem::malformed(error).into()))
-        .app_data(web::QueryConfig::default().error_handler(|error, _| Problem::malformed(error).into()));
+        .app_data(web::PathConfig::default().error_handler(|error, request| malformed(&error, request).into()))
+        .app_data(web::QueryConfig::default().error_handler(|error, request| malformed(&error, request).into()));
+}
+
+/// A path or query that cannot be read. Who must sign in first, or is not let in at all, is told that and nothing else: actix reads
+/// paths before anybody has asked who calls. The body is not here, so what only it can prove is left open: a form's token, and who
+/// signs, whose signature also counts but once.
+fn malformed(error: &dyn std::fmt::Display, request: &HttpRequest) -> Problem {
+    if caller::signs(request) {
+        return Problem::malformed(error);
+    }
+    let admitted = answer::node(request).and_then(|node| answer::admitted(node, request, &[]));
+    match admitted {
+        Err(problem) if answer::is_known_without_body(problem.reason) => problem,
+        _ => Problem::malformed(error),
+    }
 }

@@ -117,7 +117,7 @@ pub fn language(request: &HttpRequest) -> Language {
 }
 
 /// Where the page of a request can be got again: what a form was sent to cannot, unless it is a page too.
-fn path(request: &HttpRequest) -> String {
+pub(super) fn path(request: &HttpRequest) -> String {
     let uri = request.uri();
     if request.method() == Method::GET {
         return local(uri.path_and_query().map_or("/", |path| path.as_str())).to_owned();

@@ -76,14 +76,11 @@ pub fn instead(node: &Node, request: &HttpRequest, problem: &Problem) -> HttpRes
 
 /// To the sign-in, and back afterwards.
 fn sign_in_first(request: &HttpRequest) -> HttpResponse {
-    if request.method() != Method::GET {
-        return answer::see_other("/sign-in").finish();
+    let path = frame::path(request);
+    if request.method() == Method::GET && is_from_elsewhere(request) {
+        return again(&path);
     }
-    let path = frame::local(request.uri().path_and_query().map_or("/", |path| path.as_str()));
-    if is_from_elsewhere(request) {
-        return again(path);
-    }
-    let next = askama::filters::urlencode_strict(path).map(|next| next.to_string()).unwrap_or_default();
+    let next = askama::filters::urlencode_strict(&path).map(|next| next.to_string()).unwrap_or_default();
     answer::see_other(&format!("/sign-in?next={next}")).finish()
 }
 

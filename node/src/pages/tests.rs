@@ -82,6 +82,7 @@ const TABLE: &str = "
     POST /desk/community/register    community-clerk
     POST /desk/community/phones      community-clerk
     POST /desk/community/cards       community-clerk
+    POST /desk/community/people/{holder}/programmes  community-clerk
     POST /desk/community/people/{holder}/block       community-clerk
     POST /desk/community/people/{holder}/erasure     community-clerk
     POST /desk/community/issue       community-clerk
@@ -207,6 +208,10 @@ async fn every_page_is_shown_to_whom_the_table_says() {
         let nobody = app.ask(method, &path, &[], (method == "POST").then_some("")).await;
         let turned_away = nobody.status == 303 && nobody.location.starts_with("/sign-in");
         assert_eq!(turned_away && path != "/sign-in", !everyone, "{method} {path} by nobody: {nobody:?}");
+        // Who is not signed in learns nothing about ids, not even which are none.
+        let odd = path.replace("00000000-0000-4000-8000-000000000000", "no-id");
+        let nobody = app.ask(method, &odd, &[], (method == "POST").then_some("")).await;
+        assert!(everyone || nobody.location.starts_with("/sign-in"), "{method} {odd} by nobody: {nobody:?}");
         for role in AccountRole::ALL {
             let (cookie, csrf) = session(&node, &format!("one-{role}"), &[*role]);
             let form = format!("csrf={csrf}&key=k");

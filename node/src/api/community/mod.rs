@@ -19,7 +19,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 pub use desk::{Help, Issue, erased, helped, identified, issued, known_by, person_of};
 pub use registration::{
     Announced, Block, Completed, NewCard, NewPhone, PassedOn, PersonForm, PrintedCard, UnderWay, WhoseCard, blocked,
-    card_made, completed, hear, looked_up, phone_replaced, registered_without_phone,
+    card_made, completed, enrolled_in_more, hear, looked_up, phone_replaced, registered_without_phone,
 };
 pub use residents::{MaskedRow, WhoseDocument, listed_as};
 pub use stock::{InStock, Returns, StockRow, given_back, in_stock, shelf};
@@ -28,6 +28,7 @@ use super::answer::{self, Get, Nothing, Post, Receipt};
 use super::problem::Problem;
 use crate::node::Node;
 use crate::peers;
+use crate::peers::client::{CallError, Peer};
 
 /// Registers the routes.
 pub fn configure(config: &mut ServiceConfig<'_>) {
@@ -72,6 +73,18 @@ async fn received<B, T>(
     answer::receipt_or_again(node, post, handled.await).await
 }
 
+/// The registrar by its own record: what is sent names people, and goes to nobody whose key is not known.
+fn known_registrar(node: &Node) -> Result<Peer, Problem> {
+    let registrar = node.config.registrar.institution;
+    let is_known = node.writer.registry().member(registrar).is_some();
+    let peer = peers::peer(node, registrar).filter(|_| is_known);
+    peer.ok_or_else(|| Problem::new(Reason::NotReady).detail("the registrar's log is not here yet"))
+}
+
+fn not_answered(error: &CallError) -> Problem {
+    Problem::new(error.reason()).detail(format!("the registrar: {error}"))
+}
+
 /// POSTs to the registrar, under a key of its own.
 async fn registrar<T: DeserializeOwned>(
     node: &Node,
@@ -79,13 +92,14 @@ async fn registrar<T: DeserializeOwned>(
     key: &str,
     body: &impl Serialize,
 ) -> Result<T, Problem> {
-    let registrar = node.config.registrar.institution;
-    // By its own record: what is sent names people, and goes to nobody whose key is not known.
-    let is_known = node.writer.registry().member(registrar).is_some();
-    let peer = peers::peer(node, registrar).filter(|_| is_known);
-    let peer = peer.ok_or_else(|| Problem::new(Reason::NotReady).detail("the registrar's log is not here yet"))?;
-    let answered = node.client.post_json(&peer, path, key, body).await;
-    answered.map_err(|error| Problem::new(error.reason()).detail(format!("the registrar: {error}")))
+    let answered = node.client.post_json(&known_registrar(node)?, path, key, body).await;
+    answered.map_err(|error| not_answered(&error))
+}
+
+/// GETs from the registrar.
+async fn registrar_shows<T: DeserializeOwned>(node: &Node, path: &str) -> Result<T, Problem> {
+    let answered = node.client.get_json(&known_registrar(node)?, path).await;
+    answered.map_err(|error| not_answered(&error))
 }
 
 /// The key under which a request of a desk is passed on.

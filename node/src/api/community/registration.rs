@@ -26,7 +26,7 @@ use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
 
-use super::{answered, clerk, clerk_reads, holder_id, key_of, received, registrar, send};
+use super::{answered, clerk, clerk_reads, holder_id, key_of, received, registrar, registrar_shows, send};
 use crate::api::answer::{self, Get, Listed, Nothing, Post, Receipt};
 use crate::api::caller::{self, Caller};
 use crate::api::json;
@@ -88,7 +88,8 @@ pub(super) fn configure(config: &mut ServiceConfig<'_>) {
         .service(new_card)
         .service(look_up)
         .service(block)
-        .service(new_phone);
+        .service(new_phone)
+        .service(more_programmes);
 }
 
 /// What a phone announces.
@@ -634,6 +635,73 @@ pub async fn phone_replaced(node: &Node, holder: HolderId, post: &Post<NewPhone>
         let done = send(node, post, Command::KeepPhone { holder, main_key }).await?;
         node.wake();
         Ok(answer::receipt(node, &done.records, Some(Nothing {})))
+    })
+    .await
+}
+
+/// Nothing more is said than who.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct NothingMore {}
+
+/// The part of what the registrar shows of a person that is needed.
+#[derive(Deserialize)]
+struct Standing {
+    enrolments: Vec<Enrolled>,
+}
+
+/// Enrol somebody in the programmes that were opened to them since they were registered. A phone announces its keys for them
+/// before (`POST /v1/community/registrations`); who has a card alone is given a new one afterwards.
+///
+/// `201` with the new enrolments; `404` `holder-unknown`; `409` `not-entitled` if there is no such programme, `key-unfit` if
+/// the phone has announced a key for none; `503` if the registrar does not answer.
+#[utoipa::path(tag = "community", params(("holder" = String, Path)), request_body = NothingMore, responses(
+    (status = 201, body = Receipt<Completed>), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
+    (status = 503, body = ProblemBody),
+))]
+#[post("/v1/community/holders/{holder}/enrolments")]
+async fn more_programmes(
+    node: Data<Node>,
+    holder: Path<String>,
+    post: Post<NothingMore>,
+) -> Result<HttpResponse, Problem> {
+    let holder = holder_id(&holder).map_err(|problem| problem.language(post.language))?;
+    Ok(answer::told(enrolled_in_more(&node, holder, &post).await?))
+}
+
+/// Enrols somebody in the programmes that were opened since; the receipt, for REST and pages.
+///
+/// # Errors
+///
+/// As the route.
+pub async fn enrolled_in_more<T>(node: &Node, holder: HolderId, post: &Post<T>) -> Result<Receipt<Completed>, Problem> {
+    received(node, post, async {
+        clerk(node, post)?;
+        let _alone = node.registering.begin(About::Holder(holder))?;
+        if let Some(again) = answer::again::<_, Completed>(node, post).await? {
+            return Ok(again);
+        }
+        let person = answer::read(node, |work| people::of(&work.tx, holder)).await.ok_or(Reason::HolderUnknown)?;
+        // What it wrote before, and whose answer did not come, is not asked for again.
+        let Standing { mut enrolments } = registrar_shows(node, &format!("/v1/issuer/holders/{holder}")).await?;
+        let at_registrar = Person { enrolments: enrolments.clone(), ..person.clone() };
+        let now = node.writer.now();
+        let asked = answer::read(node, |work| registration::more(work, &at_registrar, Uuid::new_v4, now)).await;
+        match asked {
+            Ok(more) => {
+                let (path, key) = (format!("/v1/issuer/holders/{holder}/enrolments"), Uuid::new_v4().to_string());
+                let receipted: Receipted = registrar(node, &path, &key, &more).await?;
+                enrolments.extend(receipted.result.into_iter().flat_map(|granted| granted.enrolments));
+            }
+            Err(_) if enrolments.len() > person.enrolments.len() => {}
+            Err(reason) => return Err(reason.into()),
+        }
+        enrolments.retain(|one| person.enrolments.iter().all(|known| known.programme != one.programme));
+        let command = Command::KeepEnrolments { holder, enrolments: enrolments.clone() };
+        let done = send(node, post, command).await?;
+        node.wake();
+        until_here(node, &enrolments).await;
+        Ok(answer::receipt(node, &done.records, Some(Completed { holder, enrolments, card: None })))
     })
     .await
 }

@@ -10,7 +10,7 @@ use actors::community::registration;
 use actors::presented;
 use actors::voucher::letters::{ErasureLetter, KeyText};
 use askama::Template;
-use domain::ids::HolderId;
+use domain::ids::{HolderId, ShortName};
 use domain::member::Role;
 use domain::reasons::Reason;
 
@@ -34,6 +34,7 @@ pages! {
     POST "/desk/community/register", Operator(P::RegisterPeople), Some(Role::Community), None => register;
     POST "/desk/community/phones", Operator(P::ReplaceCarriers), Some(Role::Community), None => replace_phone;
     POST "/desk/community/cards", Operator(P::ReplaceCarriers), Some(Role::Community), None => make_card;
+    POST "/desk/community/people/{holder}/programmes", Operator(P::RegisterPeople), Some(Role::Community), None => add_programmes;
     POST "/desk/community/people/{holder}/block", Operator(P::BlockPeople), Some(Role::Community), None => block;
     POST "/desk/community/people/{holder}/erasure", Operator(P::ErasePeople), Some(Role::Community), None => erase;
 }
@@ -189,7 +190,10 @@ async fn replace_phone(
         let now = node.writer.now();
         let pending = answer::read(&node, |work| registration::pending(work, &print, now)).await;
         let pending = pending.ok_or_else(|| Problem::new(Reason::NotFound).detail("no phone of that code waits"))?;
-        let enrolment_keys = pending.enrolment_keys.into_iter().map(|(name, key)| (name, KeyText(key))).collect();
+        // A phone makes a key for each programme that there is; those that this person is not enrolled in are none of it.
+        let is_enrolled = |name: &ShortName| known.programmes.iter().any(|entitled| entitled.programme == *name);
+        let keys = pending.enrolment_keys.into_iter().filter(|(name, _)| is_enrolled(name));
+        let enrolment_keys = keys.map(|(name, key)| (name, KeyText(key))).collect();
         let post = post.in_words(|_| Ok(NewPhone { main_key: Some(qr), enrolment_keys }))?;
         community::phone_replaced(&node, known.holder, &post).await?;
         Ok(known.holder)
@@ -197,6 +201,25 @@ async fn replace_phone(
     match replaced.await {
         Ok(holder) => Ok(see_other(&format!("/desk/community/people/{holder}?done=phone-replaced")).finish()),
         Err(problem) => refused(&node, &frame, &caller, "phone-refused", &problem).await,
+    }
+}
+
+/// Programmes that were opened since somebody was registered.
+async fn add_programmes(
+    node: Data<Node>,
+    request: HttpRequest,
+    holder: Path<String>,
+    Form(post): Form<Fields>,
+) -> Result<HttpResponse, Problem> {
+    let frame = Frame::new(&node, &request, &post.caller);
+    let caller = post.caller.clone();
+    let added = async {
+        let holder = whose(&holder)?;
+        community::enrolled_in_more(&node, holder, &post).await.map(|_| holder)
+    };
+    match added.await {
+        Ok(holder) => Ok(see_other(&format!("/desk/community/people/{holder}?done=programmes-added")).finish()),
+        Err(problem) => refused(&node, &frame, &caller, "programmes-not-added", &problem).await,
     }
 }
 

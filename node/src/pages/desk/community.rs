@@ -100,6 +100,10 @@ pub(super) struct Person {
     class: String,
     programmes: Vec<ProgrammeRow>,
     vouchers: Vec<VoucherRow>,
+    /// Programmes that were opened since this person was registered.
+    more: Vec<String>,
+    /// Whether they can be added now: a phone has said which keys it has for them.
+    may_add: bool,
     /// The personal QR of step *receive* that was scanned.
     receive: Option<String>,
     /// The card that was scanned.
@@ -179,7 +183,8 @@ struct Done {
 }
 
 /// Sentences that an address may ask for.
-const SAID: [&str; 6] = ["registered", "phone-replaced", "blocked", "erased", "help-book", "help-cancel"];
+const SAID: [&str; 7] =
+    ["registered", "phone-replaced", "programmes-added", "blocked", "erased", "help-book", "help-cancel"];
 
 impl Done {
     fn text(&self, frame: &Frame) -> Option<String> {
@@ -270,6 +275,8 @@ pub(super) async fn view(
 ) -> Person {
     let titles = titles(node, frame).await;
     let held = answer::read(node, |work| desk::held(work, known.holder)).await;
+    let now = node.writer.now();
+    let (more, may_add) = answer::read(node, |work| desk::more(work, known.holder, now)).await;
     let is_asked = |programme: &ShortName| asked.as_ref().is_some_and(|(_, asked)| asked == programme);
     let programmes = known.programmes.iter().map(|entitled| ProgrammeRow {
         short: entitled.programme.to_string(),
@@ -287,6 +294,8 @@ pub(super) async fn view(
         class: frame.t(&format!("class-{}", known.class.as_str())),
         programmes: programmes.collect(),
         vouchers: held.iter().map(|held| voucher_row(held, frame, &when, &titles)).collect(),
+        more: more.iter().map(|programme| title(&titles, programme)).collect(),
+        may_add,
         receive: asked.map(|(qr, _)| qr),
         card,
     }

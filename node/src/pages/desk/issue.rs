@@ -181,11 +181,17 @@ async fn slots(
     let from = valid_from.max(now + booking::NOTICE);
     let (found, silent) = offers(&node, None, &departments, from, until, MAX_OFFERS).await;
     let when = When::new(&node, &frame);
+    let called = |name: String, code: ShortName| if name.is_empty() { code.to_string() } else { name };
     let rows = found.into_iter().map(|offer| OfferRow {
         value: format!("{}|{}|{}|{}", offer.hospital, offer.department, offer.doctor, offer.start),
         day: when.day(offer.start),
         time: when.time(offer.start),
-        place: format!("{} · {} · {}", offer.hospital, offer.department, offer.doctor),
+        place: format!(
+            "{} · {} · {}",
+            offer.hospital,
+            called(offer.department_name, offer.department),
+            called(offer.doctor_name, offer.doctor)
+        ),
     });
     let names = silent.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let page = SlotsPage {

@@ -14,7 +14,7 @@ use askama::Template;
 use domain::ids::VoucherId;
 use domain::lifecycle::{ReverseReason, Stage, Step};
 use domain::member::Role;
-use domain::record::VoidReason;
+use domain::record::{Note, VoidReason};
 use serde::Deserialize;
 
 use super::vouchers::REASONS;
@@ -69,14 +69,15 @@ struct Found {
     contested: bool,
     may_void: bool,
     may_reverse: bool,
-    may_recover: bool,
+    may_reclaim: bool,
+    may_hand_over: bool,
     branches: Vec<Choice>,
     superseded: Vec<Choice>,
 }
 
 impl Found {
     fn has_nothing(&self) -> bool {
-        !(self.may_void || self.may_reverse || self.may_recover)
+        !(self.may_void || self.may_reverse || self.may_reclaim || self.may_hand_over)
             && self.branches.is_empty()
             && self.superseded.is_empty()
     }
@@ -96,6 +97,13 @@ fn found(node: &Node, frame: &Frame, caller: &Caller, inside: &VoucherInside, hi
     let is_open = may(caller, P::ResolveVouchers) && (inside.contested || !history.aside.is_empty());
     let heads = history.path.last().into_iter().chain(&history.aside).filter(|_| is_open);
     let uses = history.aside.iter().filter(|one| matches!(one.step, Step::UseConfirmed { .. }));
+    // Paid once is paid.
+    let is_paid = |one: &HistoryStep| {
+        let paid =
+            |note: &Note| matches!(note, Note::CompensationGranted { superseded, .. } if superseded.id == one.name.id);
+        history.notes.iter().any(|noted| paid(&noted.note))
+    };
+    let may_recover = may(caller, P::RecoverVouchers);
     let is_elsewhere = inside.custodian.is_some_and(|custodian| custodian != node.config.institution);
     Found {
         stage: words::word(frame, "stage", &inside.stage),
@@ -103,9 +111,10 @@ fn found(node: &Node, frame: &Frame, caller: &Caller, inside: &VoucherInside, hi
         contested: inside.contested,
         may_void: may(caller, P::VoidVouchers) && !is_over(inside.stage),
         may_reverse: may(caller, P::ReverseRedemptions) && inside.stage == Stage::Redeemed,
-        may_recover: may(caller, P::RecoverVouchers) && !is_over(inside.stage) && is_elsewhere,
+        may_reclaim: may_recover && !is_over(inside.stage) && is_elsewhere,
+        may_hand_over: may_recover && inside.stage == Stage::Issued,
         branches: heads.map(choice).collect(),
-        superseded: uses.filter(|_| may(caller, P::Compensate)).map(choice).collect(),
+        superseded: uses.filter(|one| may(caller, P::Compensate) && !is_paid(one)).map(choice).collect(),
     }
 }
 

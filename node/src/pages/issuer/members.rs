@@ -150,10 +150,10 @@ async fn stand(
     }
 }
 
-/// What `keys next` wrote, pasted.
+/// What `keys next` wrote, pasted. Every form has a field `key` of its own (`node/src/pages/form.rs`).
 #[derive(Debug, Deserialize)]
 struct KeyForm {
-    key: String,
+    next: String,
 }
 
 async fn replace_key(
@@ -163,7 +163,7 @@ async fn replace_key(
     Form(post): Form<KeyForm>,
 ) -> Result<HttpResponse, Problem> {
     let (caller, path) = (post.caller.clone(), format!("/v1/issuer/members/{id}/key"));
-    let read = |form: KeyForm| serde_json::from_str::<Rotation>(&form.key).map_err(Problem::malformed);
+    let read = |form: KeyForm| serde_json::from_str::<Rotation>(&form.next).map_err(Problem::malformed);
     let came = async { members::rotated(&node, &path, id.into_inner(), post.in_words(read)?).await };
     match came.await {
         Ok(came) => Ok(after(&came, "/issuer/members?done=1")),
