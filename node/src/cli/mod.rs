@@ -4,6 +4,7 @@
 //! process with [`ledger::fail::EXIT_CODE`].
 
 mod account;
+mod export;
 mod import;
 mod init;
 mod keys;
@@ -72,6 +73,8 @@ enum Command {
     Status(status::StatusArgs),
     /// Check the store of a stopped node: signatures, hashes, records, and the state folded again
     Verify(verify::VerifyArgs),
+    /// Write the logs of a stopped node as files for web servers, outsiders' tools and spreadsheets
+    Export(export::ExportArgs),
     /// Check offline that one record stands in a log, by its proof and the log's key
     VerifyProof(proof::ProofArgs),
     /// Throw the folded state of a stopped node away and fold it again from the logs
@@ -91,6 +94,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Account(args) => account::account(&args),
         Command::Status(args) => status::status(&args),
         Command::Verify(args) => verify::verify(&args),
+        Command::Export(args) => export::export(&args),
         Command::VerifyProof(args) => proof::verify_proof(&args),
         Command::Rebuild(args) => rebuild::rebuild(&args),
         Command::Keys(args) => keys::keys(&args),

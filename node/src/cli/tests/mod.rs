@@ -1,6 +1,7 @@
 //! Tests of the command line as a whole: words, example configurations, and stores of stopped nodes.
 
 mod examples;
+mod export;
 mod house;
 mod stores;
 

@@ -1,0 +1,131 @@
+//! `export`: what is written, what is not written again, and what is left alone.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use domain::ids::Digest;
+use domain::member::Role;
+use domain::record::{Body, Record};
+use domain::time::Timestamp;
+use ledger::checkpoint::Checkpoint;
+use ledger::log::Batch;
+use ledger::merkle::{Edge, leaf_hash};
+use ledger::tile::parse_bundle;
+
+use super::house::House;
+use crate::cli::export::{Exported, make};
+
+/// When what is added to the house is written.
+const LATER: i64 = 1_780_000_000_000;
+
+fn exported(house: &House, out: &Path) -> anyhow::Result<Exported> {
+    make(&house.open(), 480, out, true)
+}
+
+/// Writes heartbeats behind what is there.
+fn beat(house: &House, times: u64) {
+    house.spoil(|opened| {
+        let first = opened.size(opened.settings.me);
+        let beat = |index| {
+            let (institution, at) = (opened.settings.me, Timestamp::from_millis(LATER));
+            let record = Record {
+                institution,
+                index,
+                role: Role::Issuer,
+                at,
+                operator: None,
+                idempotency: None,
+                body: Body::Heartbeat,
+            };
+            ledger::record::encode_record(&record).unwrap().into()
+        };
+        Batch { expected_size: first, own: (first..first + times).map(beat).collect(), ..Batch::default() }
+    });
+}
+
+/// The files of a log, by their paths in it.
+fn files(dir: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                found.insert(path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    found
+}
+
+fn names<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
+    names.map(str::to_owned).into()
+}
+
+#[test]
+fn an_export_is_a_log_and_goes_on_where_it_stopped() {
+    let house = House::built();
+    let out = house.home.path().join("export");
+    let log = out.join("logs/health");
+    let first = exported(&house, &out).unwrap();
+    assert_eq!((first.logs.len(), first.logs[0].size, first.logs[0].files), (1, 6, 2));
+    assert_eq!(files(&log), names(["checkpoint", "tile/0/000.p/6", "tile/entries/000.p/6"]));
+
+    // The bundle leads to the signed root, and the lines say the same.
+    let note = fs::read_to_string(log.join("checkpoint")).unwrap();
+    let head = Checkpoint::open(note, "town/health", &[house.open().own_key]).unwrap();
+    let bundle = fs::read(log.join("tile/entries/000.p/6")).unwrap();
+    let mut edge = Edge::default();
+    let entries = parse_bundle(&bundle, 6).unwrap();
+    entries.iter().for_each(|entry| edge.push(leaf_hash(entry)));
+    assert_eq!((edge.size(), edge.root()), (head.size, head.root));
+    let lines = fs::read_to_string(out.join("records/health.jsonl")).unwrap();
+    for (index, (line, entry)) in lines.lines().zip(&entries).enumerate() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["index"], index);
+        assert_eq!(line["id"], Digest(leaf_hash(entry).0).to_string());
+        assert!(line["record"]["body"].is_object(), "{line}");
+    }
+
+    assert_eq!(exported(&house, &out).unwrap().logs[0].files, 0, "nothing has grown");
+
+    // It has grown past a full tile; the export before was broken off within a line.
+    beat(&house, 294);
+    fs::write(out.join("records/health.jsonl"), format!("{lines}{{\"index\":6,")).unwrap();
+    assert_eq!((exported(&house, &out).unwrap().logs[0].size, lines.lines().count()), (300, 6));
+    let expected =
+        ["checkpoint", "tile/0/000", "tile/0/001.p/44", "tile/1/000.p/1", "tile/entries/000", "tile/entries/001.p/44"];
+    assert_eq!(files(&log), names(expected), "and partial tiles of the old head are gone");
+    let grown = fs::read_to_string(out.join("records/health.jsonl")).unwrap();
+    assert!(grown.starts_with(&lines) && grown.lines().count() == 300);
+    let last: serde_json::Value = serde_json::from_str(grown.lines().last().unwrap()).unwrap();
+    assert_eq!(last["index"], 299);
+}
+
+#[test]
+fn an_export_of_another_history_is_left_alone() {
+    let house = House::built();
+    let out = house.home.path().join("export");
+    exported(&house, &out).unwrap();
+    let file = out.join("logs/health/checkpoint");
+    let good = fs::read_to_string(&file).unwrap();
+    let root = good.lines().nth(2).unwrap().to_owned();
+    let other = good.replace(&root, &ledger::merkle::Hash([7; 32]).to_base64());
+    for (text, what) in [
+        (other, "another root"),
+        (good.replacen("\n6\n", "\n7\n", 1), "a longer log"),
+        (good.replacen("town/health", "town/gulou", 1), "another log"),
+        (good.replacen("\n6\n", "\nsix\n", 1), "no size"),
+        (String::new(), "nothing"),
+    ] {
+        fs::write(&file, &text).unwrap();
+        let error = exported(&house, &out).unwrap_err();
+        assert!(format!("{error:#}").contains("another history"), "{what}: {error:#}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), text, "{what}");
+    }
+    fs::write(&file, good).unwrap();
+    exported(&house, &out).unwrap();
+}
