@@ -248,6 +248,8 @@ reasons! {
     QrNotGenuine = "qr-not-genuine", Rule;
     /// The picture cannot be read.
     PictureUnreadable = "picture-unreadable", Unprocessable;
+    /// A witness does not cosign this checkpoint: it does not go on from what was cosigned before.
+    CheckpointUnfit = "checkpoint-unfit", Unprocessable;
     /// A record that this depends on is not here yet.
     Waiting = "waiting", Unavailable;
     /// The queue is full.
