@@ -248,8 +248,6 @@ reasons! {
     QrNotGenuine = "qr-not-genuine", Rule;
     /// The picture cannot be read.
     PictureUnreadable = "picture-unreadable", Unprocessable;
-    /// A witness does not cosign this checkpoint: it does not go on from what was cosigned before.
-    CheckpointUnfit = "checkpoint-unfit", Unprocessable;
     /// A record that this depends on is not here yet.
     Waiting = "waiting", Unavailable;
     /// The queue is full.
@@ -316,6 +314,8 @@ reasons! {
     AccountNotLinked = "account-not-linked", Forbidden;
     /// Another account is linked to that subject.
     SubjectTaken = "subject-taken", Rule;
+    /// A witness does not cosign this checkpoint: it does not go on from what was cosigned before.
+    CheckpointUnfit = "checkpoint-unfit", Unprocessable;
 }
 
 impl std::fmt::Display for Reason {

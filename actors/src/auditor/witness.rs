@@ -2,6 +2,7 @@
 //! before the cosignature leaves the node, and two that ask at once are judged one after the other.
 
 use domain::ids::Digest;
+use domain::time::{Millis, Timestamp};
 use ledger::checkpoint::Checkpoint;
 use ledger::cosignature::Cosigner;
 use ledger::key::NoteVerifier;
@@ -14,13 +15,20 @@ use super::rows;
 use crate::replica::Work;
 use crate::writer::Desk;
 
+/// How long who asks for a head that was cosigned is answered the same cosignature.
+const SAME_FOR: Millis = Millis::minutes(1);
+
 /// What was cosigned last of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cosigned {
+    /// When.
+    at: Timestamp,
     size: u64,
     root: Digest,
     /// The whole checkpoint, with the signatures of the log and of this witness: without it nothing could be proved to others.
     pub note: String,
+    /// The cosignature.
+    line: String,
 }
 
 /// What is answered to a checkpoint.
@@ -55,10 +63,17 @@ pub fn add_checkpoint(
     });
     match request.judge(keys, kept.as_ref()) {
         Ok(good) => {
-            let seconds = u64::try_from(desk.now.secs()).unwrap_or_default();
+            if let Some(before) = before
+                && before.size == good.checkpoint.size
+                && desk.now < before.at + SAME_FOR
+            {
+                // Anybody may ask again, and each new time would be a row in the journal.
+                return Answer::Cosigned(before.line);
+            }
+            let (at, seconds) = (desk.now, u64::try_from(desk.now.secs()).unwrap_or_default());
             let (line, note) = good.cosign(cosigner, seconds);
             let (size, root) = (good.checkpoint.size, Digest(good.checkpoint.root.0));
-            rows::keep_cosigned(&mut desk.work.tx, origin, &Cosigned { size, root, note });
+            rows::keep_cosigned(&mut desk.work.tx, origin, &Cosigned { at, size, root, note, line: line.clone() });
             Answer::Cosigned(line)
         }
         Err(refusal) => {

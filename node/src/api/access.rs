@@ -65,7 +65,7 @@ pub const TABLE: &[(&str, &str, Access)] = &[
     ("POST", "/v1/start/longest", Log),
     ("GET", "/v1/checkpoints", Log),
     ("POST", "/witness/add-checkpoint", Anyone),
-    ("GET", "/witness/{origin}/checkpoint", Anyone),
+    ("GET", "/witness/{origin}/checkpoint", Log),
     ("GET", "/v1/records/{position}", Inside(P::ReadRecords)),
     ("GET", "/v1/records/{position}/proof", Log),
     ("GET", "/v1/vouchers/{voucher}", Anyone),
