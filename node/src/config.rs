@@ -251,6 +251,8 @@ pub struct Peers {
     pub max_backoff_millis: u64,
     /// How often heads are compared with another peer, in seconds; 0 for never.
     pub compare_secs: u64,
+    /// How often the auditors are asked to cosign the own log, if it has grown, in seconds; 0 for never.
+    pub cosign_secs: u64,
     /// How many peers must hold what was written before it is acknowledged; 0 for this node's own disk alone.
     pub acknowledge: usize,
     /// How long an answer waits for that, in milliseconds.
@@ -265,6 +267,7 @@ impl Default for Peers {
             poll_wait_secs: 20,
             max_backoff_millis: 5_000,
             compare_secs: 5,
+            cosign_secs: 5,
             acknowledge: 0,
             acknowledge_wait_millis: 5_000,
             witnesses: Vec::new(),
@@ -431,6 +434,9 @@ impl Config {
         }
         if self.peers.compare_secs > MAX_COMPARE_SECS {
             return bad("peers.compare_secs", &format!("at most {MAX_COMPARE_SECS} seconds, a day; 0 for never"));
+        }
+        if self.peers.cosign_secs > MAX_COMPARE_SECS {
+            return bad("peers.cosign_secs", &format!("at most {MAX_COMPARE_SECS} seconds, a day; 0 for never"));
         }
         if self.peers.acknowledge_wait_millis > MAX_ACKNOWLEDGE_WAIT_MILLIS {
             return bad("peers.acknowledge_wait_millis", "at most a minute: somebody waits");
@@ -607,6 +613,7 @@ mod tests {
             ("VOUCHER__PEERS__POLL_WAIT_SECS", "301", "peers.poll_wait_secs"),
             ("VOUCHER__PEERS__MAX_BACKOFF_MILLIS", "600001", "peers.max_backoff_millis"),
             ("VOUCHER__PEERS__COMPARE_SECS", "86401", "peers.compare_secs"),
+            ("VOUCHER__PEERS__COSIGN_SECS", "86401", "peers.cosign_secs"),
             ("VOUCHER__FEDERATION", "Town", "federation"),
             ("VOUCHER__FEDERATION", "to wn", "federation"),
             ("VOUCHER__HTTP__URL", "foo", "http.url"),

@@ -16,6 +16,7 @@ use actors::vault::format::Key;
 use domain::ids::InstitutionId;
 use domain::member::{MemberEntry, Purpose, Role, Signature};
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use ledger::cosignature::Cosigner;
 use ledger::key::{NoteSigner, PrivateKey};
 use parking_lot::RwLock;
 use zeroize::Zeroizing;
@@ -263,6 +264,15 @@ impl NodeKeys {
     /// The name is not one for a note's key.
     pub fn log_signer(&self, origin: &str) -> Result<NoteSigner, ledger::key::KeyError> {
         NoteSigner::new(origin, self.private(Purpose::Log))
+    }
+
+    /// What cosigns the logs of the federation, under this institution's name.
+    ///
+    /// # Errors
+    ///
+    /// The name cannot be that of a key.
+    pub fn cosigner(&self, name: &str) -> Result<Cosigner, ledger::key::KeyError> {
+        Cosigner::new(name, self.private(Purpose::Witness))
     }
 
     /// The key that signs QR tokens.

@@ -30,6 +30,7 @@ use crate::pages::issuer::supply::Works;
 use crate::peers::client::PeerClient;
 use crate::peers::clocks::Verdict;
 use crate::peers::holders::Holders;
+use crate::peers::witnesses::Witnesses;
 use crate::telemetry::Metrics;
 use crate::tls::serving::Certificates;
 
@@ -118,6 +119,8 @@ pub struct Node {
     wakers: Vec<Box<dyn Fn() + Send + Sync>>,
     /// Who holds how much of the own log.
     pub holders: Holders,
+    /// Who has cosigned how much of it.
+    pub witnesses: Witnesses,
     writing: RwLock<Writing>,
     clock_verdict: RwLock<Verdict>,
     scrubbed: RwLock<Option<Timestamp>>,
@@ -159,6 +162,7 @@ impl Node {
             roles: HashMap::new(),
             wakers: Vec::new(),
             holders: Holders::default(),
+            witnesses: Witnesses::default(),
             writing: RwLock::new(Writing::Asking),
             clock_verdict: RwLock::default(),
             scrubbed: RwLock::default(),

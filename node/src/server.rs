@@ -200,6 +200,7 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
     tokio::spawn(rotation::watch(node.clone().into_inner()));
     tokio::spawn(follow_members(node.clone().into_inner()));
     tokio::spawn(peers::compare::compare(node.clone().into_inner()));
+    tokio::spawn(peers::witnesses::ask(node.clone().into_inner()));
     tokio::spawn(peers::clocks::watch(node.clone().into_inner()));
     tokio::spawn(crate::scrub::scrub(node.clone().into_inner()));
     if let Some(oidc) = node.oidc.clone() {

@@ -60,6 +60,10 @@ pub struct Metrics {
     pub scrub_passed: Gauge,
     /// Peers that hold the own log as it is now.
     pub held_by: Gauge,
+    /// Witnesses behind the newest cosigned head of the own log.
+    pub cosignatures: Gauge,
+    /// Entries under that head.
+    pub cosigned_size: Gauge,
     /// Seconds that the next record of a log is ahead of the clock here, while it waits for that.
     pub log_too_early: Family<LogLabels, Gauge>,
     /// Seconds that the clock is ahead of the median of the peers'.
@@ -82,6 +86,9 @@ impl Default for Metrics {
         registry.register("scrub_bytes", "Stored bytes that were read again", scrub_bytes.clone());
         registry.register("scrub_passed_timestamp_seconds", "End of the last whole pass", scrub_passed.clone());
         registry.register("log_held_by", "Peers that hold the own log whole", held_by.clone());
+        let (cosignatures, cosigned_size) = (Gauge::default(), Gauge::default());
+        registry.register("log_cosignatures", "Witnesses behind the newest cosigned head", cosignatures.clone());
+        registry.register("log_cosigned_size", "Entries under the newest cosigned head", cosigned_size.clone());
         let (log_too_early, clock_off) = (Family::default(), Gauge::<f64, AtomicU64>::default());
         let certificate_not_after = Family::default();
         let name = "certificate_not_after_timestamp_seconds";
@@ -108,6 +115,8 @@ impl Default for Metrics {
             scrub_bytes,
             scrub_passed,
             held_by,
+            cosignatures,
+            cosigned_size,
             log_too_early,
             clock_off,
             clock_ahead,

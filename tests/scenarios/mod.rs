@@ -17,3 +17,4 @@ mod replication;
 mod restore;
 mod stop;
 mod transport;
+mod witnesses;

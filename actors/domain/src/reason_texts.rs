@@ -539,6 +539,13 @@ const fn all(reason: Reason) -> [&'static str; 4] {
             "The photo cannot be opened. Please take a new one.",
             "The picture is damaged or of an unknown kind. Take it again, or use PNG, JPEG or WebP.",
         ],
+        Reason::CheckpointUnfit => [
+            "这份账本签名未能得到见证。",
+            "见证方拒绝联署：该检查点不能证明是此前已联署内容的延续。请核对证明；若同一大小出现不同的根，账本可能已分叉，请通知审计方。",
+            "This signature of a ledger was not witnessed.",
+            "The witness does not cosign: the checkpoint is not shown to go on from what it cosigned before. Check the proof; \
+             two roots of one size mean a forked log: tell the auditors.",
+        ],
         Reason::Waiting => [
             "信息还在路上，请过几分钟再试。",
             "所依据的记录尚未到达本节点。请稍后重试；久等不到请检查与对方机构的网络。",

@@ -314,6 +314,8 @@ reasons! {
     AccountNotLinked = "account-not-linked", Forbidden;
     /// Another account is linked to that subject.
     SubjectTaken = "subject-taken", Rule;
+    /// A witness does not cosign this checkpoint: it does not go on from what was cosigned before.
+    CheckpointUnfit = "checkpoint-unfit", Unprocessable;
 }
 
 impl std::fmt::Display for Reason {

@@ -30,3 +30,4 @@ pub mod scrub;
 pub mod store;
 pub mod tile;
 pub mod value;
+pub mod witness;

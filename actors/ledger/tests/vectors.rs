@@ -16,6 +16,7 @@ use ledger::tile::{
     BundleError, MAX_ENTRY_BYTES, TileHashes, TileKind, TilePath, Tiles, bundles_of, encode_bundle, parse_bundle,
     push_entry, tiles_of,
 };
+use ledger::witness::{AddCheckpoint, Refusal};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -366,5 +367,39 @@ fn offline_proofs() {
         assert_eq!(proof.verify(&leaf, &origin, &known, &policy).is_ok(), checkpoint.size == 300);
         assert!(proof.verify(&leaf_hash(b"liar"), &origin, &known, &Policy::default()).is_err());
         assert!(proof.verify(&leaf, "other.example/log", &known, &Policy::default()).is_err());
+    }
+}
+
+#[test]
+fn a_witness_answers_step_by_step() {
+    let file = vectors!("witness.json");
+    let keys = [text(&file["log_vkey"]).parse::<NoteVerifier>().unwrap()];
+    let cosigner = witness(0);
+    let mut kept: Option<Checkpoint> = None;
+    for step in list(&file["steps"]) {
+        let why = text(&step["why"]);
+        let answer = AddCheckpoint::parse(text(&step["body"]).as_bytes()).and_then(|request| {
+            let known = *request.claimed_origin() == *text(&file["origin"]);
+            request.judge(known.then_some(&keys), kept.as_ref())
+        });
+        let (status, body) = match answer {
+            Ok(good) => {
+                let (line, whole) = good.cosign(&cosigner, 1_767_225_605);
+                let known = [keys[0].clone(), cosigner.verifier().clone()];
+                let (checkpoint, note) = Checkpoint::open_note(whole, text(&file["origin"]), &known).unwrap();
+                assert_eq!(note.signatures().len(), 2, "{why}");
+                kept = Some(checkpoint);
+                (200, line)
+            }
+            Err(refusal @ Refusal::Stale(size)) => (refusal.status(), format!("{size}\n")),
+            Err(refusal) => (refusal.status(), String::new()),
+        };
+        assert_eq!(u64::from(status), number(&step["status"]), "{why}");
+        if let Some(expected) = step["response"].as_str() {
+            assert_eq!(body, expected, "{why}");
+        }
+        if let Some(size) = step["state_after"].as_u64() {
+            assert_eq!(kept.as_ref().map(|kept| kept.size), Some(size), "{why}");
+        }
     }
 }

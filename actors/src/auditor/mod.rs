@@ -20,6 +20,7 @@ mod rows;
 mod state;
 pub mod verify;
 pub mod watch;
+pub mod witness;
 
 #[cfg(test)]
 mod tests;

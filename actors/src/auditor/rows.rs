@@ -8,6 +8,7 @@
 //! | `B3` | when to audit next, and from which broken record on |
 //! | `B4` log, index | what came of counting published statistics again |
 //! | `B5` digest | a finding that is written once, by what it is about |
+//! | `B6` digest | the checkpoint that was cosigned last, by its origin's digest ([`super::witness`]) |
 
 use domain::ids::{Digest, InstitutionId, RecordName};
 use domain::record::FindingKind;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use super::recount::Difference;
+use super::witness::Cosigned;
 use crate::keys::Key;
 use crate::kv::{Space, Tx};
 
@@ -25,6 +27,7 @@ const WATCHED: u8 = 0xB2;
 const NEXT: u8 = 0xB3;
 const RECOUNTED: u8 = 0xB4;
 const ONCE: u8 = 0xB5;
+const COSIGNED: u8 = 0xB6;
 
 /// Largest evidence that is kept, in bytes: two signed heads, or a difference of figures.
 pub(super) const MAX_EVIDENCE_BYTES: usize = 64 * 1024;
@@ -48,6 +51,15 @@ pub(super) fn reported(tx: &Tx<'_>, name: &RecordName) -> Option<FindingKind> {
 
 pub(super) fn report(tx: &mut Tx<'_>, name: &RecordName, kind: FindingKind) {
     tx.store_private(place(REPORTED, name.institution, name.index), &kind);
+}
+
+/// What was cosigned last of the log whose name has this digest.
+pub(super) fn cosigned(tx: &Tx<'_>, origin: Digest) -> Option<Cosigned> {
+    tx.load_private(&Key::new(COSIGNED).bytes(&origin.0).done())
+}
+
+pub(super) fn keep_cosigned(tx: &mut Tx<'_>, origin: Digest, cosigned: &Cosigned) {
+    tx.store_private(Key::new(COSIGNED).bytes(&origin.0).done(), cosigned);
 }
 
 /// Keeps evidence, cut to [`MAX_EVIDENCE_BYTES`], and gives its digest.

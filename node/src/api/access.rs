@@ -64,6 +64,8 @@ pub const TABLE: &[(&str, &str, Access)] = &[
     ("GET", "/mirrors/{institution}/tile/{path}", Log),
     ("POST", "/v1/start/longest", Log),
     ("GET", "/v1/checkpoints", Log),
+    ("POST", "/witness/add-checkpoint", Anyone),
+    ("GET", "/witness/{origin}/checkpoint", Log),
     ("GET", "/v1/records/{position}", Inside(P::ReadRecords)),
     ("GET", "/v1/records/{position}/proof", Log),
     ("GET", "/v1/vouchers/{voucher}", Anyone),

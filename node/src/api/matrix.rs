@@ -298,6 +298,7 @@ const NOBODYS: &[(&str, &str)] = &[
     ("GET /mirrors/{institution}/checkpoint", "every member reads every log"),
     ("GET /mirrors/{institution}/tile/{path}", "every member reads every log"),
     ("GET /v1/checkpoints", "every member reads every log"),
+    ("GET /witness/{origin}/checkpoint", "every member reads every log"),
     ("POST /v1/start/longest", "every member reads every log"),
     ("GET /v1/records/{position}/proof", "every member reads every log"),
     ("GET /v1/records/{position}", "every member reads every log"),

@@ -26,6 +26,7 @@ pub mod sessions;
 pub mod system;
 pub mod tokens;
 pub mod wallet;
+pub mod witness;
 
 #[cfg(test)]
 mod fuzz;
@@ -69,6 +70,7 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
     problems::configure(config);
     records::configure(config);
     log::configure(config);
+    witness::configure(config);
     issuer::configure(config);
     hospital::configure(config);
     audit::configure(config);

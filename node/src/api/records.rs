@@ -139,16 +139,21 @@ async fn proof(node: Data<Node>, position_text: Path<String>, get: Get) -> Resul
     Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text))
 }
 
-/// The tlog-proof of a record under the newest durable head of its log.
+/// The tlog-proof of a record: of the own log under the newest head that a witness cosigned, if it covers the record; else under the
+/// newest durable head.
 #[must_use]
 pub fn proof_of(node: &Node, institution: InstitutionId, index: u64) -> Option<String> {
     let origin = node.writer.logs().origin(institution);
-    let head = node.writer.ledger().head(&origin)?;
-    if index >= head.checkpoint.size {
-        return None;
-    }
-    let path = node.writer.ledger().inclusion_proof(&origin, index, head.checkpoint.size)?;
-    Some(TlogProof { extra: None, index, path, checkpoint: head.note.to_string() }.to_string())
+    let cosigned = node.witnesses.newest().filter(|_| institution == node.config.institution);
+    let (size, checkpoint) = match cosigned.filter(|head| index < head.checkpoint.size) {
+        Some(head) => (head.checkpoint.size, head.note()),
+        None => {
+            let head = node.writer.ledger().head(&origin).filter(|head| index < head.checkpoint.size)?;
+            (head.checkpoint.size, head.note.to_string())
+        }
+    };
+    let path = node.writer.ledger().inclusion_proof(&origin, index, size)?;
+    Some(TlogProof { extra: None, index, path, checkpoint }.to_string())
 }
 
 /// A voucher: what anyone may know, and what those inside the federation may.

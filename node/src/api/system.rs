@@ -75,10 +75,25 @@ async fn metrics(node: Data<Node>, _get: Get) -> HttpResponse {
     node.metrics.scrub_passed.set(node.scrubbed().map_or(0, domain::time::Timestamp::secs));
     let held_by = node.holders.holding(holders::own_size(&node));
     node.metrics.held_by.set(i64::try_from(held_by).unwrap_or(i64::MAX));
+    let cosigned = node.witnesses.newest();
+    let count = |n: Option<usize>| i64::try_from(n.unwrap_or_default()).unwrap_or(i64::MAX);
+    node.metrics.cosignatures.set(count(cosigned.as_ref().map(|head| head.by().len())));
+    let size = cosigned.map(|head| usize::try_from(head.checkpoint.size).unwrap_or(usize::MAX));
+    node.metrics.cosigned_size.set(count(size));
     node.metrics.clock_off.set(node.clock_verdict().ahead_millis.unwrap_or_default() as f64 / 1_000.0);
     node.metrics.clock_ahead.set(u64::try_from(node.clock.ahead().0 / 1_000).unwrap_or_default());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     HttpResponse::Ok().content_type(kind).body(node.metrics.text())
+}
+
+/// What is cosigned of the own log.
+#[derive(Debug, Serialize, ToSchema)]
+struct CosignedStatus {
+    /// Entries under the head.
+    size: u64,
+    /// Who cosigned it.
+    #[schema(value_type = Vec<String>)]
+    by: Vec<domain::ids::InstitutionId>,
 }
 
 /// How a node stands. Who is no member, no operator with `read-status` and not on its machine (`status.local`) is told the
@@ -114,6 +129,9 @@ pub struct Status {
     /// How many peers hold the own log as it is now.
     #[serde(skip_serializing_if = "Option::is_none")]
     held_by: Option<usize>,
+    /// The newest head of the own log that an auditor has cosigned, and who did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cosigned: Option<CosignedStatus>,
     /// How many must, before something written is acknowledged.
     #[serde(skip_serializing_if = "Option::is_none")]
     acknowledge: Option<usize>,
@@ -201,6 +219,11 @@ async fn status(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
         clock_verdict: is_told.then(|| node.clock_verdict()),
         scrubbed_at: node.scrubbed().filter(|_| is_told),
         held_by: is_told.then(|| node.holders.holding(holders::own_size(&node))),
+        cosigned: node
+            .witnesses
+            .newest()
+            .filter(|_| is_told)
+            .map(|head| CosignedStatus { size: head.checkpoint.size, by: head.by() }),
         acknowledge: is_told.then_some(node.config.peers.acknowledge),
         logs: is_told.then_some(logs),
         certificates: is_told.then(|| node.certificates.as_ref().map(|c| c.views()).unwrap_or_default()),

@@ -1,4 +1,4 @@
-//! `verify-proof`: one record's place in a log, checked offline by a key alone.
+//! `verify-proof`: one record's place in a log, checked offline by a key or a policy alone.
 
 use std::fs::File;
 use std::io::Read;
@@ -7,10 +7,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 use domain::ids::Digest;
+use ledger::checkpoint::Checkpoint;
 use ledger::key::NoteVerifier;
 use ledger::merkle::{Hash, leaf_hash};
 use ledger::note::{Note, from_base64};
-use ledger::policy::Policy;
+use ledger::policy::{MAX_POLICY_BYTES, Policy};
 use ledger::proof::{MAX_PROOF_BYTES, TlogProof};
 use serde::Deserialize;
 
@@ -40,8 +41,11 @@ pub(super) struct ProofArgs {
     #[arg(value_name = "FILE")]
     proof: PathBuf,
     /// The log's verification key; several, if it was replaced
-    #[arg(long, value_name = "VKEY", required = true)]
+    #[arg(long, value_name = "VKEY", required_unless_present = "policy")]
     key: Vec<NoteVerifier>,
+    /// The logs and witnesses that are trusted, and how many of these must have cosigned (C2SP tlog-policy)
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// The record's id, 64 hexadecimal digits
     #[arg(long, value_name = "ID", required_unless_present = "record", conflicts_with = "record")]
     id: Option<Digest>,
@@ -57,8 +61,7 @@ struct Answered {
 }
 
 pub(super) fn verify_proof(args: &ProofArgs) -> anyhow::Result<ExitCode> {
-    let origin = args.key.first().map(NoteVerifier::name).context("--key: the log's key")?;
-    ensure!(args.key.iter().all(|key| key.name() == origin), "--key: the keys are of different logs");
+    let policy = args.policy.as_deref().map(policy).transpose()?.unwrap_or_default();
     let leaf = match (&args.id, &args.record) {
         (Some(id), _) => Hash(id.0),
         (None, Some(file)) => leaf_of(file)?,
@@ -67,15 +70,37 @@ pub(super) fn verify_proof(args: &ProofArgs) -> anyhow::Result<ExitCode> {
     let proof = TlogProof::parse(read(&args.proof, MAX_PROOF_BYTES)?)
         .with_context(|| format!("{} cannot be judged", args.proof.display()))?;
     // A file whose head is no signed note, such as one with a line too many, is no proof; it proves nothing false either.
-    Note::parse(&proof.checkpoint).with_context(|| format!("{} cannot be judged", args.proof.display()))?;
-    let (said, code) = match proof.verify(&leaf, origin, &args.key, &Policy::default()) {
+    let note = Note::parse(&proof.checkpoint).with_context(|| format!("{} cannot be judged", args.proof.display()))?;
+    // A policy may know several logs: the proof says of which one it is, and then only that one's keys count.
+    let origin = args.key.first().map_or(note.claimed_origin(), NoteVerifier::name);
+    ensure!(args.key.iter().all(|key| key.name() == origin), "--key: the keys are of different logs");
+    let named = policy.logs().map(|party| &party.verifier).filter(|key| key.name() == origin);
+    let keys: Vec<NoteVerifier> = args.key.iter().chain(named).cloned().collect();
+    let (said, code) = match proof.verify(&leaf, origin, &keys, &policy) {
         Ok(head) => {
-            (format!("it stands in {origin} as entry {} of {}, under a good signature", proof.index, head.size), GOOD)
+            let place =
+                format!("it stands in {origin} as entry {} of {}, under a good signature", proof.index, head.size);
+            (place + &cosigned(&proof, origin, keys, &policy), GOOD)
         }
         Err(error) => (format!("NOT PROVED: entry {} of {origin}: {error}", proof.index), BAD),
     };
     say(&format!("{said}\n"));
     Ok(ExitCode::from(code))
+}
+
+/// Which witnesses of the policy have cosigned, in words.
+fn cosigned(proof: &TlogProof, origin: &str, mut keys: Vec<NoteVerifier>, policy: &Policy) -> String {
+    keys.extend(policy.witnesses().map(|party| party.verifier.clone()));
+    let Ok((_, note)) = Checkpoint::open_note(&proof.checkpoint, origin, &keys) else { return String::new() };
+    let witnesses = note.signatures().iter().filter(|signature| signature.seconds.is_some());
+    let names: Vec<&str> = witnesses.map(|signature| signature.verifier.name()).collect();
+    if names.is_empty() { String::new() } else { format!(", cosigned by {}", names.join(", ")) }
+}
+
+fn policy(file: &Path) -> anyhow::Result<Policy> {
+    let no_policy = || format!("{} is no policy", file.display());
+    let text = String::from_utf8(read(file, MAX_POLICY_BYTES)?).with_context(no_policy)?;
+    text.parse().with_context(no_policy)
 }
 
 fn leaf_of(file: &Path) -> anyhow::Result<Hash> {

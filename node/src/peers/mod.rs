@@ -13,6 +13,7 @@ pub mod forks;
 pub mod holders;
 pub mod signature;
 pub mod start;
+pub mod witnesses;
 
 use domain::ids::InstitutionId;
 use domain::member::{Member, MemberEntry, Purpose};

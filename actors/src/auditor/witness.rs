@@ -1,0 +1,94 @@
+//! The auditor as a witness of its federation's logs (C2SP tlog-witness): what it cosigned last is a private row, so it is durable
+//! before the cosignature leaves the node, and two that ask at once are judged one after the other.
+
+use domain::ids::Digest;
+use domain::time::{Millis, Timestamp};
+use ledger::checkpoint::Checkpoint;
+use ledger::cosignature::Cosigner;
+use ledger::key::NoteVerifier;
+use ledger::merkle::Hash;
+use ledger::witness::{AddCheckpoint, Refusal};
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+
+use super::rows;
+use crate::replica::Work;
+use crate::writer::Desk;
+
+/// How long who asks for a head that was cosigned is answered the same cosignature.
+const SAME_FOR: Millis = Millis::minutes(1);
+
+/// What was cosigned last of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cosigned {
+    /// When.
+    at: Timestamp,
+    size: u64,
+    root: Digest,
+    /// The whole checkpoint, with the signatures of the log and of this witness: without it nothing could be proved to others.
+    pub note: String,
+    /// The cosignature.
+    line: String,
+}
+
+/// What is answered to a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The cosignature, as a line.
+    Cosigned(String),
+    /// None, and why.
+    Refused(Refusal),
+}
+
+/// What a log's name is looked up by: SHA-256 of the name.
+#[must_use]
+pub fn digest_of(origin: &str) -> Digest {
+    Digest(sha2::Sha256::digest(origin).into())
+}
+
+/// Judges a checkpoint and cosigns it, if it goes on from what was cosigned before. `keys` are those of its log, none for a log that
+/// is not witnessed. The answer may leave the node once the decision is durable.
+pub fn add_checkpoint(
+    desk: &mut Desk<'_>,
+    request: &AddCheckpoint,
+    keys: Option<&[NoteVerifier]>,
+    cosigner: &Cosigner,
+) -> Answer {
+    let origin = digest_of(request.claimed_origin());
+    let before = rows::cosigned(&desk.work.tx, origin);
+    let kept = before.as_ref().map(|before| Checkpoint {
+        origin: request.claimed_origin().to_owned(),
+        size: before.size,
+        root: Hash(before.root.0),
+    });
+    match request.judge(keys, kept.as_ref()) {
+        Ok(good) => {
+            if let Some(before) = before
+                && before.size == good.checkpoint.size
+                && desk.now < before.at + SAME_FOR
+            {
+                // Anybody may ask again, and each new time would be a row in the journal.
+                return Answer::Cosigned(before.line);
+            }
+            let (at, seconds) = (desk.now, u64::try_from(desk.now.secs()).unwrap_or_default());
+            let (line, note) = good.cosign(cosigner, seconds);
+            let (size, root) = (good.checkpoint.size, Digest(good.checkpoint.root.0));
+            rows::keep_cosigned(&mut desk.work.tx, origin, &Cosigned { at, size, root, note, line: line.clone() });
+            Answer::Cosigned(line)
+        }
+        Err(refusal) => {
+            if let Some(before) = before.filter(|_| refusal.is_evidence()) {
+                // Two heads of one size under the log's own key: whoever has both can prove it to everybody.
+                let both = serde_json::json!({ "held": before.note, "offered": request.shown() });
+                rows::keep_evidence(&mut desk.work.tx, both.to_string().as_bytes());
+            }
+            Answer::Refused(refusal)
+        }
+    }
+}
+
+/// What was cosigned last of the log whose name has this digest.
+#[must_use]
+pub fn cosigned(work: &Work<'_>, origin: Digest) -> Option<Cosigned> {
+    rows::cosigned(&work.tx, origin)
+}

@@ -1,0 +1,107 @@
+//! Auditors cosign the logs of the others: a receipt carries it, a policy asks for it, and a witness that restarts has not forgotten.
+
+use std::process::Command;
+use std::time::Duration;
+
+use domain::member::Role;
+use ledger::key::NoteSigner;
+use ledger::merkle::Hash;
+use ledger::witness::add_checkpoint;
+use serde_json::{Value, json};
+
+use crate::support::{TestNode, desk, eventually, program};
+
+/// The size that witnesses have cosigned of a node's log, and who did.
+async fn cosigned(node: &TestNode) -> (u64, Vec<Value>) {
+    let (_, status) = node.get("/v1/status").await;
+    let cosigned = &status["cosigned"];
+    (cosigned["size"].as_u64().unwrap_or_default(), cosigned["by"].as_array().cloned().unwrap_or_default())
+}
+
+async fn text(url: String) -> (u16, String) {
+    let answer = reqwest::get(url).await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+/// What `verify-proof` says of a proof under a policy, and its exit code.
+fn verify(root: &std::path::Path, proof: &str, policy: &str, id: &str) -> (Option<i32>, String) {
+    let (proof_file, policy_file) = (root.join("record.proof"), root.join("policy"));
+    std::fs::write(&proof_file, proof).unwrap();
+    std::fs::write(&policy_file, policy).unwrap();
+    let mut command = Command::new(program());
+    command.arg("verify-proof").arg(proof_file).arg("--policy").arg(policy_file).args(["--id", id]);
+    let output = command.output().unwrap();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_carries_the_auditors_cosignature() {
+    let root = tempfile::tempdir().unwrap();
+    let mut issuer = TestNode::new(root.path(), "health", &[Role::Issuer], None);
+    issuer.env.push(("VOUCHER__PEERS__COSIGN_SECS".into(), "1".into()));
+    issuer.start().await;
+    let mut auditor = TestNode::new(root.path(), "audit", &[Role::Auditor], Some(&issuer));
+    desk::register(&issuer, &auditor).await;
+    auditor.start().await;
+    desk::publish(&issuer, "checkup").await;
+    let (status, made) = issuer.post("/v1/issuer/vouchers", &json!({ "programme": "checkup", "count": 3 })).await;
+    assert_eq!(status, 201, "{made}");
+    let size = issuer.folded("health").await;
+    eventually("the auditor has cosigned all of it", Duration::from_secs(20), || async {
+        cosigned(&issuer).await == (size, vec![json!("audit")])
+    })
+    .await;
+    let asked = reqwest::Client::new().get(format!("{}/metrics", issuer.url)).bearer_auth(&issuer.token);
+    let metrics = asked.send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("log_cosignatures 1"), "{metrics}");
+
+    // The receipt, the log's key and the witness's are enough, without any node.
+    let record = &made["records"][0];
+    let (index, id) = (record["index"].as_u64().unwrap(), record["id"].as_str().unwrap());
+    let (_, proof) = text(format!("{}/v1/records/health.{index}/proof", issuer.url)).await;
+    let witness = auditor.keys().cosigner(&auditor.origin()).unwrap().verifier().to_string();
+    let log = format!("log {}\n", issuer.vkey());
+    let (code, said) = verify(root.path(), &proof, &format!("{log}witness audit {witness}\nquorum audit\n"), id);
+    assert!(code == Some(0) && said.contains(&format!("cosigned by {}", auditor.origin())), "{code:?} {said}");
+    // Another witness has not seen it.
+    let other = issuer.keys().cosigner("voucher-ledger.test/else").unwrap().verifier().to_string();
+    let (code, said) = verify(root.path(), &proof, &format!("{log}witness else {other}\nquorum else\n"), id);
+    assert!(code == Some(1) && said.contains("NOT PROVED"), "{code:?} {said}");
+
+    // The witness starts again, and still knows what it cosigned: a head that contradicts it gets nothing.
+    auditor.kill();
+    auditor.start().await;
+    let (status, kept) = {
+        let name = ledger_name(&issuer.origin());
+        text(format!("{}/witness/{name}/checkpoint", auditor.url)).await
+    };
+    assert!(status == 200 && kept.starts_with(&format!("{}\n{size}\n", issuer.origin())), "{status} {kept}");
+    let signer: NoteSigner = issuer.keys().log_signer(&issuer.origin()).unwrap();
+    let liar = |size: u64| {
+        let root = Hash([9; 32]);
+        ledger::checkpoint::Checkpoint { origin: issuer.origin(), size, root }.sign(&signer)
+    };
+    for (body, expected) in [
+        (add_checkpoint(size, &[], &liar(size)), (422, "checkpoint-unfit")),
+        (add_checkpoint(size, &[], &liar(size + 1)), (422, "checkpoint-unfit")),
+        (add_checkpoint(0, &[], &liar(2)), (409, &*format!("{size}\n"))),
+    ] {
+        let asked = reqwest::Client::new().post(format!("{}/witness/add-checkpoint", auditor.url)).body(body);
+        let answer = asked.send().await.unwrap();
+        let (status, said) = (answer.status().as_u16(), answer.text().await.unwrap());
+        assert!(status == expected.0 && said.contains(expected.1), "{status} {said}");
+    }
+    // It goes on with the log that it knows, from where it was.
+    let (status, _) = issuer.post("/v1/issuer/vouchers", &json!({ "programme": "checkup", "count": 1 })).await;
+    assert_eq!(status, 201);
+    eventually("what has grown is cosigned", Duration::from_secs(20), || async { cosigned(&issuer).await.0 > size })
+        .await;
+}
+
+/// What a witness names a log by.
+fn ledger_name(origin: &str) -> String {
+    actors::auditor::witness::digest_of(origin).to_string()
+}
