@@ -1186,7 +1186,7 @@ def recount(book: Ledger, name: Name, figures: dict) -> None:
     for voucher, links in book.chains.items():
         known = [link for link in links if link.name[1] < sizes.get(link.name[0], 0)]
         for row in events(fold(book, voucher, known, False), figures["offset"]):
-            if first <= row[0] <= last:
+            if first <= row[0] <= last and abs(row[0]) < 2**31:
                 rows[row] += 1
     order = lambda row: (row[0], row[1], row[2] is not None, row[2] or "", row[3] is not None, row[3] or "", MEASURE_ORDER[row[4]])
     table, totals = len(rows).to_bytes(8, "little"), Counter()
@@ -1215,7 +1215,7 @@ def verify(base: Path, vkey_text: str) -> tuple[Ledger, dict[str, Counter[str]]]
         if export["version"] != 1:
             raise Unjudged(f"export.json: version {export['version']} is not known")
         registrar, logs = export["registrar"], [(log["institution"], log["origin"], log["dir"]) for log in export["logs"]]
-        if not all(isinstance(text, str) for log in logs for text in log) or not isinstance(registrar, str):
+        if not all(isinstance(text, str) and "\0" not in text for log in logs for text in log) or not isinstance(registrar, str):
             raise TypeError
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Unjudged("export.json: not an export of version 1") from None
@@ -1330,7 +1330,7 @@ def main() -> int:
         parser.error("DIR and --registrar-vkey are needed")
     try:
         book, stages = verify(args.dir, args.registrar_vkey)
-    except Unjudged as why:
+    except (Unjudged, OSError) as why:
         print(json.dumps({"verdict": "unjudged", "why": str(why)}) if args.json else f"cannot be judged: {why}")
         return 2
     verdict = "wrong" if book.findings else "verified"
