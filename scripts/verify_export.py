@@ -14,6 +14,10 @@ From it follows everything else:
 Read it from top to bottom: bytes, Merkle trees, notes, records, tokens, membership, vouchers, statistics, report.
 Bundles are read one at a time; what stays in memory is 32 bytes for each entry and the chain records themselves.
 
+Not judged: contested vouchers of forked logs and what `Resolved` keeps, grace before `Reclaimed`, the second person of `Approved`, small-order
+keys (OpenSSL's Ed25519 is not the strict rule of the nodes), tiles above level 0. What names a record behind the exported heads is counted
+("names beyond the export") and not called wrong.
+
 Exit code 0: all verified. 1: something is wrong, and each finding names log, index and what. 2: it could not be judged.
 Needs Python 3.11 and the package `cryptography`.
 """
