@@ -184,6 +184,7 @@ mod tests {
     fn witness(dir: &std::path::Path, roles: &[Role]) -> Data<Node> {
         let mut node = node_alone(dir, roles);
         node.config.federation = "ledger.example".into();
+        node.config.log.public = true;
         let seed: [u8; 32] = std::array::from_fn(|n| n as u8);
         let registered = RegistrarEvent::MemberRegistered(member(&seed));
         node.writer

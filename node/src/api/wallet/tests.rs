@@ -1,6 +1,6 @@
 //! Who may ask community and voucher module for what, on a node with a ledger on disk: a table of callers and answers.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use actix_web::App;
 use actix_web::body::to_bytes;
@@ -28,8 +28,25 @@ pub(crate) fn node(dir: &std::path::Path, roles: &[Role]) -> Data<Node> {
     Data::new(node_alone(dir, roles))
 }
 
+/// Gives a node of a test the keys that all of them have: what signs for an institution is one for a process, and tests run beside
+/// each other.
+fn give_keys(dir: &std::path::Path) {
+    static MADE: OnceLock<tempfile::TempDir> = OnceLock::new();
+    let made = MADE.get_or_init(|| {
+        let made = tempfile::tempdir().unwrap();
+        crate::keys::NodeKeys::load_or_make(made.path()).unwrap();
+        made
+    });
+    std::fs::create_dir_all(dir).unwrap();
+    for file in std::fs::read_dir(made.path()).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), dir.join(file.file_name())).unwrap();
+    }
+}
+
 /// The same, not shared yet.
 pub(crate) fn node_alone(dir: &std::path::Path, roles: &[Role]) -> Node {
+    give_keys(&dir.join("keys"));
     let institution = "xuanwu".parse().unwrap();
     let nobody = "http://127.0.0.1:1".to_owned();
     let config = Config {
