@@ -170,8 +170,9 @@ fn what_is_common(what: &str, operation: &Value) {
     };
     assert!(named("Accept-Language").is_some(), "{what}: {operation}");
     let has_body = !what.starts_with("get") && !what.starts_with("delete");
-    // A picture is read, and nothing is changed; accounts are not in the ledger: bodies without a key.
-    let is_keyed = has_body && what != "post /v1/qr/decode" && operation["tags"][0] != "accounts";
+    // A picture is read, and nothing is changed; a witness is asked as C2SP says; accounts are not in the ledger: bodies without a key.
+    let unkeyed = ["post /v1/qr/decode", "post /witness/add-checkpoint"];
+    let is_keyed = has_body && !unkeyed.contains(&what) && operation["tags"][0] != "accounts";
     let key = named("Idempotency-Key").map(|parameter| parameter["required"] == true);
     assert_eq!(key, is_keyed.then_some(true), "{what}");
     assert!(!operation["security"].as_array().unwrap().is_empty(), "{what}");
@@ -184,7 +185,8 @@ fn what_is_common(what: &str, operation: &Value) {
         assert!(!has_body || responses.contains_key(status), "{what}: {status}");
     }
     for (status, response) in responses.iter().filter(|(status, _)| status.starts_with(['4', '5'])) {
-        let inline = response["content"].as_object().map(|content| content.contains_key("application/problem+json"));
+        let kind = if what == unkeyed[1] && status == "409" { "text/x.tlog.size" } else { "application/problem+json" };
+        let inline = response["content"].as_object().map(|content| content.contains_key(kind));
         assert!(inline.unwrap_or_else(|| response["$ref"].is_string()), "{what}: {status}: {response}");
     }
 }
