@@ -12,7 +12,7 @@ use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::cosignature::Cosigner;
 use crate::key::NoteVerifier;
 use crate::merkle::{Hash, verify_consistency};
-use crate::note::{MAX_NOTE_BYTES, Note, from_decimal};
+use crate::note::{MAX_NOTE_BYTES, MAX_SIGNATURES, Note, from_decimal};
 
 /// Most hashes of a proof.
 pub const MAX_PROOF_HASHES: usize = 63;
@@ -82,10 +82,11 @@ impl Refusal {
     }
 }
 
-/// A checkpoint that may be cosigned.
+/// A request whose checkpoint the log has signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Good {
-    /// What it says.
+pub struct Signed<'r> {
+    request: &'r AddCheckpoint,
+    /// What the checkpoint says.
     pub checkpoint: Checkpoint,
     /// The text that is cosigned.
     text: String,
@@ -128,16 +129,15 @@ impl AddCheckpoint {
         &self.raw
     }
 
-    /// Judges it: `keys` are the log's, none for a log that is not witnessed here; `kept` is what was cosigned of it last.
+    /// Looks at what needs no knowledge of the log's past; `keys` are the log's, none for a log that is not witnessed here.
     ///
     /// # Errors
     ///
     /// [`Refusal`], the first that applies.
-    pub fn judge(&self, keys: Option<&[NoteVerifier]>, kept: Option<&Checkpoint>) -> Result<Good, Refusal> {
+    pub fn open(&self, keys: Option<&[NoteVerifier]>) -> Result<Signed<'_>, Refusal> {
         let keys = keys.ok_or(Refusal::UnknownLog)?;
-        let origin = self.claimed_origin();
-        let checkpoint = match Checkpoint::open(&self.raw, origin, keys) {
-            Ok(checkpoint) => checkpoint,
+        let (checkpoint, note) = match Checkpoint::open_note(&self.raw, self.claimed_origin(), keys) {
+            Ok(opened) => opened,
             // It is signed, so whatever `old` says: of nothing there is one root.
             Err(CheckpointError::EmptyRoot) if self.old > 0 => return Err(Refusal::OldTooLarge),
             Err(CheckpointError::EmptyRoot) => return Err(Refusal::EmptyRoot),
@@ -147,36 +147,44 @@ impl AddCheckpoint {
         if self.old > checkpoint.size {
             return Err(Refusal::OldTooLarge);
         }
-        let last = kept.map_or(0, |kept| kept.size);
-        if self.old != last {
-            return Err(Refusal::Stale(last));
-        }
-        if self.old == 0 && !self.proof.is_empty() {
-            return Err(Refusal::NeedlessProof);
-        }
-        if let Some(kept) = kept {
-            if kept.size == checkpoint.size && kept.root != checkpoint.root {
-                return Err(Refusal::OtherRoot);
-            }
-            if kept.size > 0 {
-                verify_consistency(kept.size, &kept.root, checkpoint.size, &checkpoint.root, &self.proof)
-                    .map_err(|_| Refusal::NotProved)?;
-            }
-        }
-        let text = checkpoint_text(&self.raw);
-        let good = |line: &&str| Note::parse(format!("{text}\n{line}\n")).is_ok_and(|note| note.verify(keys).is_ok());
-        let lines = self.raw[text.len() + 1..].lines().filter(good).take(MAX_LOG_LINES);
-        let lines = lines.map(|line| format!("{line}\n")).collect();
-        Ok(Good { checkpoint, text, lines })
+        let text = note.text().to_owned();
+        let lines = good_lines(&text, &self.raw[text.len() + 1..], keys).take(MAX_LOG_LINES).collect();
+        Ok(Signed { request: self, checkpoint, text, lines })
     }
 }
 
-/// The signed text of a note that was read, with its last line feed.
-fn checkpoint_text(note: &str) -> String {
-    note.rsplit_once("\n\n").map_or_else(String::new, |(text, _)| format!("{text}\n"))
-}
+impl Signed<'_> {
+    /// Whether it may be cosigned by who cosigned `kept` of the log last.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`], the first that applies.
+    pub fn judge(&self, kept: Option<&Checkpoint>) -> Result<(), Refusal> {
+        let (AddCheckpoint { old, proof, .. }, new) = (self.request, &self.checkpoint);
+        let last = kept.map_or(0, |kept| kept.size);
+        if *old != last {
+            return Err(Refusal::Stale(last));
+        }
+        if *old == 0 && !proof.is_empty() {
+            return Err(Refusal::NeedlessProof);
+        }
+        if let Some(kept) = kept {
+            if kept.size == new.size && kept.root != new.root {
+                return Err(Refusal::OtherRoot);
+            }
+            if kept.size > 0 {
+                verify_consistency(kept.size, &kept.root, new.size, &new.root, proof)
+                    .map_err(|_| Refusal::NotProved)?;
+            }
+        }
+        Ok(())
+    }
 
-impl Good {
+    /// The signed checkpoint as it was shown.
+    pub fn shown(&self) -> &str {
+        self.request.shown()
+    }
+
     /// Cosigns it at a time in seconds since 1970 UTC: the lines to answer with, and the whole checkpoint to keep, with the
     /// signatures of the log and of the witness.
     pub fn cosign(&self, cosigner: &Cosigner, seconds: u64) -> (String, String) {
@@ -184,6 +192,13 @@ impl Good {
         let kept = format!("{}\n{}{line}", self.text, self.lines);
         (line, kept)
     }
+}
+
+/// Those of some signature lines that are good under one of the keys, each with its line feed.
+pub fn good_lines<'a>(text: &'a str, lines: &'a str, keys: &'a [NoteVerifier]) -> impl Iterator<Item = String> + 'a {
+    let is_good =
+        move |line: &&str| Note::parse(format!("{text}\n{line}\n")).is_ok_and(|note| note.verify(keys).is_ok());
+    lines.lines().take(MAX_SIGNATURES).filter(is_good).map(|line| format!("{line}\n"))
 }
 
 /// What a caller sends: the size that the witness is believed to have, the proof from there, and the signed checkpoint.
@@ -212,8 +227,8 @@ mod tests {
         Checkpoint { origin: ORIGIN.into(), size, root: edge.root() }
     }
 
-    fn judged(body: &str, kept: Option<&Checkpoint>) -> Result<Good, Refusal> {
-        AddCheckpoint::parse(body.as_bytes())?.judge(Some([log(1).verifier().clone()].as_slice()), kept)
+    fn judged(body: &str, kept: Option<&Checkpoint>) -> Result<(), Refusal> {
+        AddCheckpoint::parse(body.as_bytes())?.open(Some(&[log(1).verifier().clone()]))?.judge(kept)
     }
 
     #[test]
@@ -222,8 +237,10 @@ mod tests {
         let note = head(3).sign(&log(1));
         let stranger = Cosigner::new("else/where", PrivateKey::from_seed(&[8; 32])).unwrap();
         let shown = format!("{note}{}", stranger.sign(7, &head(3).note_text()));
-        let good = judged(&add_checkpoint(0, &[], &shown), None).unwrap();
-        let (line, kept) = good.cosign(&cosigner, 1_767_225_605);
+        let body = add_checkpoint(0, &[], &shown);
+        assert_eq!(judged(&body, None), Ok(()));
+        let (request, known) = (AddCheckpoint::parse(body.as_bytes()).unwrap(), [log(1).verifier().clone()]);
+        let (line, kept) = request.open(Some(&known)).unwrap().cosign(&cosigner, 1_767_225_605);
         assert_eq!(kept, format!("{note}{line}"));
         let keys = [log(1).verifier().clone(), cosigner.verifier().clone()];
         let (read, signed) = Checkpoint::open_note(&kept, ORIGIN, &keys).unwrap();
@@ -247,7 +264,7 @@ mod tests {
             assert_eq!(judged(&body, kept.as_ref()), Err(refusal), "{body}");
         }
         let stranger = AddCheckpoint::parse(add_checkpoint(0, &[], &sign(&head(3))).as_bytes()).unwrap();
-        assert_eq!(stranger.judge(None, None), Err(Refusal::UnknownLog));
+        assert_eq!(stranger.open(None), Err(Refusal::UnknownLog));
     }
 
     proptest! {
@@ -256,9 +273,9 @@ mod tests {
             let note = head(3).sign(&log(1));
             for tail in [rest, note.into_bytes()] {
                 let body = [before.as_bytes(), &tail].concat();
-                if let Ok(request) = AddCheckpoint::parse(&body) {
-                    let _ = request.judge(Some([log(1).verifier().clone()].as_slice()), Some(&head(2)));
-                }
+                let _ = AddCheckpoint::parse(&body).and_then(|request| {
+                    request.open(Some(&[log(1).verifier().clone()]))?.judge(Some(&head(2)))
+                });
             }
         }
     }

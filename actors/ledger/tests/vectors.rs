@@ -380,11 +380,11 @@ fn a_witness_answers_step_by_step() {
         let why = text(&step["why"]);
         let answer = AddCheckpoint::parse(text(&step["body"]).as_bytes()).and_then(|request| {
             let known = *request.claimed_origin() == *text(&file["origin"]);
-            request.judge(known.then_some(&keys), kept.as_ref())
+            let signed = request.open(known.then_some(&keys))?;
+            signed.judge(kept.as_ref()).map(|()| signed.cosign(&cosigner, 1_767_225_605))
         });
         let (status, body) = match answer {
-            Ok(good) => {
-                let (line, whole) = good.cosign(&cosigner, 1_767_225_605);
+            Ok((line, whole)) => {
                 let known = [keys[0].clone(), cosigner.verifier().clone()];
                 let (checkpoint, note) = Checkpoint::open_note(whole, text(&file["origin"]), &known).unwrap();
                 assert_eq!(note.signatures().len(), 2, "{why}");

@@ -5,9 +5,8 @@ use domain::ids::Digest;
 use domain::time::{Millis, Timestamp};
 use ledger::checkpoint::Checkpoint;
 use ledger::cosignature::Cosigner;
-use ledger::key::NoteVerifier;
 use ledger::merkle::Hash;
-use ledger::witness::{AddCheckpoint, Refusal};
+use ledger::witness::{Refusal, Signed};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
@@ -46,40 +45,32 @@ pub fn digest_of(origin: &str) -> Digest {
     Digest(sha2::Sha256::digest(origin).into())
 }
 
-/// Judges a checkpoint and cosigns it, if it goes on from what was cosigned before. `keys` are those of its log, none for a log that
-/// is not witnessed. The answer may leave the node once the decision is durable.
-pub fn add_checkpoint(
-    desk: &mut Desk<'_>,
-    request: &AddCheckpoint,
-    keys: Option<&[NoteVerifier]>,
-    cosigner: &Cosigner,
-) -> Answer {
-    let origin = digest_of(request.claimed_origin());
+/// Judges a checkpoint that its log has signed, and cosigns it, if it goes on from what was cosigned before. The answer may leave the
+/// node once the decision is durable.
+pub fn add_checkpoint(desk: &mut Desk<'_>, signed: &Signed<'_>, cosigner: &Cosigner) -> Answer {
+    let Checkpoint { origin: name, size, root } = signed.checkpoint.clone();
+    let origin = digest_of(&name);
     let before = rows::cosigned(&desk.work.tx, origin);
-    let kept = before.as_ref().map(|before| Checkpoint {
-        origin: request.claimed_origin().to_owned(),
-        size: before.size,
-        root: Hash(before.root.0),
-    });
-    match request.judge(keys, kept.as_ref()) {
-        Ok(good) => {
+    let kept = before.as_ref().map(|before| Checkpoint { origin: name, size: before.size, root: Hash(before.root.0) });
+    match signed.judge(kept.as_ref()) {
+        Ok(()) => {
             if let Some(before) = before
-                && before.size == good.checkpoint.size
+                && before.size == size
                 && desk.now < before.at + SAME_FOR
             {
                 // Anybody may ask again, and each new time would be a row in the journal.
                 return Answer::Cosigned(before.line);
             }
             let (at, seconds) = (desk.now, u64::try_from(desk.now.secs()).unwrap_or_default());
-            let (line, note) = good.cosign(cosigner, seconds);
-            let (size, root) = (good.checkpoint.size, Digest(good.checkpoint.root.0));
+            let (line, note) = signed.cosign(cosigner, seconds);
+            let root = Digest(root.0);
             rows::keep_cosigned(&mut desk.work.tx, origin, &Cosigned { at, size, root, note, line: line.clone() });
             Answer::Cosigned(line)
         }
         Err(refusal) => {
             if let Some(before) = before.filter(|_| refusal.is_evidence()) {
                 // Two heads of one size under the log's own key: whoever has both can prove it to everybody.
-                let both = serde_json::json!({ "held": before.note, "offered": request.shown() });
+                let both = serde_json::json!({ "held": before.note, "offered": signed.shown() });
                 rows::keep_evidence(&mut desk.work.tx, both.to_string().as_bytes());
             }
             Answer::Refused(refusal)

@@ -76,10 +76,9 @@ async fn metrics(node: Data<Node>, _get: Get) -> HttpResponse {
     let held_by = node.holders.holding(holders::own_size(&node));
     node.metrics.held_by.set(i64::try_from(held_by).unwrap_or(i64::MAX));
     let cosigned = node.witnesses.newest();
-    let count = |n: Option<usize>| i64::try_from(n.unwrap_or_default()).unwrap_or(i64::MAX);
-    node.metrics.cosignatures.set(count(cosigned.as_ref().map(|head| head.by().len())));
-    let size = cosigned.map(|head| usize::try_from(head.checkpoint.size).unwrap_or(usize::MAX));
-    node.metrics.cosigned_size.set(count(size));
+    let (by, size) = cosigned.map_or((0, 0), |head| (head.by().len(), head.checkpoint.size));
+    node.metrics.cosignatures.set(i64::try_from(by).unwrap_or(i64::MAX));
+    node.metrics.cosigned_size.set(i64::try_from(size).unwrap_or(i64::MAX));
     node.metrics.clock_off.set(node.clock_verdict().ahead_millis.unwrap_or_default() as f64 / 1_000.0);
     node.metrics.clock_ahead.set(u64::try_from(node.clock.ahead().0 / 1_000).unwrap_or_default());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

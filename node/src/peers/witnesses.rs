@@ -12,8 +12,8 @@ use domain::member::{Member, Purpose, Role};
 use ledger::checkpoint::Checkpoint;
 use ledger::key::{KeyKind, NoteVerifier};
 use ledger::mirror::Head;
-use ledger::note::{MAX_SIGNATURES, Note, from_decimal};
-use ledger::witness::add_checkpoint;
+use ledger::note::{MAX_SIGNATURES, from_decimal};
+use ledger::witness::{add_checkpoint, good_lines};
 use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
@@ -181,12 +181,8 @@ async fn one(node: &Node, member: &Member, head: &Head) -> Result<Asked, CallErr
 
 /// The witness's own line of an answer, if its signature is good.
 fn line_of(checkpoint: &Checkpoint, answer: &[u8], verifier: &NoteVerifier) -> Option<String> {
-    let (text, lines) = (checkpoint.note_text(), std::str::from_utf8(answer).ok()?);
-    let good = |line: &&str| {
-        let note = Note::parse(format!("{text}\n{line}\n"));
-        note.is_ok_and(|note| note.verify(std::slice::from_ref(verifier)).is_ok())
-    };
-    lines.lines().take(MAX_SIGNATURES).find(good).map(|line| format!("{line}\n"))
+    let answer = std::str::from_utf8(answer).ok()?;
+    good_lines(&checkpoint.note_text(), answer, std::slice::from_ref(verifier)).next()
 }
 
 #[cfg(test)]
