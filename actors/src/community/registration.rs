@@ -307,13 +307,10 @@ pub(super) fn keep(desk: &mut Desk<'_>, registered: Registered) -> Result<Answer
     if granted.enrolments.is_empty() || granted.enrolments.len() > MAX_ENROLMENTS {
         return Err(Reason::Malformed.into());
     }
-    forget_pending(desk, main_key.as_ref());
     let enrolments: Vec<Enrolled> = granted.enrolments;
     let person = Person { holder: granted.holder, form, main_key, voucher_module, enrolments, card };
     people::secret(&mut desk.work.tx, secret);
-    people::keep(&mut desk.work.tx, &person);
-    desk.remember_request();
-    tell(desk, &person)
+    keep_and_tell(desk, &person)
 }
 
 /// What a phone announced has come to something.
@@ -342,10 +339,7 @@ pub(super) fn keep_phone(
 ) -> Result<Answer, Refused> {
     let mut person = people::of(&desk.work.tx, holder).ok_or(Reason::HolderUnknown)?;
     person.main_key = main_key;
-    forget_pending(desk, main_key.as_ref());
-    people::keep(&mut desk.work.tx, &person);
-    desk.remember_request();
-    tell(desk, &person)
+    keep_and_tell(desk, &person)
 }
 
 /// The registrar enrolled somebody in more programmes.
@@ -363,13 +357,14 @@ pub(super) fn keep_enrolments(
     if person.enrolments.len() > MAX_ENROLMENTS {
         return Err(Reason::Malformed.into());
     }
-    forget_pending(desk, person.main_key.as_ref());
-    people::keep(&mut desk.work.tx, &person);
-    desk.remember_request();
-    tell(desk, &person)
+    keep_and_tell(desk, &person)
 }
 
-fn tell(desk: &mut Desk<'_>, person: &Person) -> Result<Answer, Refused> {
+/// Keeps somebody as they are registered now, and tells the voucher module; what their phone announced has come to something.
+fn keep_and_tell(desk: &mut Desk<'_>, person: &Person) -> Result<Answer, Refused> {
+    forget_pending(desk, person.main_key.as_ref());
+    people::keep(&mut desk.work.tx, person);
+    desk.remember_request();
     let letter = HolderLetter {
         holder: person.holder,
         main_key: person.main_key.map(KeyText),
