@@ -11,7 +11,7 @@
 //! is there only when everything under it is.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead as _, BufReader, BufWriter, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{BufRead as _, BufReader, BufWriter, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -204,10 +204,9 @@ fn last(ledger: &Ledger, head: &Head, dir: &Path) -> anyhow::Result<u64> {
 fn records(ledger: &Ledger, head: &Head, path: &Path) -> anyhow::Result<()> {
     let Checkpoint { origin, size, .. } = &head.checkpoint;
     std::fs::create_dir_all(path.parent().context("no directory")?)?;
-    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    let file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
     let (mut next, whole) = whole_lines(&file)?;
     file.set_len(whole)?;
-    file.seek(SeekFrom::End(0))?;
     let mut lines = BufWriter::new(file);
     while next < *size {
         let most = usize::try_from(size - next).unwrap_or(CHUNK).min(CHUNK);
@@ -250,18 +249,16 @@ fn whole_lines(file: &File) -> anyhow::Result<(u64, u64)> {
 fn put(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let dir = path.parent().context("no directory")?;
     std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
-    let mut file = tempfile_in(path)?;
-    file.1.write_all(bytes).and_then(|()| file.1.sync_all()).with_context(|| file.0.display().to_string())?;
-    std::fs::rename(&file.0, path).with_context(|| path.display().to_string())
-}
-
-/// A file beside another, under a name that no part of an export has.
-fn tempfile_in(path: &Path) -> anyhow::Result<(PathBuf, File)> {
-    let mut name = path.file_name().context("no name")?.to_owned();
-    name.push(".new");
-    let beside = path.with_file_name(name);
-    let file = File::create(&beside).with_context(|| beside.display().to_string())?;
-    Ok((beside, file))
+    // Beside it, under a name that no part of an export has.
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    let beside = PathBuf::from(beside);
+    let written = File::create(&beside).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.with_context(|| beside.display().to_string())?;
+    std::fs::rename(&beside, path).with_context(|| path.display().to_string())
 }
 
 fn page(exported: &Exported, out: &Path) -> String {

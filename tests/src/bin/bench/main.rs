@@ -169,7 +169,7 @@ async fn run(bench: &mut Bench, scale: &Scale) -> anyhow::Result<()> {
             bench.add(line)?;
         }
     }
-    if bench.wants(&qr::WORKLOADS) {
+    if bench.wants(&qr::workloads()) {
         for line in qr::reading(scale.pictures)? {
             bench.add(line)?;
         }

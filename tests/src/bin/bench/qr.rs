@@ -139,7 +139,9 @@ fn shot(text: &str, fault: &Fault, random: &mut Random) -> anyhow::Result<Vec<u8
 }
 
 /// The names of the workloads.
-pub(crate) const WORKLOADS: [&str; 5] = ["qr_blur", "qr_tilt", "qr_glare", "qr_small", "qr_mixed"];
+pub(crate) fn workloads() -> [&'static str; 5] {
+    CASES.map(|(workload, _)| workload)
+}
 
 /// Which part of so many pictures of each case is read, with the longest tokens in turn, from easy to hard; p50 and p99 of a
 /// picture, read or not.
