@@ -11,7 +11,7 @@ From it follows everything else:
     VKEY -> the registrar's signed head -> every entry under its root -> members' keys, enrolments, suspensions
          -> every member's signed head  -> every entry under that     -> vouchers, figures
 
-Read it from top to bottom: bytes, Merkle trees, notes, records, tokens, membership, vouchers, statistics, report.
+It is one file, long as it is, so that it can be carried anywhere and read from top to bottom: bytes, Merkle trees, notes, records, tokens, membership, vouchers, statistics, report.
 Bundles are read one at a time; what stays in memory is 32 bytes for each entry and the chain records themselves.
 
 Not judged: contested vouchers of forked logs and what `Resolved` keeps, grace before `Reclaimed`, the second person of `Approved`, small-order
