@@ -152,6 +152,11 @@ async fn book(browser: &Browser, language: &str, name: &str) {
     browser.accessible("times").await;
     browser.picture(&format!("{name}-times")).await;
     browser.press(".choice .times button").await;
+    // The first time may have come too near since it was offered: then what is free now stands there, and is tapped.
+    browser.find("#screen-voucher:not([hidden]), #said .bad").await;
+    if browser.has("#said .bad").await {
+        browser.press(".choice .times button").await;
+    }
     browser.until("#screen-voucher .word", words(language, "已预约", "booked")).await;
 }
 
@@ -204,7 +209,7 @@ async fn story(town: &mut Town, screen: Screen, language: &str, number: &str, go
     }
 
     let arrival = if goes_offline {
-        browser.clean(&url, &[401]).await;
+        browser.clean(&url, &[401, 409]).await;
         without_network(town, &browser, &main, &name).await
     } else {
         browser.press("[data-do=visit]").await;
@@ -273,7 +278,7 @@ async fn story(town: &mut Town, screen: Screen, language: &str, number: &str, go
     browser.press("#sure [value=yes]").await;
     browser.find("#screen-first:not([hidden])").await;
     if !goes_offline {
-        browser.clean(&url, &[401]).await;
+        browser.clean(&url, &[401, 409]).await;
     }
     browser.close().await;
 }

@@ -263,7 +263,12 @@ impl Browser {
             if text.contains(says) {
                 return;
             }
-            assert!(began.elapsed() < WITHIN, "{css} says {text:?} and not {says:?}");
+            if began.elapsed() > WITHIN {
+                self.picture("not-said").await;
+                let page = self.client.find(Locator::Css("main")).await;
+                let page = async { page.ok()?.text().await.ok() }.await;
+                panic!("{css} says {text:?} and not {says:?}; the page: {page:?}");
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

@@ -592,10 +592,11 @@ async function take(button, v, way, { hospital, department, doctor, start }) {
     else await caller.post("/v1/wallet/bookings", { voucher: v.voucher, ...place });
   });
   offers = { at: 0 };
-  if (!isDone) return;
+  // What was free a minute ago may be too near, or taken: then what is free now is shown under the reason.
+  if (!isDone) return isSilent ? undefined : show();
   go(`voucher/${v.voucher}`);
   say(t(way === "move" ? "moving" : "asked", { time: moment(start), place: called(hospital) }));
-  look();
+  return look();
 }
 
 // ── which screen ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
