@@ -12,7 +12,7 @@ use crate::support::{TestNode, desk, program};
 /// Exit code, and what was said.
 fn verify(args: &[&str], dir: &Path, input: &str) -> (Option<i32>, String) {
     let mut command = Command::new(program());
-    command.arg("verify-proof").args(args).current_dir(dir);
+    command.arg("verify").args(args).current_dir(dir);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Who does not read the input may be gone already.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
@@ -46,7 +46,12 @@ async fn a_proof_is_verified_offline_by_the_key_alone() {
         ledger::key::NoteSigner::new(&node.origin(), PrivateKey::from_seed(&[9; 32])).unwrap().verifier().to_string();
     let elsewhere =
         ledger::key::NoteSigner::new("another/log", PrivateKey::from_seed(&[9; 32])).unwrap().verifier().to_string();
-    let table: [(&str, &[&str], i32, &str); 12] = [
+    let bare = ledger::proof::TlogProof { extra: None, ..ledger::proof::TlogProof::parse(&proof).unwrap() }.to_string();
+    write("bare.proof", &bare);
+    write("policy", &format!("log {key}\nquorum none\n"));
+    let table: [(&str, &[&str], i32, &str); 14] = [
+        ("as it came", &["1.proof", "--key", &key], 0, "ParametersPublished"),
+        ("by a policy", &["1.proof", "--policy", "policy"], 0, "ParametersPublished"),
         ("by its id", &["1.proof", "--key", &key, "--id", id], 0, "as entry 1 of"),
         ("whole", &["1.proof", "--key", &key, "--record", "1.json"], 0, "under a good signature"),
         ("from a pipe", &["-", "--key", &key, "--id", id], 0, "as entry 1 of"),
@@ -58,7 +63,7 @@ async fn a_proof_is_verified_offline_by_the_key_alone() {
         ("a line too many", &["long.proof", "--key", &key, "--id", id], 2, "cannot be judged"),
         ("no proof", &["no.proof", "--key", &key, "--id", id], 2, "not an offline proof"),
         ("no file", &["gone.proof", "--key", &key, "--id", id], 2, "cannot be read"),
-        ("about nothing", &["1.proof", "--key", &key], 2, "--id <ID>"),
+        ("about nothing", &["bare.proof", "--key", &key], 2, "carries no record"),
     ];
     for (case, args, code, words) in table {
         let (exit, said) = verify(args, dir, &proof);

@@ -23,13 +23,13 @@ async fn text(url: String) -> (u16, String) {
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
-/// What `verify-proof` says of a proof under a policy, and its exit code.
+/// What `verify` says of a proof under a policy, and its exit code.
 fn verify(root: &std::path::Path, proof: &str, policy: &str, id: &str) -> (Option<i32>, String) {
     let (proof_file, policy_file) = (root.join("record.proof"), root.join("policy"));
     std::fs::write(&proof_file, proof).unwrap();
     std::fs::write(&policy_file, policy).unwrap();
     let mut command = Command::new(program());
-    command.arg("verify-proof").arg(proof_file).arg("--policy").arg(policy_file).args(["--id", id]);
+    command.arg("verify").arg(proof_file).arg("--policy").arg(policy_file).args(["--id", id]);
     let output = command.output().unwrap();
     (
         output.status.code(),

@@ -76,6 +76,19 @@ impl Verified {
 pub fn verify_store(base: &dyn Base, settings: &Settings, sizes: &[(InstitutionId, u64)]) -> Result<Verified, NotHeld> {
     let again = Again::fold(base, settings, sizes)?;
     let state = compare(base, &again.memory);
+    verified(again, settings, state)
+}
+
+/// The same of logs alone, without a stored state to compare with.
+///
+/// # Errors
+///
+/// [`NotHeld`] if an entry is missing.
+pub fn verify_logs(base: &dyn Base, settings: &Settings, sizes: &[(InstitutionId, u64)]) -> Result<Verified, NotHeld> {
+    verified(Again::fold(base, settings, sizes)?, settings, Comparison::default())
+}
+
+fn verified(again: Again, settings: &Settings, state: Comparison) -> Result<Verified, NotHeld> {
     let published = again.read(|work| super::recount::to_recount(work, usize::MAX));
     let mut statistics = Vec::new();
     let statistics_checked = published.len() as u64;

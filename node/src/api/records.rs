@@ -153,7 +153,9 @@ pub fn proof_of(node: &Node, institution: InstitutionId, index: u64) -> Option<S
         }
     };
     let path = node.writer.ledger().inclusion_proof(&origin, index, size)?;
-    Some(TlogProof { extra: None, index, path, checkpoint }.to_string())
+    // The record goes with it: then the file alone says what it proves.
+    let bytes = node.writer.ledger().entries(&origin, index, 1).pop()?.to_vec();
+    Some(TlogProof { extra: Some(bytes), index, path, checkpoint }.to_string())
 }
 
 /// A voucher: what anyone may know, and what those inside the federation may.

@@ -32,7 +32,7 @@ use super::store::{self, Opened};
 use super::{GOOD, run};
 
 /// The version of the layout.
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// Entries read at once.
 const CHUNK: usize = 1_024;

@@ -10,7 +10,6 @@ mod init;
 mod keys;
 mod node;
 mod output;
-mod proof;
 mod rebuild;
 mod run;
 mod state;
@@ -71,12 +70,10 @@ enum Command {
     Account(account::AccountArgs),
     /// How a running node stands, and how old its knowledge of each log is
     Status(status::StatusArgs),
-    /// Check the store of a stopped node: signatures, hashes, records, and the state folded again
+    /// Check the store of a stopped node, an export, or the proof of one record: signatures, hashes, records, the state folded again
     Verify(verify::VerifyArgs),
     /// Write the logs of a stopped node as files for web servers, outsiders' tools and spreadsheets
     Export(export::ExportArgs),
-    /// Check offline that one record stands in a log, by its proof and the log's key
-    VerifyProof(proof::ProofArgs),
     /// Throw the folded state of a stopped node away and fold it again from the logs
     Rebuild(rebuild::RebuildArgs),
     /// Seal a node's keys under a passphrase, or let go what lost keys hid
@@ -95,7 +92,6 @@ pub(crate) fn main() -> ExitCode {
         Command::Status(args) => status::status(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Export(args) => export::export(&args),
-        Command::VerifyProof(args) => proof::verify_proof(&args),
         Command::Rebuild(args) => rebuild::rebuild(&args),
         Command::Keys(args) => keys::keys(&args),
         Command::Import(args) => import::import(&args),

@@ -32,7 +32,9 @@ pub fn vkey(entry: &MemberEntry, kind: KeyKind) -> String {
     verifier(&entry.origin, kind, &key).map(|v| v.to_string()).unwrap_or_default()
 }
 
-fn verifier(origin: &str, kind: KeyKind, key: &[u8; 32]) -> Option<NoteVerifier> {
+/// A key of a log or a witness as the verifier of its notes; none for bytes that are no key.
+#[must_use]
+pub fn verifier(origin: &str, kind: KeyKind, key: &[u8; 32]) -> Option<NoteVerifier> {
     NoteVerifier::new(origin, kind, PublicKey::checked(key).ok()?).ok()
 }
 
@@ -116,7 +118,8 @@ pub fn log_keys(member: &Member) -> Vec<NoteVerifier> {
 }
 
 /// The keys that may sign a head over so many entries.
-fn log_keys_at(member: &Member, size: u64) -> Vec<NoteVerifier> {
+#[must_use]
+pub fn log_keys_at(member: &Member, size: u64) -> Vec<NoteVerifier> {
     let old = member.old_keys.iter().filter(|(purpose, _, until)| *purpose == Purpose::Log && size <= *until);
     std::iter::once(&member.entry.keys[Purpose::Log as usize])
         .chain(old.map(|(_, key, _)| key))

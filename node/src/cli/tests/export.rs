@@ -9,12 +9,15 @@ use domain::member::Role;
 use domain::record::{Body, Record};
 use domain::time::Timestamp;
 use ledger::checkpoint::Checkpoint;
+use ledger::key::{NoteSigner, NoteVerifier, PrivateKey};
 use ledger::log::Batch;
 use ledger::merkle::{Edge, leaf_hash};
+use ledger::policy::Policy;
 use ledger::tile::parse_bundle;
 
 use super::house::House;
 use crate::cli::export::{Exported, make};
+use crate::cli::verify::{Verdict, judge_export};
 
 /// When what is added to the house is written.
 const LATER: i64 = 1_780_000_000_000;
@@ -128,4 +131,77 @@ fn an_export_of_another_history_is_left_alone() {
     }
     fs::write(&file, good).unwrap();
     exported(&house, &out).unwrap();
+}
+
+/// The key of the registrar's log in the house's export.
+fn anchor(house: &House) -> Vec<NoteVerifier> {
+    vec![house.open().own_key]
+}
+
+fn judged(house: &House, dir: &Path) -> Verdict {
+    judge_export(dir, &anchor(house), Policy::default()).unwrap()
+}
+
+/// Something done to the bytes of a file.
+type Damage<'a> = &'a dyn Fn(&mut Vec<u8>);
+
+#[test]
+fn an_export_is_judged_and_what_was_changed_in_it_is_named() {
+    let house = House::built();
+    beat(&house, 300);
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path();
+    let me = house.config.institution;
+    exported(&house, dir).unwrap();
+    let verdict = judged(&house, dir);
+    assert_eq!((verdict.faults, verdict.good, verdict.complete), (vec![], true, true));
+    assert_eq!((verdict.logs[0].entries, verdict.logs[0].signed), (306, 306));
+    let stranger = NoteSigner::new(&house.config.origin(), PrivateKey::from_seed(&[9; 32])).unwrap();
+    let strange = judge_export(dir, &[stranger.verifier().clone()], Policy::default()).unwrap();
+    assert!(strange.faults.iter().any(|fault| fault.contains("its signed head is not good")), "{:?}", strange.faults);
+
+    let log = dir.join("logs").join(me.as_str());
+    let flip = |bytes: &mut Vec<u8>| bytes[20] ^= 1;
+    let cut = |bytes: &mut Vec<u8>| bytes.truncate(100);
+    let longer = |bytes: &mut Vec<u8>| bytes.extend([0; 9_000]);
+    let larger = |bytes: &mut Vec<u8>| {
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        *bytes = text.replacen("\n306\n", "\n9223372036854775807\n", 1).into_bytes();
+    };
+    let other_text = |bytes: &mut Vec<u8>| *bytes = b"\xff\xfe".to_vec();
+    let table: [(&str, Damage<'_>, &str); 10] = [
+        ("tile/entries/000", &flip, "is not the root of its entries"),
+        ("tile/entries/000", &cut, "tile/entries/000"),
+        ("tile/entries/001.p/50", &longer, "tile/entries/001.p/50"),
+        ("tile/0/000", &flip, "tile/0/000 is not what its entries give"),
+        ("tile/0/001.p/50", &cut, "tile/0/001.p/50 is not what its entries give"),
+        ("tile/1/000.p/1", &flip, "tile/1/000.p/1 is not what its entries give"),
+        ("tile/1/000.p/1", &longer, "tile/1/000.p/1 is missing"),
+        ("checkpoint", &flip, "its signed head is not good"),
+        ("checkpoint", &larger, "entry 256 of the log of"),
+        ("checkpoint", &other_text, "its signed head is not good"),
+    ];
+    for (file, damage, named) in table {
+        let path = log.join(file);
+        let before = fs::read(&path).unwrap();
+        let mut bytes = before.clone();
+        damage(&mut bytes);
+        fs::write(&path, bytes).unwrap();
+        let found = judged(&house, dir);
+        assert!(!found.good && found.faults.iter().any(|fault| fault.contains(named)), "{file}: {:?}", found.faults);
+        fs::remove_file(&path).unwrap();
+        let found = judged(&house, dir);
+        assert!(!found.good && found.faults.iter().any(|f| f.contains(file)), "no {file}: {:?}", found.faults);
+        fs::write(&path, before).unwrap();
+    }
+    for (contents, said) in [
+        ("{", "is no export"),
+        (r#"{"version":2,"federation":"f","registrar":"a","utc_offset_minutes":0,"logs":[]}"#, "version 2"),
+        (r#"{"version":1,"federation":"f","registrar":"../a","utc_offset_minutes":0,"logs":[]}"#, "is no export"),
+        (r#"{"version":1,"federation":"f","registrar":"a","utc_offset_minutes":2000000,"logs":[]}"#, "a day or more"),
+    ] {
+        fs::write(dir.join("export.json"), contents).unwrap();
+        let error = judge_export(dir, &anchor(&house), Policy::default()).unwrap_err();
+        assert!(format!("{error:#}").contains(said), "{contents}: {error:#}");
+    }
 }

@@ -25,9 +25,9 @@ fn what_is_typed_wrong_is_said_before_anything_is_done() {
     for (line, said) in [
         ("import residents r.csv --yes", "--token-file <FILE>"),
         ("import people r.csv", "possible values: residents, schedule, programmes"),
-        ("verify", "--config <FILE>"),
-        ("verify-proof 1.proof --id 00", "invalid value '00'"),
-        ("verify-proof 1.proof --key nonsense", "invalid value 'nonsense'"),
+        ("verify", "<EXPORT|PROOF>"),
+        ("verify 1.proof --id 00", "invalid value '00'"),
+        ("verify 1.proof --key nonsense", "invalid value 'nonsense'"),
         ("run --config node.toml --federation-clock soon", "invalid digit"),
     ] {
         let words = std::iter::once("voucher-node").chain(line.split(' '));

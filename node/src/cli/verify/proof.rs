@@ -1,58 +1,28 @@
-//! `verify-proof`: one record's place in a log, checked offline by a key or a policy alone.
+//! One record's place in a log, checked offline by a key or a policy alone.
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
-use domain::ids::Digest;
+use anyhow::{Context as _, bail, ensure};
+use domain::record::Record;
 use ledger::checkpoint::Checkpoint;
 use ledger::key::NoteVerifier;
 use ledger::merkle::{Hash, leaf_hash};
 use ledger::note::{Note, from_base64};
 use ledger::policy::{MAX_POLICY_BYTES, Policy};
 use ledger::proof::{MAX_PROOF_BYTES, TlogProof};
+use ledger::record::decode_record;
 use serde::Deserialize;
 
-use super::output::say;
-use super::{BAD, GOOD};
+use super::VerifyArgs;
+use super::logs::cosigned_by;
+use crate::cli::output::say;
+use crate::cli::{BAD, GOOD};
 
 /// Longest answer about a record that is read, in bytes: a record in base64, and again as JSON.
 const MAX_RECORD_ANSWER_BYTES: usize = 256 * 1024;
-
-const AFTER_HELP: &str = "\
-Examples:
-  voucher-node verify-proof 17.proof --key \"$VKEY\" --id 4f1c…e2
-  voucher-node verify-proof 17.proof --key \"$VKEY\" --record 17.json
-  curl -fsS $URL/v1/records/my-health.17/proof | voucher-node verify-proof - --key \"$VKEY\" --id 4f1c…e2
-
-A proof (C2SP tlog-proof) says where a record stands under a signed head; it does not carry the record. What it is about is
-named by the record's id, as every receipt has it, or given whole, as GET /v1/records/{position} answers it. No node and no
-network is needed. The key is the log's own: `log_vkey` in GET /v1/members, got in a way that nobody can tamper with.
-
-Exit code 0: the record stands in that log, in that place, under a head that the key has signed. 1: it does not. 2: it could
-not be judged: no such file, or a file that is no proof.";
-
-#[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
-pub(super) struct ProofArgs {
-    /// The proof; - for standard input
-    #[arg(value_name = "FILE")]
-    proof: PathBuf,
-    /// The log's verification key; several, if it was replaced
-    #[arg(long, value_name = "VKEY", required_unless_present = "policy")]
-    key: Vec<NoteVerifier>,
-    /// The logs and witnesses that are trusted, and how many of these must have cosigned (C2SP tlog-policy)
-    #[arg(long, value_name = "FILE")]
-    policy: Option<PathBuf>,
-    /// The record's id, 64 hexadecimal digits
-    #[arg(long, value_name = "ID", required_unless_present = "record", conflicts_with = "record")]
-    id: Option<Digest>,
-    /// The record itself, as GET /v1/records/{position} answered
-    #[arg(long, value_name = "FILE")]
-    record: Option<PathBuf>,
-}
 
 /// What is needed of the answer about a record: its bytes. What else stands there is only said.
 #[derive(Deserialize)]
@@ -60,17 +30,21 @@ struct Answered {
     bytes: String,
 }
 
-pub(super) fn verify_proof(args: &ProofArgs) -> anyhow::Result<ExitCode> {
-    let policy = args.policy.as_deref().map(policy).transpose()?.unwrap_or_default();
-    let leaf = match (&args.id, &args.record) {
-        (Some(id), _) => Hash(id.0),
-        (None, Some(file)) => leaf_of(file)?,
-        (None, None) => anyhow::bail!("--id or --record says which record it is about"),
-    };
-    let proof = TlogProof::parse(read(&args.proof, MAX_PROOF_BYTES)?)
-        .with_context(|| format!("{} cannot be judged", args.proof.display()))?;
+/// Judges the proof in a file, and says what it proves.
+pub(super) fn verify(file: &Path, args: &VerifyArgs) -> anyhow::Result<ExitCode> {
+    let policy = super::policy(args.policy.as_deref())?;
+    ensure!(args.policy.is_some() || !args.key.is_empty(), "--key or --policy: the key of the proof's log is needed");
+    ensure!(!args.json, "--json is for the verdict on a store or an export");
+    let no_proof = || format!("{} cannot be judged", file.display());
+    let proof = TlogProof::parse(read(file, MAX_PROOF_BYTES)?).with_context(no_proof)?;
     // A file whose head is no signed note, such as one with a line too many, is no proof; it proves nothing false either.
-    let note = Note::parse(&proof.checkpoint).with_context(|| format!("{} cannot be judged", args.proof.display()))?;
+    let note = Note::parse(&proof.checkpoint).with_context(no_proof)?;
+    let leaf = match (&args.id, &args.record, &proof.extra) {
+        (Some(id), ..) => Hash(id.0),
+        (None, Some(file), _) => leaf_of(file)?,
+        (None, None, Some(bytes)) => leaf_hash(bytes),
+        (None, None, None) => bail!("{} carries no record: --id or --record says which it must be of", file.display()),
+    };
     // A policy may know several logs: the proof says of which one it is, and then only that one's keys count.
     let origin = args.key.first().map_or(note.claimed_origin(), NoteVerifier::name);
     ensure!(args.key.iter().all(|key| key.name() == origin), "--key: the keys are of different logs");
@@ -80,7 +54,8 @@ pub(super) fn verify_proof(args: &ProofArgs) -> anyhow::Result<ExitCode> {
         Ok(head) => {
             let place =
                 format!("it stands in {origin} as entry {} of {}, under a good signature", proof.index, head.size);
-            (place + &cosigned(&proof, origin, keys, &policy), GOOD)
+            let carried = proof.extra.as_deref().filter(|bytes| leaf_hash(bytes) == leaf);
+            (place + &cosigned(&proof, origin, keys, &policy) + &carried.map(described).unwrap_or_default(), GOOD)
         }
         Err(error) => (format!("NOT PROVED: entry {} of {origin}: {error}", proof.index), BAD),
     };
@@ -88,16 +63,28 @@ pub(super) fn verify_proof(args: &ProofArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
+/// What a proved record says, in words and whole.
+fn described(bytes: &[u8]) -> String {
+    let id = hex::encode(leaf_hash(bytes).0);
+    match decode_record::<Record>(bytes) {
+        Ok(record) => {
+            let json = serde_json::to_string_pretty(&record.body).unwrap_or_default();
+            format!("\nrecord {id}\nwritten by {} at {}\n{json}", record.institution, record.at)
+        }
+        Err(error) => format!("\nrecord {id}, which this program cannot read: {error}"),
+    }
+}
+
 /// Which witnesses of the policy have cosigned, in words.
 fn cosigned(proof: &TlogProof, origin: &str, mut keys: Vec<NoteVerifier>, policy: &Policy) -> String {
     keys.extend(policy.witnesses().map(|party| party.verifier.clone()));
     let Ok((_, note)) = Checkpoint::open_note(&proof.checkpoint, origin, &keys) else { return String::new() };
-    let witnesses = note.signatures().iter().filter(|signature| signature.seconds.is_some());
-    let names: Vec<&str> = witnesses.map(|signature| signature.verifier.name()).collect();
+    let names = cosigned_by(&note);
     if names.is_empty() { String::new() } else { format!(", cosigned by {}", names.join(", ")) }
 }
 
-fn policy(file: &Path) -> anyhow::Result<Policy> {
+/// Reads a policy.
+pub(super) fn policy(file: &Path) -> anyhow::Result<Policy> {
     let no_policy = || format!("{} is no policy", file.display());
     let text = String::from_utf8(read(file, MAX_POLICY_BYTES)?).with_context(no_policy)?;
     text.parse().with_context(no_policy)
