@@ -3,11 +3,12 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use domain::member::Role;
 use ledger::key::PrivateKey;
 
-use crate::support::{TestNode, desk, program};
+use crate::support::{TestNode, desk, eventually, program};
 
 /// Exit code, and what was said.
 fn verify(args: &[&str], dir: &Path, input: &str) -> (Option<i32>, String) {
@@ -67,6 +68,49 @@ async fn a_proof_is_verified_offline_by_the_key_alone() {
     ];
     for (case, args, code, words) in table {
         let (exit, said) = verify(args, dir, &proof);
+        assert!(exit == Some(code) && said.contains(words), "{case}: {exit:?} {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_running_node_holds_is_fetched_and_judged() {
+    let root = tempfile::tempdir().unwrap();
+    let mut health = TestNode::new(root.path(), "health", &[Role::Issuer], None);
+    health.start().await;
+    let mut gulou = TestNode::new(root.path(), "gulou", &[Role::Hospital], Some(&health));
+    desk::register(&health, &gulou).await;
+    gulou.start().await;
+    desk::publish(&health, "checkup").await;
+    let size = health.folded("health").await;
+    eventually("the hospital holds the issuer's log", Duration::from_secs(20), || async {
+        gulou.folded("health").await == size
+    })
+    .await;
+    let (dir, key, url) = (root.path(), health.vkey(), gulou.url.clone());
+    std::fs::write(dir.join("token"), &gulou.token).unwrap();
+    std::fs::write(dir.join("bad"), "nobody").unwrap();
+    let told = ["--key", &key, "--token-file", "token", "--keep", "kept"];
+    let (code, said) = verify(&[&[url.as_str()], &told[..]].concat(), dir, "");
+    assert!(code == Some(0) && said.contains("everything is good"), "{code:?} {said}");
+    // What was kept is an export; what has grown since comes to it.
+    desk::publish(&health, "checkup-2").await;
+    let size = health.folded("health").await;
+    eventually("the hospital holds it", Duration::from_secs(20), || async { gulou.folded("health").await == size })
+        .await;
+    let (code, said) = verify(&[&[url.as_str()], &told[..]].concat(), dir, "");
+    assert!(code == Some(0) && said.contains(&format!("{size}")), "{code:?} {said}");
+    assert_eq!(verify(&["kept", "--key", &key], dir, "").0, Some(0));
+
+    let stranger = ledger::key::NoteSigner::new(&health.origin(), PrivateKey::from_seed(&[9; 32])).unwrap();
+    let strange = stranger.verifier().to_string();
+    let table: [(&str, &[&str], i32, &str); 4] = [
+        ("another key", &[&url, "--key", &strange, "--token-file", "token"], 1, "health: its signed head is not good"),
+        ("nobody's token", &[&url, "--key", &key, "--token-file", "bad"], 1, "the node says no (401"),
+        ("nobody there", &["http://127.0.0.1:1", "--key", &key], 2, "cannot be reached"),
+        ("no key", &[&url], 2, "--key or --policy"),
+    ];
+    for (case, args, code, words) in table {
+        let (exit, said) = verify(args, dir, "");
         assert!(exit == Some(code) && said.contains(words), "{case}: {exit:?} {said}");
     }
 }

@@ -71,10 +71,10 @@ pub(super) struct ExportArgs {
 /// `export.json`.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Exported {
-    version: u8,
-    federation: String,
-    registrar: InstitutionId,
-    utc_offset_minutes: i32,
+    pub version: u8,
+    pub federation: String,
+    pub registrar: InstitutionId,
+    pub utc_offset_minutes: i32,
     pub logs: Vec<ExportedLog>,
 }
 
@@ -82,10 +82,10 @@ pub(super) struct Exported {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct ExportedLog {
     pub institution: InstitutionId,
-    origin: String,
+    pub origin: String,
     /// Entries under the head.
     pub size: u64,
-    dir: String,
+    pub dir: String,
     /// Files that were written this time.
     #[serde(skip)]
     pub files: u64,
@@ -143,12 +143,30 @@ pub(super) fn make(opened: &Opened, utc_offset_minutes: i32, out: &Path, lines: 
     Ok(exported)
 }
 
-/// One log: tiles and bundles, then the head. How many files were written.
+/// One log of a store.
 fn tiles(ledger: &Ledger, head: &Head, dir: &Path, bar: &ProgressBar) -> anyhow::Result<u64> {
     let Checkpoint { origin, size, .. } = &head.checkpoint;
     let before = last(ledger, head, dir)?;
+    write_log(dir, *size, before, &head.note, bar, |path| {
+        let bytes = match path.kind {
+            TileKind::Entries => ledger.bundle(origin, path.index, path.width),
+            TileKind::Hashes(level) => ledger.tile(origin, level, path.index, path.width),
+        };
+        bytes.with_context(|| format!("{path} is not held"))
+    })
+}
+
+/// One log, from wherever `read` has it: tiles and bundles that are not there yet, then the head. How many files were written.
+pub(super) fn write_log(
+    dir: &Path,
+    size: u64,
+    before: u64,
+    note: &str,
+    bar: &ProgressBar,
+    mut read: impl FnMut(TilePath) -> anyhow::Result<Vec<u8>>,
+) -> anyhow::Result<u64> {
     let mut files = 0;
-    for path in bundles_of(*size).chain(tiles_of(*size)) {
+    for path in bundles_of(size).chain(tiles_of(size)) {
         if path.kind == TileKind::Entries {
             bar.inc(path.width.into());
         }
@@ -156,17 +174,13 @@ fn tiles(ledger: &Ledger, head: &Head, dir: &Path, bar: &ProgressBar) -> anyhow:
         if file.is_file() {
             continue; // It is there whole or not at all, and never changes.
         }
-        let bytes = match path.kind {
-            TileKind::Entries => ledger.bundle(origin, path.index, path.width),
-            TileKind::Hashes(level) => ledger.tile(origin, level, path.index, path.width),
-        };
-        put(&file, &bytes.with_context(|| format!("{path} is not held"))?)?;
+        put(&file, &read(path)?)?;
         files += 1;
     }
-    put(&dir.join("checkpoint"), head.note.as_bytes())?;
+    put(&dir.join("checkpoint"), note.as_bytes())?;
     // Partial tiles that only an older head needed.
     let old = bundles_of(before).chain(tiles_of(before));
-    for path in old.filter(|path| usize::from(path.width) < TILE_WIDTH && !is_needed(*path, *size)) {
+    for path in old.filter(|path| usize::from(path.width) < TILE_WIDTH && !is_needed(*path, size)) {
         match std::fs::remove_file(dir.join(path.to_string())) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
             // Its directory goes with the last one in it.
@@ -246,7 +260,7 @@ fn whole_lines(file: &File) -> anyhow::Result<(u64, u64)> {
 }
 
 /// Writes a file whole or not at all.
-fn put(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub(super) fn put(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let dir = path.parent().context("no directory")?;
     std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
     // Beside it, under a name that no part of an export has.

@@ -185,6 +185,11 @@ impl Node {
         serde_json::from_slice(&answer).map_err(|error| self.unreadable(error))
     }
 
+    /// GETs bytes as they are.
+    pub(super) fn bytes(&self, path: &str) -> Result<Vec<u8>, CallError> {
+        self.call(self.known(self.http.get(format!("{}{path}", self.url))))
+    }
+
     /// POSTs JSON under an idempotency key, so that a repetition does nothing twice.
     pub(super) fn post(&self, path: &str, key: &str, body: &Value) -> Result<Value, CallError> {
         let request = self.http.post(format!("{}{path}", self.url)).header("Idempotency-Key", key).json(body);

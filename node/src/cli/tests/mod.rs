@@ -25,7 +25,7 @@ fn what_is_typed_wrong_is_said_before_anything_is_done() {
     for (line, said) in [
         ("import residents r.csv --yes", "--token-file <FILE>"),
         ("import people r.csv", "possible values: residents, schedule, programmes"),
-        ("verify", "<EXPORT|PROOF>"),
+        ("verify", "<EXPORT|URL|PROOF>"),
         ("verify 1.proof --id 00", "invalid value '00'"),
         ("verify 1.proof --key nonsense", "invalid value 'nonsense'"),
         ("run --config node.toml --federation-clock soon", "invalid digit"),

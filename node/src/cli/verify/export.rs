@@ -29,14 +29,14 @@ use crate::cli::output::progress;
 const MAX_CONTENTS_BYTES: usize = 1024 * 1024;
 
 /// Most logs of an export.
-const MAX_LOGS: usize = 1_024;
+pub(super) const MAX_LOGS: usize = 1_024;
 
 /// `export.json`, as far as it is needed. Sizes and directories it only repeats.
 #[derive(Debug, Deserialize)]
-struct Contents {
+pub(super) struct Contents {
     version: u8,
-    federation: String,
-    registrar: InstitutionId,
+    pub federation: String,
+    pub registrar: InstitutionId,
     utc_offset_minutes: i32,
     logs: Vec<Named>,
 }
@@ -45,6 +45,22 @@ struct Contents {
 #[derive(Debug, Deserialize)]
 struct Named {
     institution: InstitutionId,
+}
+
+/// What an export says of itself; none if there is none.
+///
+/// # Errors
+///
+/// It cannot be read, or is of another version.
+pub(super) fn contents_of(dir: &Path) -> anyhow::Result<Option<Contents>> {
+    let path = dir.join("export.json");
+    let Some(bytes) = read_to(&path, MAX_CONTENTS_BYTES)? else { return Ok(None) };
+    let contents: Contents =
+        serde_json::from_slice(&bytes).with_context(|| format!("{} is no export", path.display()))?;
+    let (version, logs) = (contents.version, contents.logs.len());
+    ensure!(version == VERSION, "{}: version {version}; this program reads {VERSION}", path.display());
+    ensure!(logs <= MAX_LOGS, "{}: {logs} logs, more than {MAX_LOGS}", path.display());
+    Ok(Some(contents))
 }
 
 /// An export's files.
@@ -64,13 +80,7 @@ impl Files {
     ///
     /// It is none, or of another version.
     pub(super) fn open(dir: &Path) -> anyhow::Result<Self> {
-        let path = dir.join("export.json");
-        let bytes = read_to(&path, MAX_CONTENTS_BYTES)?.with_context(|| format!("{} is not there", path.display()))?;
-        let contents: Contents =
-            serde_json::from_slice(&bytes).with_context(|| format!("{} is no export", path.display()))?;
-        let (version, logs) = (contents.version, contents.logs.len());
-        ensure!(version == VERSION, "{}: version {version}; this program reads {VERSION}", path.display());
-        ensure!(logs <= MAX_LOGS, "{}: {logs} logs, more than {MAX_LOGS}", path.display());
+        let contents = contents_of(dir)?.with_context(|| format!("{} has no export.json", dir.display()))?;
         let mut files = Self { dir: dir.to_owned(), contents, heads: BTreeMap::new(), troubles: Mutex::default() };
         for Named { institution } in &files.contents.logs {
             let head = files.read(&files.log_dir(*institution).join("checkpoint"), MAX_NOTE_BYTES);
@@ -237,8 +247,10 @@ fn federation(verdict: &mut Verdict, verified: &Verified, files: &Files) {
     for log in &verified.report.logs {
         let id = log.institution;
         if !files.heads.contains_key(&id) {
-            verdict.complete = false;
-            verdict.notes.push(format!("the log of {id} is not in the export: what it wrote is not judged"));
+            // Who has written nothing yet has no log; whether that is so no export can say.
+            verdict
+                .notes
+                .push(format!("no log of {id} is in the export: if it has written anything, that is not judged"));
         }
         if log.verdict == LogVerdict::RulesBroken {
             let why: Vec<String> = log.not_counting.iter().map(|(reason, n)| format!("{reason}: {n}")).collect();

@@ -1,6 +1,7 @@
-//! `verify`: everything again from the bytes up, of a stopped node's store, of an export, of a running node, or of one record.
+//! `verify`: everything again from the bytes up, of a stopped node's store, an export, a running node, or the proof of one record.
 
 mod export;
+mod fetch;
 mod logs;
 mod proof;
 mod store;
@@ -18,6 +19,8 @@ use ledger::policy::Policy;
 use serde::Serialize;
 
 use self::logs::{LogVerdict, MAX_LISTED};
+use super::account::read_password;
+use super::node::Node;
 use super::output::{say, say_json, table};
 use super::state;
 use super::store::NotOpened;
@@ -32,6 +35,7 @@ const AFTER_HELP: &str = "\
 Examples:
   voucher-node verify --config /srv/voucher/gulou/node.toml
   voucher-node verify /srv/export --key \"$REGISTRAR_VKEY\" --json > verdict.json
+  voucher-node verify https://gulou.example --key \"$REGISTRAR_VKEY\" --keep /srv/export
   voucher-node verify 17.tlog-proof --policy federation.policy
 
 A store (--config) needs its node stopped. For each log every entry is hashed again and compared with the signed head and with
@@ -40,7 +44,8 @@ folded again and compared with the stored state row by row. Private rows (openin
 Opening replays the tail of the journal into the store, as a start does; nothing else is written.
 
 An export is judged by the key of the registrar's log alone: whose key may sign which log, its records say. Every file of every log
-is checked, all records are folded from nothing, and the figures that were published are counted again.
+is checked, all records are folded from nothing, and the figures that were published are counted again. A running node's logs are
+fetched first, its own and those that it mirrors.
 
 A proof (C2SP tlog-proof) of one record is judged by its log's key, or by a policy that names the key. It carries the record; --id
 says which one it must be. No node and no network is needed.
@@ -50,13 +55,13 @@ Exit code 0: all of it is as it should be. 1: something is not. 2: it could not 
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct VerifyArgs {
-    /// The directory of an export, or the file of a proof; - for a proof on standard input
-    #[arg(value_name = "EXPORT|PROOF", required_unless_present = "config")]
+    /// The directory of an export, the base URL of a running node, or the file of a proof; - for a proof on standard input
+    #[arg(value_name = "EXPORT|URL|PROOF", required_unless_present = "config")]
     target: Option<PathBuf>,
     /// A stopped node's configuration: its store
     #[arg(long, value_name = "FILE", conflicts_with = "target")]
     config: Option<PathBuf>,
-    /// Of an export the key of the registrar's log, of a proof that of its log; several, if it was replaced
+    /// Of an export or a node the key of the registrar's log, of a proof that of its log; several, if it was replaced
     #[arg(long, value_name = "VKEY", conflicts_with = "config")]
     key: Vec<NoteVerifier>,
     /// The logs and witnesses that are trusted, and how many of these must have cosigned (C2SP tlog-policy)
@@ -68,7 +73,16 @@ pub(super) struct VerifyArgs {
     /// Which record a proof must be of: the record itself, as GET /v1/records/{position} answered
     #[arg(long, value_name = "FILE", conflicts_with = "config")]
     record: Option<PathBuf>,
-    /// The verdict on a store or an export as JSON
+    /// Where what a node answered is kept, as an export; the same again fetches only what has grown
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    keep: Option<PathBuf>,
+    /// The authority of the node's certificate, PEM: keys/authority.pem of the node
+    #[arg(long, value_name = "FILE", env = "VOUCHER_NODE_CA")]
+    ca: Option<PathBuf>,
+    /// A file with a token of an operator of the node, or - for standard input; logs that are public need none
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The verdict on logs as JSON
     #[arg(long)]
     json: bool,
 }
@@ -104,15 +118,22 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
                 Err(error) => return Err(error.into()),
             }
         }
+        (None, Some(url)) if is_url(url) => {
+            let (anchor, policy) = trust(args)?;
+            let token = args.token_file.as_deref().map(read_password).transpose()?;
+            let node = Node::at(&url.to_string_lossy(), args.ca.as_deref(), token)?;
+            // Where nobody wants the files, they go when they are judged.
+            let scratch = tempfile::tempdir()?;
+            let dir = args.keep.as_deref().unwrap_or(scratch.path());
+            fetch::fetch(&node, &anchor, dir)?;
+            export::judge(dir, &anchor, policy)?
+        }
         (None, Some(dir)) if dir.is_dir() => {
-            let policy = policy(args.policy.as_deref())?;
-            let named = policy.logs().map(|party| party.verifier.clone());
-            let anchor: Vec<NoteVerifier> = args.key.iter().cloned().chain(named).collect();
-            anyhow::ensure!(!anchor.is_empty(), "--key or --policy: the key of the registrar's log is needed");
+            let (anchor, policy) = trust(args)?;
             export::judge(dir, &anchor, policy)?
         }
         (None, Some(file)) => return proof::verify(file, args),
-        (None, None) => anyhow::bail!("a store (--config), an export or a proof is needed"),
+        (None, None) => anyhow::bail!("a store (--config), an export, a node or a proof is needed"),
     };
     if args.json {
         say_json(&verdict)?;
@@ -124,6 +145,20 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         (true, false) => NOT_DONE,
         (true, true) => GOOD,
     }))
+}
+
+fn is_url(target: &Path) -> bool {
+    let text = target.to_string_lossy();
+    text.starts_with("http://") || text.starts_with("https://")
+}
+
+/// The keys that may be the registrar's, and the policy.
+fn trust(args: &VerifyArgs) -> anyhow::Result<(Vec<NoteVerifier>, Policy)> {
+    let policy = policy(args.policy.as_deref())?;
+    let named = policy.logs().map(|party| party.verifier.clone());
+    let anchor: Vec<NoteVerifier> = args.key.iter().cloned().chain(named).collect();
+    anyhow::ensure!(!anchor.is_empty(), "--key or --policy: the key of the registrar's log is needed");
+    Ok((anchor, policy))
 }
 
 /// Takes over what folding again came to.
