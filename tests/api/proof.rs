@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use domain::member::Role;
 use ledger::key::PrivateKey;
+use serde_json::{Value, json};
 
+use crate::support::town::{Phone, Town};
 use crate::support::{TestNode, desk, eventually, program};
 
 /// Exit code, and what was said.
@@ -111,6 +113,59 @@ async fn what_a_running_node_holds_is_fetched_and_judged() {
     ];
     for (case, args, code, words) in table {
         let (exit, said) = verify(args, dir, "");
+        assert!(exit == Some(code) && said.contains(words), "{case}: {exit:?} {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_is_verified_offline_by_the_federations_policy() {
+    let root = tempfile::tempdir().unwrap();
+    let Town { issuer, town } = Town::found(root.path()).await;
+    let mut phone = Phone::with_voucher(&town, 1, "E11111111").await;
+    let voucher = phone.inside(&town).await;
+    let policy = reqwest::get(format!("{}/v1/policy", issuer.url)).await.unwrap().text().await.unwrap();
+    let path = format!("/v1/vouchers/{voucher}/history?proofs=true");
+    let all_proved = |told: &Value| told["path"].as_array().unwrap().iter().all(|step| step["proof"].is_string());
+    eventually("every record has its proof", Duration::from_secs(20), || async {
+        all_proved(&town.get(&path).await.1)
+    })
+    .await;
+    let (_, told) = town.get(&path).await;
+    assert_eq!(told["path"].as_array().unwrap().len(), 7);
+    assert_eq!(told["complete_as_of"].as_array().unwrap().len(), 2);
+
+    let dir = root.path();
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut other = told.clone();
+        change(&mut other);
+        other.to_string()
+    };
+    std::fs::write(dir.join("policy"), &policy).unwrap();
+    std::fs::write(
+        dir.join("town"),
+        policy.lines().filter(|line| !line.contains("/health+")).collect::<Vec<_>>().join("\n"),
+    )
+    .unwrap();
+    let table: [(&str, &str, String, i32, &str); 9] = [
+        ("as it came", "policy", told.to_string(), 0, "UseConfirmed"),
+        ("what it does not prove", "policy", told.to_string(), 0, "no other record is about this voucher"),
+        ("a step left out", "policy", changed(&|h| drop(h["path"].as_array_mut().unwrap().remove(2))), 1, "path[2]"),
+        ("two exchanged", "policy", changed(&|h| h["path"].as_array_mut().unwrap().swap(3, 4)), 1, "does not follow"),
+        (
+            "another voucher",
+            "policy",
+            changed(&|h| h["voucher"] = json!("health.00000000-0000-4000-8000-000000000000")),
+            1,
+            "another voucher",
+        ),
+        ("another index", "policy", changed(&|h| h["path"][0]["name"]["index"] = json!(3)), 1, "of another record"),
+        ("no proof", "policy", changed(&|h| h["path"][1]["proof"] = Value::Null), 1, "path[1]"),
+        ("a log that is not trusted", "town", told.to_string(), 1, "no key of the log"),
+        ("no history", "policy", "{}".into(), 2, "neither a proof nor a history"),
+    ];
+    for (case, policy, file, code, words) in table {
+        std::fs::write(dir.join("history.json"), file).unwrap();
+        let (exit, said) = verify(&["history.json", "--policy", policy], dir, "");
         assert!(exit == Some(code) && said.contains(words), "{case}: {exit:?} {said}");
     }
 }

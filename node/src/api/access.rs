@@ -56,6 +56,7 @@ pub const TABLE: &[(&str, &str, Access)] = &[
     ("GET", "/problems", Anyone),
     ("GET", "/v1/status", Anyone),
     ("GET", "/v1/members", Anyone),
+    ("GET", "/v1/policy", Anyone),
     ("GET", "/v1/programmes", Anyone),
     ("POST", "/v1/clock", Operator(P::StepClock)),
     ("GET", "/log/checkpoint", Log),

@@ -1,6 +1,6 @@
 //! Records, proofs, vouchers and QR pictures: what every node can say of what it holds.
 
-use actix_web::web::{Data, Path, Payload};
+use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse, get, post};
 use actors::replica::{Broken, VoucherDoc};
 use domain::ids::{InstitutionId, RecordName, VoucherId};
@@ -10,8 +10,8 @@ use domain::reasons::Reason;
 use domain::record::Record;
 use domain::time::Timestamp;
 use ledger::proof::TlogProof;
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 
 use super::answer::{self, Get, RecordRef};
@@ -280,7 +280,17 @@ pub struct History {
     pub notes: Vec<HistoryNote>,
     /// Completeness cannot be proved by a history alone: it takes the newest checkpoint of each log named.
     pub complete_as_of: Vec<AsOf>,
+    /// What the proofs do not prove.
+    #[schema(value_type = Vec<String>)]
+    pub not_proved: [&'static str; 3],
 }
+
+/// What no history proves, however many proofs it carries.
+const NOT_PROVED: [&str; 3] = [
+    "that no other record is about this voucher: that takes every record of each log in complete_as_of, up to its newest checkpoint",
+    "that the records count: that takes the registrar's log (members, keys, enrolments, blocks) and the programme's record as well",
+    "that everybody is shown the same logs: that takes cosignatures of witnesses under each checkpoint",
+];
 
 /// A chain record in a history.
 #[derive(Debug, Serialize, ToSchema)]
@@ -293,6 +303,9 @@ pub struct HistoryStep {
     /// The step.
     #[schema(value_type = Object)]
     pub step: Step,
+    /// Its tlog-proof, which carries the record, if proofs were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
 }
 
 /// A record outside the chain in a history.
@@ -306,6 +319,9 @@ pub struct HistoryNote {
     /// What is noted.
     #[schema(value_type = Object)]
     pub note: domain::record::Note,
+    /// Its tlog-proof, which carries the record, if proofs were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
 }
 
 /// How far a log is known here.
@@ -316,17 +332,53 @@ pub struct AsOf {
     pub institution: InstitutionId,
     /// Records folded.
     pub size: u64,
+    /// The newest signed head held here, if proofs were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
+}
+
+/// Whether a history carries proofs.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct Proved {
+    /// With the tlog-proof of every record, and the newest head of each log: a file for `voucher-node verify`.
+    #[serde(default)]
+    proofs: bool,
 }
 
 /// The whole chain of a voucher across institutions, for members and operators.
-#[utoipa::path(tag = "vouchers", params(("voucher" = String, Path)), responses(
+#[utoipa::path(tag = "vouchers", params(Proved, ("voucher" = String, Path)), responses(
     (status = 200, body = History),
     (status = 401, description = "Not for anonymous callers", body = super::problem::ProblemBody),
     (status = 404, description = "Not known here", body = super::problem::ProblemBody),
 ))]
 #[get("/v1/vouchers/{voucher}/history")]
-async fn history(node: Data<Node>, id: Path<String>, get: Get) -> Result<HttpResponse, Problem> {
-    Ok(HttpResponse::Ok().json(history_of(&node, &get, &id).await?))
+async fn history(
+    node: Data<Node>,
+    id: Path<String>,
+    get: Get,
+    Query(Proved { proofs }): Query<Proved>,
+) -> Result<HttpResponse, Problem> {
+    let mut told = history_of(&node, &get, &id).await?;
+    if proofs {
+        prove(&node, &mut told);
+    }
+    Ok(HttpResponse::Ok().json(told))
+}
+
+/// Adds the proof of every record, and the newest head of each log.
+fn prove(node: &Node, told: &mut History) {
+    let by_proof = |name: &RecordRef| proof_of(node, name.institution, name.index);
+    for step in told.path.iter_mut().chain(&mut told.aside) {
+        step.proof = by_proof(&step.name);
+    }
+    for note in &mut told.notes {
+        note.proof = by_proof(&note.name);
+    }
+    for log in &mut told.complete_as_of {
+        let head = node.writer.ledger().head(&node.writer.logs().origin(log.institution));
+        log.checkpoint = head.map(|head| head.note.to_string());
+    }
 }
 
 /// A voucher's way, for REST and pages.
@@ -338,12 +390,17 @@ pub(crate) async fn history_of(node: &Node, get: &Get, id: &str) -> Result<Histo
     let id = voucher_id(id)?;
     let found = answer::read(node, |work| {
         let doc = work.voucher(id)?;
-        let step = |l: &domain::custody::Link| HistoryStep { name: l.name.into(), at: l.at, step: l.step.clone() };
+        let step = |l: &domain::custody::Link| HistoryStep {
+            name: l.name.into(),
+            at: l.at,
+            step: l.step.clone(),
+            proof: None,
+        };
         let on_path: Vec<RecordName> = doc.path().map(|l| l.name).collect();
         let mut logs: Vec<InstitutionId> = doc.links.iter().map(|l| l.name.institution).collect();
         logs.sort_unstable();
         logs.dedup();
-        let as_of = |i: InstitutionId| AsOf { institution: i, size: work.cursor(i).next };
+        let as_of = |i: InstitutionId| AsOf { institution: i, size: work.cursor(i).next, checkpoint: None };
         let mut path: Vec<HistoryStep> = doc.path().map(step).collect();
         if misbehaves("redemptions-doubled") {
             path.extend(doc.last_on_path(|s| matches!(s, Step::Redeemed)).map(step));
@@ -355,9 +412,10 @@ pub(crate) async fn history_of(node: &Node, get: &Get, id: &str) -> Result<Histo
             notes: doc
                 .notes
                 .iter()
-                .map(|n| HistoryNote { name: n.name.into(), at: n.at, note: n.note.clone() })
+                .map(|n| HistoryNote { name: n.name.into(), at: n.at, note: n.note.clone(), proof: None })
                 .collect(),
             complete_as_of: logs.into_iter().map(as_of).collect(),
+            not_proved: NOT_PROVED,
         })
     });
     found.await.ok_or_else(|| Problem::new(Reason::NotFound).language(get.language))

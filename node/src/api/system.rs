@@ -1,5 +1,7 @@
 //! What every node says about itself: health, readiness, metrics, status, members, programmes.
 
+use std::fmt::Write as _;
+
 use actix_web::http::header::ContentType;
 use actix_web::web::Data;
 use actix_web::{HttpResponse, get, post};
@@ -28,6 +30,7 @@ pub fn configure(config: &mut ServiceConfig<'_>) {
         .service(metrics)
         .service(status)
         .service(members)
+        .service(policy)
         .service(programmes)
         .service(step_clock);
 }
@@ -278,6 +281,33 @@ pub(crate) async fn members_of(node: &Node) -> Vec<MemberView> {
         work.registry.members.values().map(view).collect::<Vec<_>>()
     })
     .await
+}
+
+/// The logs and witnesses of the federation as a trust policy (C2SP tlog-policy): what `voucher-node verify` takes.
+///
+/// Members in good standing; any auditor's cosignature is a quorum. It is this node's word: compare it with another's before
+/// trusting it.
+#[utoipa::path(tag = "node", responses((status = 200, body = String, content_type = "text/plain")))]
+#[get("/v1/policy")]
+async fn policy(node: Data<Node>, _get: Get) -> HttpResponse {
+    let all = members_of(&node).await;
+    let good = || all.iter().filter(|m| m.standing == Some(Standing::Good));
+    let mut text = String::new();
+    for MemberView { log_vkey, url, .. } in good() {
+        let _ = writeln!(text, "log {log_vkey} {url}/log");
+    }
+    let auditors: Vec<&MemberView> = good().filter(|m| m.roles.contains(&Role::Auditor)).collect();
+    for MemberView { institution, witness_vkey, url, .. } in &auditors {
+        let _ = writeln!(text, "witness {institution} {witness_vkey} {url}/witness");
+    }
+    if auditors.is_empty() {
+        text.push_str("quorum none\n");
+    } else {
+        // No institution has a name with a dot.
+        let names: Vec<&str> = auditors.iter().map(|m| m.institution.as_str()).collect();
+        let _ = writeln!(text, "group any.auditor any {}\nquorum any.auditor", names.join(" "));
+    }
+    HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text)
 }
 
 /// A programme as everyone may know it.

@@ -2,6 +2,7 @@
 
 mod export;
 mod fetch;
+mod history;
 mod logs;
 mod proof;
 mod store;

@@ -12,11 +12,12 @@ use ledger::key::NoteVerifier;
 use ledger::merkle::{Hash, leaf_hash};
 use ledger::note::{Note, from_base64};
 use ledger::policy::{MAX_POLICY_BYTES, Policy};
-use ledger::proof::{MAX_PROOF_BYTES, TlogProof};
+use ledger::proof::TlogProof;
 use ledger::record::decode_record;
 use serde::Deserialize;
 
 use super::VerifyArgs;
+use super::history::{self, MAX_HISTORY_BYTES};
 use super::logs::cosigned_by;
 use crate::cli::output::say;
 use crate::cli::{BAD, GOOD};
@@ -36,7 +37,15 @@ pub(super) fn verify(file: &Path, args: &VerifyArgs) -> anyhow::Result<ExitCode>
     ensure!(args.policy.is_some() || !args.key.is_empty(), "--key or --policy: the key of the proof's log is needed");
     ensure!(!args.json, "--json is for the verdict on a store or an export");
     let no_proof = || format!("{} cannot be judged", file.display());
-    let proof = TlogProof::parse(read(file, MAX_PROOF_BYTES)?).with_context(no_proof)?;
+    let bytes = read(file, MAX_HISTORY_BYTES)?;
+    if bytes.first() == Some(&b'{') {
+        let logs = policy.logs().map(|party| party.verifier.clone());
+        let keys: Vec<NoteVerifier> = args.key.iter().cloned().chain(logs).collect();
+        let (said, is_proved) = history::judge(&bytes, &keys, &policy).with_context(no_proof)?;
+        say(&said);
+        return Ok(ExitCode::from(if is_proved { GOOD } else { BAD }));
+    }
+    let proof = TlogProof::parse(bytes).with_context(no_proof)?;
     // A file whose head is no signed note, such as one with a line too many, is no proof; it proves nothing false either.
     let note = Note::parse(&proof.checkpoint).with_context(no_proof)?;
     let leaf = match (&args.id, &args.record, &proof.extra) {
