@@ -21,6 +21,7 @@ pub mod openings;
 pub mod outbox;
 pub mod personal;
 pub mod presented;
+pub mod receipts;
 pub mod replica;
 pub mod role;
 pub mod token;

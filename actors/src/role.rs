@@ -296,7 +296,15 @@ pub fn do_duty<R: Rules>(writer: &Writer, id: VoucherId, due: Due, now: Timestam
     let Err(refused) = result else { return };
     let reason = refused.reason();
     tracing::debug!(voucher = %id, duty = ?due.duty, %reason, "a duty could not be done now");
-    if matches!(reason, Reason::Busy | Reason::DiskLow | Reason::NotReady | Reason::ClockOff | Reason::Closing) {
+    if matches!(
+        reason,
+        Reason::Busy
+            | Reason::DiskLow
+            | Reason::NotReady
+            | Reason::ClockOff
+            | Reason::WitnessesMissing
+            | Reason::Closing
+    ) {
         return; // the whole node waits: the duty stays where it is
     }
     let later = Due { blocker: me, at: now + REST, duty: due.duty };

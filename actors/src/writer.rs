@@ -191,6 +191,8 @@ pub struct Writer {
     origin: String,
     settings: Settings,
     clock: Arc<dyn Clock>,
+    /// Why nothing is written for now.
+    paused: Mutex<Option<Reason>>,
     /// Everything that is decided happens under this lock.
     seen: Mutex<Seen>,
 }
@@ -298,7 +300,7 @@ impl Writer {
         let registry = load_registry(&Tx::new(&logs), &settings);
         let seen = Seen { registry: Arc::new(registry), memo: Memo::default() };
         let origin = logs.origin(settings.me);
-        let writer = Self { logs, origin, settings, clock, seen: Mutex::new(seen) };
+        let writer = Self { logs, origin, settings, clock, paused: Mutex::new(None), seen: Mutex::new(seen) };
         writer.catch_up();
         Arc::new(writer)
     }
@@ -327,6 +329,17 @@ impl Writer {
         self.clock.now()
     }
 
+    /// Refuses to write records, for a reason, or goes on. What others write is still taken in.
+    pub fn pause(&self, reason: Option<Reason>) {
+        *self.paused.lock() = reason;
+    }
+
+    /// Why no records are written for now.
+    #[must_use]
+    pub fn paused(&self) -> Option<Reason> {
+        *self.paused.lock()
+    }
+
     /// Members and parameters now.
     #[must_use]
     pub fn registry(&self) -> Arc<Registry> {
@@ -349,8 +362,13 @@ impl Writer {
         let draft = draft(&self.logs, &self.settings, &mut seen, size, now, act, decision)?;
         // What it learnt is taken over only when the ledger has taken the draft.
         let Draft { answer, entries, records, seen: changed, state, private } = draft;
-        if !entries.is_empty() && !self.clock.is_fit() {
-            return Err(Reason::ClockOff.into());
+        if !entries.is_empty() {
+            if !self.clock.is_fit() {
+                return Err(Reason::ClockOff.into());
+            }
+            if let Some(reason) = self.paused() {
+                return Err(reason.into());
+            }
         }
         if entries.is_empty() && state.is_empty() && private.is_empty() {
             *seen = changed;

@@ -253,6 +253,12 @@ pub struct Peers {
     pub compare_secs: u64,
     /// How often the auditors are asked to cosign the own log, if it has grown, in seconds; 0 for never.
     pub cosign_secs: u64,
+    /// How many auditors must have cosigned what was written; as many as there are, if that is less.
+    pub cosign_quorum: usize,
+    /// How long they may take for that before it is said that they are missing, in seconds.
+    pub cosign_wait_secs: u64,
+    /// Whether nothing is written while they are missing (fail closed); otherwise it is said, and writing goes on.
+    pub cosign_required: bool,
     /// How many peers must hold what was written before it is acknowledged; 0 for this node's own disk alone.
     pub acknowledge: usize,
     /// How long an answer waits for that, in milliseconds.
@@ -268,6 +274,9 @@ impl Default for Peers {
             max_backoff_millis: 5_000,
             compare_secs: 5,
             cosign_secs: 5,
+            cosign_quorum: 1,
+            cosign_wait_secs: 60,
+            cosign_required: false,
             acknowledge: 0,
             acknowledge_wait_millis: 5_000,
             witnesses: Vec::new(),
@@ -437,6 +446,12 @@ impl Config {
         }
         if self.peers.cosign_secs > MAX_COMPARE_SECS {
             return bad("peers.cosign_secs", &format!("at most {MAX_COMPARE_SECS} seconds, a day; 0 for never"));
+        }
+        if self.peers.cosign_wait_secs > MAX_COMPARE_SECS {
+            return bad("peers.cosign_wait_secs", &format!("at most {MAX_COMPARE_SECS} seconds, a day"));
+        }
+        if self.peers.cosign_required && self.peers.cosign_secs == 0 {
+            return bad("peers.cosign_required", "nobody is asked while peers.cosign_secs is 0");
         }
         if self.peers.acknowledge_wait_millis > MAX_ACKNOWLEDGE_WAIT_MILLIS {
             return bad("peers.acknowledge_wait_millis", "at most a minute: somebody waits");

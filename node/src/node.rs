@@ -30,7 +30,7 @@ use crate::pages::issuer::supply::Works;
 use crate::peers::client::PeerClient;
 use crate::peers::clocks::Verdict;
 use crate::peers::holders::Holders;
-use crate::peers::witnesses::Witnesses;
+use crate::peers::witnesses::{Quorum, Witnesses};
 use crate::telemetry::Metrics;
 use crate::tls::serving::Certificates;
 
@@ -350,6 +350,11 @@ impl Node {
         if now + CLOCK_BEHIND < last {
             let behind = format!("the clock here says {now}, and the own log's last record is of {last}");
             return Some(Problem::new(Reason::ClockOff).detail(behind));
+        }
+        if let Some(reason) = self.writer.paused() {
+            let Quorum { of, size, .. } = self.witnesses.quorum();
+            let told = format!("{of} auditors must cosign, and what they have cosigned ends with entry {size}");
+            return Some(Problem::new(reason).detail(told));
         }
         let floor = self.config.store.min_free_disk_mib;
         let free = free_mib(&self.config.store.dir).filter(|free| *free < floor)?;

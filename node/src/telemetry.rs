@@ -64,6 +64,8 @@ pub struct Metrics {
     pub cosignatures: Gauge,
     /// Entries under that head.
     pub cosigned_size: Gauge,
+    /// Whether too few have for too long.
+    pub quorum_missing: Gauge,
     /// Seconds that the next record of a log is ahead of the clock here, while it waits for that.
     pub log_too_early: Family<LogLabels, Gauge>,
     /// Seconds that the clock is ahead of the median of the peers'.
@@ -86,8 +88,10 @@ impl Default for Metrics {
         registry.register("scrub_bytes", "Stored bytes that were read again", scrub_bytes.clone());
         registry.register("scrub_passed_timestamp_seconds", "End of the last whole pass", scrub_passed.clone());
         registry.register("log_held_by", "Peers that hold the own log whole", held_by.clone());
-        let (cosignatures, cosigned_size) = (Gauge::default(), Gauge::default());
+        let (cosignatures, cosigned_size, quorum_missing) = (Gauge::default(), Gauge::default(), Gauge::default());
         registry.register("log_cosignatures", "Witnesses behind the newest cosigned head", cosignatures.clone());
+        let missing = "1 while too few auditors have cosigned the own log for too long";
+        registry.register("log_quorum_missing", missing, quorum_missing.clone());
         registry.register("log_cosigned_size", "Entries under the newest cosigned head", cosigned_size.clone());
         let (log_too_early, clock_off) = (Family::default(), Gauge::<f64, AtomicU64>::default());
         let certificate_not_after = Family::default();
@@ -117,6 +121,7 @@ impl Default for Metrics {
             held_by,
             cosignatures,
             cosigned_size,
+            quorum_missing,
             log_too_early,
             clock_off,
             clock_ahead,

@@ -101,6 +101,52 @@ async fn a_receipt_carries_the_auditors_cosignature() {
         .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_must_be_cosigned_stops_without_its_witnesses_and_goes_on_with_them() {
+    let root = tempfile::tempdir().unwrap();
+    let mut issuer = TestNode::new(root.path(), "health", &[Role::Issuer], None);
+    for (name, value) in [("SECS", "1"), ("WAIT_SECS", "2"), ("REQUIRED", "true")] {
+        issuer.env.push((format!("VOUCHER__PEERS__COSIGN_{name}"), value.into()));
+    }
+    issuer.start().await;
+    // Nobody can cosign before there is an auditor: the registrar writes, so that there can be one.
+    desk::publish(&issuer, "checkup").await;
+    let mut auditor = TestNode::new(root.path(), "audit", &[Role::Auditor], Some(&issuer));
+    desk::register(&issuer, &auditor).await;
+    auditor.start().await;
+    let size = issuer.folded("health").await;
+    let all = || async { cosigned(&issuer).await == (issuer.folded("health").await, vec![json!("audit")]) };
+    eventually("the auditor has cosigned all of it", Duration::from_secs(20), all).await;
+    let (_, note) = text(format!("{}/log/checkpoint", issuer.url)).await;
+    assert_eq!(note.lines().filter(|line| line.starts_with('\u{2014}')).count(), 2, "{note}");
+
+    // With both down and the issuer alone back, what was cosigned is still known.
+    auditor.kill();
+    issuer.terminate();
+    issuer.start().await;
+    let (kept, by) = cosigned(&issuer).await;
+    assert!(kept >= size && by == [json!("audit")], "{kept} {by:?}");
+    let (_, older) = text(format!("{}/log/checkpoint?cosigned=true", issuer.url)).await;
+    assert!(older.starts_with(&format!("{}\n{kept}\n", issuer.origin())), "{older}");
+
+    let one = json!({ "programme": "checkup", "count": 1 });
+    eventually("it writes nothing more", Duration::from_secs(20), || async {
+        let (status, answer) = issuer.post("/v1/issuer/vouchers", &one).await;
+        assert!(status == 201 || answer["code"] == "witnesses-missing", "{status} {answer}");
+        status == 503
+    })
+    .await;
+    let (_, status) = issuer.get("/v1/status").await;
+    assert!(status["ready"] == false && status["cosigned"]["is_quorum_missing"] == true, "{status}");
+    auditor.start().await;
+    eventually("it writes again", Duration::from_secs(20), || async {
+        issuer.post("/v1/issuer/vouchers", &one).await.0 == 201
+    })
+    .await;
+    let (_, status) = issuer.get("/v1/status").await;
+    assert_eq!(status["cosigned"]["is_quorum_missing"], false, "{status}");
+}
+
 /// What a witness names a log by.
 fn ledger_name(origin: &str) -> String {
     actors::auditor::witness::digest_of(origin).to_string()

@@ -573,6 +573,13 @@ const fn all(reason: Reason) -> [&'static str; 4] {
             LATER_EN,
             "The node's clock cannot be trusted, so it does not write. Have the administrator check time synchronisation.",
         ],
+        Reason::WitnessesMissing => [
+            LATER_ZH,
+            "审计见证签名不足，本节点按配置暂停写入。请管理员检查审计机构的节点。",
+            LATER_EN,
+            "Too few auditors have cosigned this log, and this node is configured to wait for them. Have the administrator look at \
+             the auditors' nodes.",
+        ],
         Reason::NotYetHeld => [
             "已登记，正在等待其他单位确认，请稍候。",
             "记录已写入本节点，但持有它的同伴还不够。请用同一请求编号重试；持续不通请通知管理员。",

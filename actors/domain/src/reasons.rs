@@ -316,6 +316,8 @@ reasons! {
     SubjectTaken = "subject-taken", Rule;
     /// A witness does not cosign this checkpoint: it does not go on from what was cosigned before.
     CheckpointUnfit = "checkpoint-unfit", Unprocessable;
+    /// Too few witnesses have cosigned what was written, and this node is configured to wait for them.
+    WitnessesMissing = "witnesses-missing", Unavailable;
 }
 
 impl std::fmt::Display for Reason {

@@ -43,10 +43,14 @@ pub struct Newer {
     /// Wait at most so long; nobody waits longer than 30 seconds.
     #[param(maximum = 300)]
     pub wait_secs: Option<u64>,
+    /// The newest that witnesses have cosigned, which may be older; of this institution's own log.
+    #[serde(default)]
+    pub cosigned: bool,
 }
 
 /// The newest signed checkpoint of this institution's log.
 ///
+/// It carries the cosignatures that it has; under load the newest has none yet, and `cosigned=true` asks for one that has.
 /// With `newer_than` the answer waits until the log is larger, at most `wait_secs`; then the newest is answered all the same.
 /// A node that stops meanwhile answers `503` `closing` at once.
 #[utoipa::path(tag = "log", params(Newer), responses(
@@ -134,10 +138,16 @@ async fn checkpoint(node: &Node, of: InstitutionId, newer: &Newer) -> Result<Htt
         }
     }
     let head = node.writer.ledger().head(&origin).ok_or(Reason::NotFound)?;
+    let cosigned = node.witnesses.newest().filter(|_| of == node.config.institution);
+    let note = match cosigned {
+        Some(cosigned) if newer.cosigned || cosigned.checkpoint == head.checkpoint => cosigned.note(),
+        None if newer.cosigned => return Err(Reason::NotFound.into()),
+        Some(_) | None => head.note.to_string(),
+    };
     Ok(HttpResponse::Ok()
         .insert_header((header::CACHE_CONTROL, "no-store"))
         .content_type("text/plain; charset=utf-8")
-        .body(head.note.to_string()))
+        .body(note))
 }
 
 fn tile(node: &Node, of: InstitutionId, path: &str) -> Result<HttpResponse, Problem> {

@@ -18,6 +18,7 @@ use crate::accounts::permission::Permission;
 use crate::node::Node;
 use crate::peers::clocks::Verdict;
 use crate::peers::holders;
+use crate::peers::witnesses::Quorum;
 use crate::rotation::{self, KeyView};
 use crate::tls::serving::CertificateView;
 use actors::misbehave::misbehaves;
@@ -82,6 +83,7 @@ async fn metrics(node: Data<Node>, _get: Get) -> HttpResponse {
     let (by, size) = cosigned.map_or((0, 0), |head| (head.by().len(), head.checkpoint.size));
     node.metrics.cosignatures.set(i64::try_from(by).unwrap_or(i64::MAX));
     node.metrics.cosigned_size.set(i64::try_from(size).unwrap_or(i64::MAX));
+    node.metrics.quorum_missing.set(i64::from(node.witnesses.quorum().is_missing));
     node.metrics.clock_off.set(node.clock_verdict().ahead_millis.unwrap_or_default() as f64 / 1_000.0);
     node.metrics.clock_ahead.set(u64::try_from(node.clock.ahead().0 / 1_000).unwrap_or_default());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -96,6 +98,16 @@ struct CosignedStatus {
     /// Who cosigned it.
     #[schema(value_type = Vec<String>)]
     by: Vec<domain::ids::InstitutionId>,
+    /// How many must stand behind what is written.
+    quorum: usize,
+    /// They have not for too long (`peers.cosign_wait_secs`).
+    is_quorum_missing: bool,
+}
+
+fn cosigned_status(node: &Node) -> CosignedStatus {
+    let Quorum { of: quorum, is_missing: is_quorum_missing, .. } = node.witnesses.quorum();
+    let (size, by) = node.witnesses.newest().map_or((0, Vec::new()), |head| (head.checkpoint.size, head.by()));
+    CosignedStatus { size, by, quorum, is_quorum_missing }
 }
 
 /// How a node stands. Who is no member, no operator with `read-status` and not on its machine (`status.local`) is told the
@@ -131,7 +143,7 @@ pub struct Status {
     /// How many peers hold the own log as it is now.
     #[serde(skip_serializing_if = "Option::is_none")]
     held_by: Option<usize>,
-    /// The newest head of the own log that an auditor has cosigned, and who did.
+    /// The newest head of the own log that auditors have cosigned, and whether enough did.
     #[serde(skip_serializing_if = "Option::is_none")]
     cosigned: Option<CosignedStatus>,
     /// How many must, before something written is acknowledged.
@@ -221,11 +233,7 @@ async fn status(node: Data<Node>, get: Get) -> Result<HttpResponse, Problem> {
         clock_verdict: is_told.then(|| node.clock_verdict()),
         scrubbed_at: node.scrubbed().filter(|_| is_told),
         held_by: is_told.then(|| node.holders.holding(holders::own_size(&node))),
-        cosigned: node
-            .witnesses
-            .newest()
-            .filter(|_| is_told)
-            .map(|head| CosignedStatus { size: head.checkpoint.size, by: head.by() }),
+        cosigned: is_told.then(|| cosigned_status(&node)),
         acknowledge: is_told.then_some(node.config.peers.acknowledge),
         logs: is_told.then_some(logs),
         certificates: is_told.then(|| node.certificates.as_ref().map(|c| c.views()).unwrap_or_default()),

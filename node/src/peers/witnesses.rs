@@ -5,10 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use actors::receipts;
+use actors::writer::{Act, Desk};
 use domain::ids::InstitutionId;
-use domain::member::{Member, Purpose, Role};
+use domain::member::{Member, Purpose, Role, Standing};
+use domain::reasons::Reason;
 use ledger::checkpoint::Checkpoint;
 use ledger::key::{KeyKind, NoteVerifier};
 use ledger::mirror::Head;
@@ -32,6 +35,34 @@ pub struct Witnesses {
     newest: RwLock<Option<Arc<CosignedHead>>>,
     /// The size that each cosigned last, as far as this node knows: wrong after a start, and then it says so.
     sizes: Mutex<BTreeMap<InstitutionId, u64>>,
+    quorum: RwLock<Quorum>,
+}
+
+/// Whether enough witnesses stand behind what was written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quorum {
+    /// How many must: as many as are configured, or all that there are.
+    pub of: usize,
+    /// Entries under the newest head that so many have cosigned.
+    pub size: u64,
+    /// A size that is not under such a head, and since when it is there.
+    waits: Option<(u64, Instant)>,
+    /// It has waited too long.
+    pub is_missing: bool,
+}
+
+impl Quorum {
+    /// How it stands when `here` entries are signed and `size` of them are under a head that `of` witnesses have cosigned.
+    fn next(self, of: usize, size: u64, here: u64, now: Instant, wait: Duration) -> Self {
+        let size = if of == 0 { here } else { size.max(self.size).min(here) };
+        // What waits is the oldest that nobody stands behind: a log that grows all the time is never cosigned whole.
+        let waits = match self.waits {
+            Some((oldest, since)) if size < oldest => Some((oldest, since)),
+            _ => (size < here).then_some((here, now)),
+        };
+        let is_missing = waits.is_some_and(|(_, since)| now.saturating_duration_since(since) > wait);
+        Self { of, size, waits, is_missing }
+    }
 }
 
 /// A head of the own log with the cosignatures that it has.
@@ -65,6 +96,12 @@ impl Witnesses {
         self.newest.read().clone()
     }
 
+    /// Whether enough stand behind what was written.
+    #[must_use]
+    pub fn quorum(&self) -> Quorum {
+        *self.quorum.read()
+    }
+
     /// Keeps cosignatures of a head: beside those that it has, or in place of an older one.
     fn keep(&self, head: &Head, lines: BTreeMap<InstitutionId, String>) {
         if lines.is_empty() {
@@ -96,6 +133,7 @@ pub async fn ask(node: Arc<Node>) {
     if every.is_zero() {
         return;
     }
+    resume(&node);
     loop {
         tokio::time::sleep(every).await;
         // Before the start rule is satisfied, the own log may lack what a witness has seen.
@@ -103,8 +141,48 @@ pub async fn ask(node: Arc<Node>) {
             && let Some(head) = node.writer.ledger().head(&node.config.origin())
         {
             round(&node, &head).await;
+            look(&node);
         }
     }
+}
+
+/// Takes over what was cosigned before the start, if it is a head of the log as it is here.
+fn resume(node: &Node) {
+    let Some(kept) = receipts::kept(node.writer.logs()) else { return };
+    let origin = node.config.origin();
+    let keys = super::keys_for(node, node.config.institution, kept.note.as_bytes());
+    let Ok(checkpoint) = Checkpoint::open(&kept.note, &origin, &keys) else { return };
+    if node.writer.ledger().root_at(&origin, checkpoint.size) == Some(checkpoint.root) {
+        let lines = kept.lines.into_iter().collect();
+        *node.witnesses.newest.write() = Some(Arc::new(CosignedHead { checkpoint, note: kept.note.into(), lines }));
+    }
+}
+
+/// Sees whether enough stand behind what was written; if not, it is said, or nothing more is written.
+fn look(node: &Node) {
+    let registry = node.writer.registry();
+    let me = node.config.institution;
+    let is_good = |member: &&Member| registry.standing(member.entry.institution, u64::MAX) == Some(Standing::Good);
+    let others =
+        registry.playing(Role::Auditor).filter(is_good).filter(|member| member.entry.institution != me).count();
+    let of = node.config.peers.cosign_quorum.min(others);
+    let cosigned = node.witnesses.newest().filter(|newest| newest.lines.len() >= of);
+    let size = cosigned.map_or(0, |newest| newest.checkpoint.size);
+    let here = node.writer.ledger().head(&node.config.origin()).map_or(0, |head| head.checkpoint.size);
+    let wait = Duration::from_secs(node.config.peers.cosign_wait_secs);
+    let before = node.witnesses.quorum();
+    let quorum = before.next(of, size, here, Instant::now(), wait);
+    *node.witnesses.quorum.write() = quorum;
+    if quorum.is_missing != before.is_missing {
+        let (of, cosigned) = (quorum.of, quorum.size);
+        if quorum.is_missing {
+            tracing::error!(of, cosigned, here, "too few auditors have cosigned this log");
+        } else {
+            tracing::info!(of, cosigned, here, "enough auditors have cosigned this log again");
+        }
+    }
+    let stops = quorum.is_missing && node.config.peers.cosign_required;
+    node.writer.pause(stops.then_some(Reason::WitnessesMissing));
 }
 
 async fn round(node: &Arc<Node>, head: &Head) {
@@ -130,8 +208,28 @@ async fn round(node: &Arc<Node>, head: &Head) {
             }
         }
     });
-    let lines = futures_util::future::join_all(asked).await.into_iter().flatten().collect();
+    let lines: BTreeMap<_, _> = futures_util::future::join_all(asked).await.into_iter().flatten().collect();
+    if lines.is_empty() {
+        return;
+    }
     node.witnesses.keep(head, lines);
+    if let Some(newest) = node.witnesses.newest() {
+        let lines = newest.lines.clone().into_iter().collect();
+        let (size, note) = (newest.checkpoint.size, newest.note.to_string());
+        let kept = receipts::CosignedHead { size, note, lines };
+        let writing = node.clone();
+        let keep = move || {
+            let decide = |desk: &mut Desk<'_>| {
+                receipts::keep(desk, &kept);
+                Ok(())
+            };
+            writing.writer.decide(Act::default(), decide).map(drop)
+        };
+        // A node that cannot keep it asks again after its next start.
+        if let Ok(Err(refused)) = tokio::task::spawn_blocking(keep).await {
+            tracing::debug!(%refused, "the cosigned head is not kept");
+        }
+    }
 }
 
 async fn one(node: &Node, member: &Member, head: &Head) -> Result<Asked, CallError> {
@@ -217,6 +315,32 @@ mod tests {
             assert_eq!(line_of(&head.checkpoint, answer.as_bytes(), own.verifier()), expected, "{answer:.60}");
         }
         assert_eq!(line_of(&head.checkpoint, &[0xff], own.verifier()), None);
+    }
+
+    #[test]
+    fn a_quorum_is_missing_when_the_oldest_that_waits_has_waited_too_long() {
+        let (start, wait) = (Instant::now(), Duration::from_secs(60));
+        // seconds, how many must, cosigned, here; whether the quorum is missing then
+        let table = [
+            (0, 1, 0, 10, false),
+            (50, 1, 0, 20, false),
+            (61, 1, 0, 30, true),
+            (65, 1, 10, 40, false), // what waited is cosigned; now 40 waits
+            (120, 1, 30, 90, false),
+            (126, 1, 30, 95, true),
+            (127, 1, 40, 95, false),
+            (188, 1, 94, 95, true),
+            (189, 1, 95, 95, false),
+            (500, 1, 95, 95, false), // nothing new is written
+            (501, 2, 95, 96, false),
+            (562, 2, 95, 96, true),
+            (563, 0, 0, 97, false), // there is no auditor any more
+        ];
+        let mut quorum = Quorum::default();
+        for (secs, of, cosigned, here, is_missing) in table {
+            quorum = quorum.next(of, cosigned, here, start + Duration::from_secs(secs), wait);
+            assert_eq!(quorum.is_missing, is_missing, "after {secs} s: {quorum:?}");
+        }
     }
 
     #[test]
