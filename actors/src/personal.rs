@@ -36,7 +36,7 @@ impl Default for Retention {
 #[must_use]
 pub const fn is_sealed(key: &[u8]) -> bool {
     match key {
-        [b'z' | b'K' | b'I' | b'N', ..] | [0xA0 | 0xA2 | 0xA4 | 0xA6, ..] | [0xB0..=0xB5, ..] => false,
+        [b'z' | b'K' | b'I' | b'N' | b'R', ..] | [0xA0 | 0xA2 | 0xA4 | 0xA6, ..] | [0xB0..=0xBF, ..] => false,
         [b'c', kind, ..] => !matches!(kind, b'e' | b't' | b'c' | b'n' | b'o' | b'q' | b'w'),
         [b'i', kind, ..] => !matches!(kind, b'E' | b'K' | b'F' | b'T'),
         [b'v', kind, ..] => !matches!(kind, b'e' | b't' | b'g' | b'l' | b's' | b'x'),
@@ -71,7 +71,7 @@ mod tests {
             &[0xA3],
         ];
         assert!(sealed.iter().all(|key| is_sealed(key)));
-        let plain: [&[u8]; 9] = [b"z", b"I", b"ce", b"cq", b"iE", b"vx", &[0xA0], &[0xA6], &[0xB1]];
+        let plain: [&[u8]; 11] = [b"z", b"I", b"R", &[0xB6], b"ce", b"cq", b"iE", b"vx", &[0xA0], &[0xA6], &[0xB1]];
         assert!(!plain.iter().any(|key| is_sealed(key)));
         assert!(is_sealed(b"a kind of which nobody has thought yet"));
     }

@@ -3,6 +3,7 @@
 //! It is a private row (`R`), since no log holds it, and worth nothing to who cannot verify it: every line in it is a signature.
 
 use domain::ids::InstitutionId;
+use ledger::note::MAX_SIGNATURES;
 use serde::{Deserialize, Serialize};
 
 use crate::keys::Key;
@@ -20,6 +21,15 @@ pub struct CosignedHead {
     pub note: String,
     /// The cosignature of each witness, a line of a note.
     pub lines: Vec<(InstitutionId, String)>,
+}
+
+impl CosignedHead {
+    /// The signed checkpoint with the cosignatures behind it.
+    #[must_use]
+    pub fn note(&self) -> String {
+        let lines: String = self.lines.iter().take(MAX_SIGNATURES - 1).map(|(_, line)| line.as_str()).collect();
+        format!("{}{lines}", self.note)
+    }
 }
 
 /// Keeps it in place of an older one.

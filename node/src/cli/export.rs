@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   DIR/export.json                        which logs, and how far
-//!   DIR/logs/INSTITUTION/checkpoint        the signed head (C2SP tlog-checkpoint)
+//!   DIR/logs/INSTITUTION/checkpoint        the signed head (C2SP tlog-checkpoint), with the cosignatures that it has
+//!   DIR/logs/INSTITUTION/cosigned-checkpoint   an older one that has some, where the newest has none
 //!   DIR/logs/INSTITUTION/tile/...          tiles and bundles of entries (C2SP tlog-tiles)
 //!   DIR/records/INSTITUTION.jsonl          one record a line, readable
 //! ```
@@ -14,16 +15,22 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, BufWriter, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use actors::auditor::witness;
+use actors::kv::Tx;
+use actors::receipts;
+use actors::replica::Work;
 use anyhow::{Context as _, bail};
 use domain::ids::InstitutionId;
+use domain::member::Registry;
 use domain::record::Record;
 use indicatif::ProgressBar;
 use ledger::checkpoint::Checkpoint;
 use ledger::log::Ledger;
 use ledger::merkle::leaf_hash;
 use ledger::mirror::Head;
-use ledger::note::{MAX_NOTE_BYTES, to_base64};
+use ledger::note::{MAX_NOTE_BYTES, from_decimal, to_base64};
 use ledger::tile::{TILE_WIDTH, TileKind, TilePath, bundles_of, tiles_of};
 use serde::Serialize;
 
@@ -33,6 +40,9 @@ use super::{GOOD, run};
 
 /// The version of the layout.
 pub(super) const VERSION: u8 = 1;
+
+/// The file of a log's newest cosigned head, where that is older than its newest head.
+pub(super) const COSIGNED: &str = "cosigned-checkpoint";
 
 /// Entries read at once.
 const CHUNK: usize = 1_024;
@@ -128,6 +138,7 @@ pub(super) fn make(opened: &Opened, utc_offset_minutes: i32, out: &Path, lines: 
     for (institution, head) in heads {
         let dir = format!("logs/{institution}");
         let files = tiles(ledger, &head, &out.join(&dir), &bar).with_context(|| format!("the log of {institution}"))?;
+        cosigned(opened, institution, &head, &out.join(&dir))?;
         if lines {
             let file = out.join("records").join(format!("{institution}.jsonl"));
             records(ledger, &head, &file).with_context(|| file.display().to_string())?;
@@ -188,6 +199,30 @@ pub(super) fn write_log(
         }
     }
     Ok(files)
+}
+
+/// The newest head that is cosigned, as far as this node knows one of that log: in place of the head, where it is the same, else beside it.
+fn cosigned(opened: &Opened, institution: InstitutionId, head: &Head, dir: &Path) -> anyhow::Result<()> {
+    let Checkpoint { origin, size, .. } = &head.checkpoint;
+    let note = if institution == opened.settings.me {
+        receipts::kept(&opened.logs).map(|kept| kept.note())
+    } else {
+        let registry = Arc::new(Registry::new(opened.settings.registrar));
+        let work = Work { tx: Tx::new(&opened.logs), registry, settings: &opened.settings };
+        witness::cosigned(&work, witness::digest_of(origin)).map(|cosigned| cosigned.note)
+    };
+    // A witness may have seen a head whose entries are not here yet.
+    let note = note.filter(|note| size_of(note).is_some_and(|cosigned| cosigned <= *size));
+    match note {
+        Some(note) if note.starts_with(&head.checkpoint.note_text()) => put(&dir.join("checkpoint"), note.as_bytes()),
+        Some(note) => put(&dir.join(COSIGNED), note.as_bytes()),
+        None => Ok(()),
+    }
+}
+
+/// The size that a note claims.
+pub(super) fn size_of(note: &str) -> Option<u64> {
+    from_decimal(note.split('\n').nth(1)?)
 }
 
 /// Whether a head of this size needs a partial tile.

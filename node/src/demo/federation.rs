@@ -57,6 +57,8 @@ pub(super) struct Institution {
     pub(super) log_origin: String,
     /// The verification key of its log.
     pub(super) log_vkey: String,
+    /// The verification key of its cosignatures, if it is an auditor.
+    pub(super) witness_vkey: String,
     /// Its process.
     pub(super) pid: Option<u32>,
 }
@@ -136,7 +138,9 @@ impl Federation {
             let (url, peer_url) = (format!("http://{}", bind.plain), format!("https://{}", bind.tls));
             let entry = keys.entry(config.institution, &config.roles, &peer_url, &config.origin());
             let (log_origin, log_vkey) = (config.origin(), crate::peers::vkey(&entry, KeyKind::Log));
-            let told = Institution { id, roles: entry.roles.clone(), url, peer_url, log_origin, log_vkey, pid: None };
+            let witness_vkey = crate::peers::vkey(&entry, KeyKind::Witness);
+            let roles = entry.roles.clone();
+            let told = Institution { id, roles, url, peer_url, log_origin, log_vkey, witness_vkey, pid: None };
             members.push(Member { told, entry, home, bind, process: None });
         }
         // By directory, because two demos have institutions of the same names.

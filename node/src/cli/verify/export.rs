@@ -20,9 +20,9 @@ use ledger::tile::{MAX_ENTRY_BYTES, TILE_BYTES, TILE_WIDTH, TileKind, TilePath, 
 use parking_lot::Mutex;
 use serde::Deserialize;
 
-use super::logs::{Held, MAX_LISTED, Trust, Watched, claimed_size, judge_all};
+use super::logs::{Held, MAX_LISTED, Trust, Watched, judge_all};
 use super::{Verdict, take_over, take_over_logs};
-use crate::cli::export::VERSION;
+use crate::cli::export::{COSIGNED, VERSION, size_of};
 use crate::cli::output::progress;
 
 /// Longest `export.json`, in bytes.
@@ -178,11 +178,21 @@ impl Held for Files {
     }
 
     fn size(&self, institution: InstitutionId) -> u64 {
-        self.heads.get(&institution).and_then(|head| claimed_size(head)).unwrap_or_default()
+        self.heads.get(&institution).and_then(|head| size_of(head)).unwrap_or_default()
     }
 
     fn head(&self, institution: InstitutionId) -> Option<String> {
         self.heads.get(&institution).cloned()
+    }
+
+    fn cosigned_head(&self, institution: InstitutionId) -> Option<String> {
+        let path = self.log_dir(institution).join(COSIGNED);
+        // Only its own text may be no UTF-8; then its signature is no good either.
+        let bytes = read_to(&path, MAX_NOTE_BYTES).unwrap_or_else(|error| {
+            self.trouble(format!("{error:#}"));
+            None
+        });
+        bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     fn tile(&self, institution: InstitutionId, level: u8, index: u64, width: u16) -> Option<Vec<u8>> {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use actors::auditor::witness;
 use anyhow::{Context as _, ensure};
 use domain::ids::InstitutionId;
 use ledger::key::NoteVerifier;
@@ -9,9 +10,8 @@ use ledger::note::MAX_NOTE_BYTES;
 use serde::Deserialize;
 
 use super::export::{MAX_LOGS, contents_of};
-use super::logs::claimed_size;
-use crate::cli::export::{Exported, ExportedLog, VERSION, put, write_log};
-use crate::cli::node::Node;
+use crate::cli::export::{COSIGNED, Exported, ExportedLog, VERSION, put, size_of, write_log};
+use crate::cli::node::{CallError, Node};
 use crate::cli::output::progress;
 
 /// The time zone that an export names where nobody said another: published figures name their own.
@@ -50,19 +50,33 @@ pub(super) fn fetch(node: &Node, anchor: &[NoteVerifier], dir: &Path) -> anyhow:
         let note = node.bytes(&format!("/mirrors/{institution}/checkpoint"))?;
         ensure!(note.len() <= MAX_NOTE_BYTES, "{institution}: the head is longer than a head may be");
         let note = String::from_utf8(note).with_context(|| format!("{institution}: the head is no text"))?;
-        let size = claimed_size(&note).with_context(|| format!("{institution}: the head is none"))?;
+        let size = size_of(&note).with_context(|| format!("{institution}: the head is none"))?;
         heads.push((institution, note, size));
     }
+    let origin_of = |institution| format!("{federation}/{institution}");
     let bar = progress("fetching", heads.iter().map(|(.., size)| size).sum());
     let mut logs = Vec::new();
     for (institution, note, size) in heads {
         let dir_name = format!("logs/{institution}");
         let log_dir = dir.join(&dir_name);
         let before = std::fs::read_to_string(log_dir.join("checkpoint")).ok();
-        let before = before.as_deref().and_then(claimed_size).filter(|before| *before <= size).unwrap_or_default();
+        let before = before.as_deref().and_then(size_of).filter(|before| *before <= size).unwrap_or_default();
+        for path in [
+            format!("/witness/{}/checkpoint", witness::digest_of(&origin_of(institution))),
+            format!("/mirrors/{institution}/checkpoint?cosigned=true"),
+        ] {
+            // Only an auditor's node is a witness, and only of its own log a node keeps what was cosigned.
+            let note = match node.bytes(&path) {
+                Err(CallError::Refused { status: 404, .. }) => continue,
+                note => String::from_utf8(note?).unwrap_or_default(),
+            };
+            if size_of(&note).is_some_and(|cosigned| cosigned <= size) && note.len() <= MAX_NOTE_BYTES {
+                put(&log_dir.join(COSIGNED), note.as_bytes())?;
+            }
+        }
         let read = |path| Ok(node.bytes(&format!("/mirrors/{institution}/{path}"))?);
         let files = write_log(&log_dir, size, before, &note, &bar, read).with_context(|| institution.to_string())?;
-        let origin = format!("{federation}/{institution}");
+        let origin = origin_of(institution);
         logs.push(ExportedLog { institution, origin, size, dir: dir_name, files });
     }
     bar.finish_and_clear();

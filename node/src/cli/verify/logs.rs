@@ -20,6 +20,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 use voucher_node::peers;
 
+use crate::cli::export::size_of;
+
 /// Faults that are listed of each log; the others are counted.
 pub(super) const MAX_LISTED: usize = 20;
 
@@ -31,6 +33,10 @@ pub(super) trait Held: Base {
     fn size(&self, institution: InstitutionId) -> u64;
     /// The signed head, as it is kept.
     fn head(&self, institution: InstitutionId) -> Option<String>;
+    /// The newest cosigned head, where that is another one.
+    fn cosigned_head(&self, _: InstitutionId) -> Option<String> {
+        None
+    }
     /// A tile of hashes, as it is kept.
     fn tile(&self, institution: InstitutionId, level: u8, index: u64, width: u16) -> Option<Vec<u8>>;
 }
@@ -83,7 +89,9 @@ pub(in crate::cli) struct LogVerdict {
     pub signed: u64,
     /// The root over all entries held, base64, computed from their bytes.
     pub root: String,
-    /// The witnesses whose cosignature under the head is good.
+    /// Entries under the newest head with a good cosignature.
+    pub cosigned: u64,
+    /// The witnesses whose cosignature under that head is good.
     pub cosigned_by: Vec<String>,
     /// The next record has a format that this program does not know.
     pub upgrade_needed: bool,
@@ -114,13 +122,25 @@ fn judge(
     bar: &ProgressBar,
 ) -> LogVerdict {
     let (origin, note, entries) = (held.origin(institution), held.head(institution), held.size(institution));
-    let signed = note.as_deref().and_then(claimed_size).unwrap_or_default();
-    let (root, cosigned_by, listed) = (String::new(), Vec::new(), Vec::new());
+    let signed = note.as_deref().and_then(size_of).unwrap_or_default();
+    let cosigned_note = held.cosigned_head(institution);
+    let cosigned_size = cosigned_note.as_deref().and_then(size_of).unwrap_or_default();
+    let (root, cosigned, cosigned_by, listed) = (String::new(), 0, Vec::new(), Vec::new());
     let upgrade_needed = false;
-    let mut log =
-        LogVerdict { institution, origin, entries, signed, root, cosigned_by, upgrade_needed, faults: 0, listed };
+    let mut log = LogVerdict {
+        institution,
+        origin,
+        entries,
+        signed,
+        root,
+        cosigned,
+        cosigned_by,
+        upgrade_needed,
+        faults: 0,
+        listed,
+    };
     let mut tree = Tiles::new();
-    let mut signed_root = EMPTY_ROOT;
+    let (mut signed_root, mut cosigned_root) = (EMPTY_ROOT, EMPTY_ROOT);
     let mut last_at = Timestamp::MIN;
     while tree.size() < entries {
         let chunk = held.entries(institution, tree.size(), TILE_WIDTH);
@@ -134,6 +154,9 @@ fn judge(
             tree.push(leaf_hash(&entry));
             if tree.size() == signed {
                 signed_root = tree.root();
+            }
+            if tree.size() == cosigned_size {
+                cosigned_root = tree.root();
             }
         }
         for (level, index, bytes) in tree.take_full() {
@@ -155,14 +178,19 @@ fn judge(
         }
         None => {}
         Some((_, [])) => log.fault("nobody is known whose key may have signed it".to_owned()),
-        Some((note, keys)) => log.signed(&note, keys, signed_root, trust),
+        Some((note, keys)) => {
+            let before = log.faults;
+            let older = cosigned_note.map(|note| (note, cosigned_root));
+            let heads = std::iter::once((note, signed_root)).chain(older);
+            let met = heads.filter(|(note, root)| log.signed(note, keys, *root, trust)).count();
+            // Nobody cosigns a log of its own.
+            let is_witness = trust.policy.witnesses().any(|party| party.verifier.name() == log.origin);
+            if met == 0 && log.faults == before && !is_witness {
+                log.fault("the witnesses that cosigned its heads are not a quorum of the policy".to_owned());
+            }
+        }
     }
     log
-}
-
-/// The size that an unverified note claims.
-pub(super) fn claimed_size(note: &str) -> Option<u64> {
-    ledger::note::from_decimal(note.split('\n').nth(1)?)
 }
 
 impl LogVerdict {
@@ -201,21 +229,23 @@ impl LogVerdict {
         }
     }
 
-    /// Judges the head: its signature, what it says, and who stands behind it.
-    fn signed(&mut self, note: &str, keys: &[NoteVerifier], root: Hash, trust: &Trust) {
+    /// Judges a head: its signature, what it says, and whether a quorum stands behind it.
+    fn signed(&mut self, note: &str, keys: &[NoteVerifier], root: Hash, trust: &Trust) -> bool {
         let known: Vec<NoteVerifier> = keys.iter().cloned().chain(trust.witnesses()).collect();
         match Checkpoint::open_note(note, &self.origin, &known) {
             Err(error) => self.fault(format!("its signed head is not good: {error}")),
-            Ok((said, _)) if said.size != self.signed || said.root != root => {
-                self.fault(format!("its signed head over {} entries is not the root of its entries", self.signed));
+            Ok((said, _)) if said.root != root || said.size > self.entries => {
+                self.fault(format!("its signed head over {} entries is not the root of its entries", said.size));
             }
-            Ok((_, note)) => {
-                self.cosigned_by = cosigned_by(&note);
-                if !trust.policy.is_met_by(&note) {
-                    self.fault("the witnesses that cosigned its head are not a quorum of the policy".to_owned());
+            Ok((said, note)) => {
+                let by = cosigned_by(&note);
+                if said.size > self.cosigned && !by.is_empty() {
+                    (self.cosigned, self.cosigned_by) = (said.size, by);
                 }
+                return trust.policy.is_met_by(&note);
             }
         }
+        false
     }
 }
 
