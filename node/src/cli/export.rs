@@ -25,14 +25,14 @@ use ledger::merkle::leaf_hash;
 use ledger::mirror::Head;
 use ledger::note::{MAX_NOTE_BYTES, to_base64};
 use ledger::tile::{TILE_WIDTH, TileKind, TilePath, bundles_of, tiles_of};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::output::{progress, say, say_json, table};
 use super::store::{self, Opened};
 use super::{GOOD, run};
 
 /// The version of the layout.
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// Entries read at once.
 const CHUNK: usize = 1_024;
@@ -69,17 +69,17 @@ pub(super) struct ExportArgs {
 }
 
 /// `export.json`.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Exported {
-    version: u8,
-    federation: String,
-    registrar: InstitutionId,
+    pub version: u8,
+    pub federation: String,
+    pub registrar: InstitutionId,
     utc_offset_minutes: i32,
     pub logs: Vec<ExportedLog>,
 }
 
 /// One log of an export.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ExportedLog {
     pub institution: InstitutionId,
     origin: String,
@@ -246,7 +246,7 @@ fn whole_lines(file: &File) -> anyhow::Result<(u64, u64)> {
 }
 
 /// Writes a file whole or not at all.
-fn put(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub(super) fn put(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let dir = path.parent().context("no directory")?;
     std::fs::create_dir_all(dir).with_context(|| dir.display().to_string())?;
     // Beside it, under a name that no part of an export has.

@@ -4,14 +4,17 @@
 //! process with [`ledger::fail::EXIT_CODE`].
 
 mod account;
+mod backup;
 mod export;
 mod import;
 mod init;
 mod keys;
+mod manifest;
 mod node;
 mod output;
 mod proof;
 mod rebuild;
+mod restore;
 mod run;
 mod state;
 mod status;
@@ -75,6 +78,10 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Write the logs of a stopped node as files for web servers, outsiders' tools and spreadsheets
     Export(export::ExportArgs),
+    /// Copy what a node needs to be itself again, while it runs; what has grown since, if it is asked again
+    Backup(backup::BackupArgs),
+    /// Make a node's store again from a backup, or from an export of somebody who mirrors its log
+    Restore(restore::RestoreArgs),
     /// Check offline that one record stands in a log, by its proof and the log's key
     VerifyProof(proof::ProofArgs),
     /// Throw the folded state of a stopped node away and fold it again from the logs
@@ -95,6 +102,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Status(args) => status::status(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Export(args) => export::export(&args),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => restore::restore(&args),
         Command::VerifyProof(args) => proof::verify_proof(&args),
         Command::Rebuild(args) => rebuild::rebuild(&args),
         Command::Keys(args) => keys::keys(&args),

@@ -1,5 +1,6 @@
 //! Tests of the command line as a whole: words, example configurations, and stores of stopped nodes.
 
+mod backups;
 mod examples;
 mod export;
 mod house;
