@@ -19,11 +19,11 @@ fn args(house: &House, out: &Path) -> BackupArgs {
     BackupArgs { config: house.file(), out: out.to_owned(), with_keys: false, with_vault: false, json: false }
 }
 
-fn back_up(house: &House, out: &Path) -> anyhow::Result<BackedUp> {
+pub(super) fn back_up(house: &House, out: &Path) -> anyhow::Result<BackedUp> {
     backup::make(&house.config, &args(house, out), NOON)
 }
 
-fn restored(house: &House, from: &Path) -> anyhow::Result<Restored> {
+pub(super) fn restored(house: &House, from: &Path) -> anyhow::Result<Restored> {
     let args = RestoreArgs { config: house.file(), from: from.to_owned(), without_vault: false, json: false };
     restore::make(&house.config, &args)
 }
