@@ -70,6 +70,9 @@ pub enum KeyFileError {
     /// There is a passphrase, and the key lies there in plain.
     #[error("{0} is not sealed, and there is a passphrase: `voucher-node keys seal` seals it")]
     NotSealed(PathBuf),
+    /// It would leave this machine, and lies there in plain.
+    #[error("{0} is not sealed: `voucher-node keys seal` seals it under a passphrase")]
+    InPlain(PathBuf),
     /// A passphrase that can be tried out.
     #[error("the passphrase in {0} is shorter than {MIN_PASSPHRASE_BYTES} bytes")]
     Short(PathBuf),
@@ -147,6 +150,15 @@ fn header(word: &str) -> String {
 
 fn sealed_header(word: &str) -> String {
     format!("voucher-node/v1/{word}-key-sealed ")
+}
+
+/// Whether a file has a sealed key.
+///
+/// # Errors
+///
+/// It cannot be read, or others may read it.
+pub fn is_sealed(path: &Path, word: &str) -> Result<bool, KeyFileError> {
+    Ok(text_of(path)?.starts_with(&sealed_header(word)))
 }
 
 /// What a file holds.

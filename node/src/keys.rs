@@ -130,15 +130,32 @@ impl NodeKeys {
     ///
     /// [`KeyFileError`]; those before it are sealed then, and the same command goes on.
     pub fn seal(dir: &Path, passphrase: &Passphrase) -> Result<usize, KeyFileError> {
+        let mut sealed = 0;
+        for (path, word) in Self::files(dir) {
+            sealed += usize::from(keyfile::seal(&path, word, passphrase)?);
+        }
+        Ok(sealed)
+    }
+
+    /// All files of keys: those that must be there, and those others that are.
+    fn files(dir: &Path) -> Vec<(PathBuf, &'static str)> {
         let words = PURPOSES.map(|(_, word)| word).into_iter().chain([DATA]);
         let mut files: Vec<_> = words.clone().map(|word| (file_of(dir, word), word)).collect();
         let others = words.map(|word| (next_file_of(dir, word), word)).chain([(before_file_of(dir, REQUEST), REQUEST)]);
         files.extend(others.filter(|(path, _)| path.exists()));
-        let mut sealed = 0;
-        for (path, word) in files {
-            sealed += usize::from(keyfile::seal(&path, word, passphrase)?);
-        }
-        Ok(sealed)
+        files
+    }
+
+    /// The files of the keys, each sealed: what may be copied to where others come.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyFileError::InPlain`] names one that is not.
+    pub fn sealed_files(dir: &Path) -> Result<Vec<PathBuf>, KeyFileError> {
+        let sealed = |(path, word): (PathBuf, _)| {
+            if keyfile::is_sealed(&path, word)? { Ok(path) } else { Err(KeyFileError::InPlain(path)) }
+        };
+        Self::files(dir).into_iter().map(sealed).collect()
     }
 
     /// Makes the next key of a purpose, beside the one in use; its public half.

@@ -33,6 +33,12 @@ pub fn rewrap(config: &Config) -> anyhow::Result<usize> {
     finish(config)
 }
 
+/// Whether it was begun and is not done: the slots are under two keys.
+#[must_use]
+pub fn is_under_way(config: &Config) -> bool {
+    next_file_of(&config.store.keys, DATA).exists()
+}
+
 /// Finishes what was broken off, if something was; how many slots that took.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! Running a node: open the ledger, fold, start roles, follow the others, serve requests; stop in the opposite order.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +70,7 @@ pub fn open(config: &Config, clock: Arc<NodeClock>) -> anyhow::Result<(Arc<Write
     options.checks_signature = false;
     let (ledger, report) = Ledger::open(options).context("the ledger")?;
     refuse_other_own_log(&ledger, &keys, &config.origin())?;
+    refuse_second_founding(&ledger, config)?;
     if let Some(why) = &report.rebuilt {
         tracing::warn!(why, "the store was set aside and rebuilt from the journal");
     } else if report.stored.is_empty() && report.replayed_frames > 0 {
@@ -88,6 +90,14 @@ pub fn open(config: &Config, clock: Arc<NodeClock>) -> anyhow::Result<(Arc<Write
     refuse_foreign_log(&ledger, &keys, config, &settings, &clock)?;
     let slots = FileSlots::open(&config.vault()).with_context(|| format!("the vault {}", config.vault().display()))?;
     let vault = Vault::open(slots, keys.vault_key())?;
+    // Keys that no row names are overwritten below. Where the journal is lost, that would be all of them.
+    anyhow::ensure!(
+        !(is_empty(&ledger) && vault.holds_keys()),
+        "the vault {} has keys of personal data, and the ledger in {} is empty: a start would overwrite them. Restore the \
+         journal first (voucher-node restore); if it is lost for good, move the vault aside",
+        config.vault().display(),
+        config.store.dir.display()
+    );
     let logs = Logs { ledger, federation: config.federation.clone(), vault };
     logs.settle_vault(false)?;
     Ok((Writer::open(logs, settings, clock), keys, report.plain_restart))
@@ -108,6 +118,43 @@ fn refuse_other_own_log(ledger: &Ledger, keys: &NodeKeys, origin: &str) -> anyho
         );
     }
     Ok(())
+}
+
+/// Whether nothing was ever kept here: neither of any log nor in private rows.
+fn is_empty(ledger: &Ledger) -> bool {
+    let logs = ledger.origins();
+    logs.iter().all(|origin| ledger.accepted_size(origin) == 0)
+        && ledger.range_private(&[], &[u8::MAX; 64], 1).is_empty()
+}
+
+/// The file beside the keys that says that this institution has founded its federation.
+fn founded_file(config: &Config) -> PathBuf {
+    config.store.keys.join("founded")
+}
+
+/// Refuses to found a federation a second time: a registrar knows its members by its own log alone, so where that is lost
+/// nobody can be asked, and what it would write is another history of the log that everybody holds.
+fn refuse_second_founding(ledger: &Ledger, config: &Config) -> anyhow::Result<()> {
+    let file = founded_file(config);
+    anyhow::ensure!(
+        !config.is_registrar() || ledger.accepted_size(&config.origin()) > 0 || !file.exists(),
+        "{} says that this registrar has founded its federation, and its log is not in {}. Restore it from a backup, or from an \
+         export of any member (voucher-node restore): a log that begins anew is a second history",
+        file.display(),
+        config.store.dir.display()
+    );
+    Ok(())
+}
+
+/// Says beside the keys, durably, that the federation is founded.
+fn note_founding(config: &Config) -> anyhow::Result<()> {
+    let file = founded_file(config);
+    if file.exists() {
+        return Ok(());
+    }
+    std::fs::write(&file, format!("{}\n", config.origin()))?;
+    std::fs::File::open(&file)?.sync_all()?;
+    Ok(std::fs::File::open(&config.store.keys)?.sync_all()?)
 }
 
 /// Refuses a store whose own log was signed by somebody else's key: before anything is compared with the vault, let alone
@@ -139,7 +186,11 @@ fn refuse_foreign_log(
 /// Entry 0 of the registrar's log is its own registration; the federation's numbers follow it.
 fn found_federation(node: &Node) -> anyhow::Result<()> {
     let Config { institution, roles, http, .. } = &node.config;
-    if !node.config.is_registrar() || node.writer.registry().member(*institution).is_some() {
+    if !node.config.is_registrar() {
+        return Ok(());
+    }
+    note_founding(&node.config).with_context(|| founded_file(&node.config).display().to_string())?;
+    if node.writer.registry().member(*institution).is_some() {
         return Ok(());
     }
     let entry = node.keys.entry(*institution, roles, &http.url, &node.config.origin());
@@ -398,5 +449,28 @@ mod tests {
             assert!(error.contains("town/health") && error.contains(federation), "{error}");
         }
         assert!(open(&config("health", "town"), clock()).is_ok());
+    }
+
+    /// A lost journal beside what is left: the keys of people are not overwritten, and no second history begins.
+    #[actix_web::test]
+    async fn a_lost_journal_is_told_before_anything_is_done() {
+        let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
+        let config = config(dir.path(), "health", "town");
+        let tries = || open(&config, Arc::new(NodeClock::real())).err().map(|error| error.to_string());
+        assert_eq!(tries(), None, "a first start");
+
+        note_founding(&config).unwrap();
+        let error = tries().unwrap();
+        assert!(error.contains("keys/founded") && error.contains("voucher-node restore"), "{error}");
+        std::fs::remove_file(founded_file(&config)).unwrap();
+
+        let slots = FileSlots::open(&config.vault()).unwrap();
+        let keys = NodeKeys::load_or_make(&config.store.keys).unwrap();
+        let vault = Vault::open(slots, keys.vault_key()).unwrap();
+        vault.seal_all([(b"somebody".to_vec(), Some(b"known".to_vec()))].into(), |_| None);
+        let held = std::fs::read(config.vault()).unwrap();
+        let error = tries().unwrap();
+        assert!(error.contains("has keys of personal data") && error.contains("is empty"), "{error}");
+        assert_eq!(std::fs::read(config.vault()).unwrap(), held);
     }
 }

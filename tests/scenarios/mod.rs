@@ -12,6 +12,7 @@ mod import;
 mod keys;
 mod privacy;
 mod readme;
+mod recovery;
 mod registration;
 mod replication;
 mod restore;

@@ -32,15 +32,15 @@ fn bring_back(copy: &Path, store: &Path) {
     copy_dir(copy, store);
 }
 
-async fn generate(node: &TestNode) -> (u16, Value) {
+pub(super) async fn generate(node: &TestNode) -> (u16, Value) {
     node.post("/v1/issuer/vouchers", &json!({ "programme": "checkup", "count": 3 })).await
 }
 
-async fn head(node: &TestNode) -> String {
+pub(super) async fn head(node: &TestNode) -> String {
     reqwest::get(format!("{}/log/checkpoint", node.url)).await.unwrap().text().await.unwrap()
 }
 
-async fn is_forked(node: &TestNode, of: &str) -> bool {
+pub(super) async fn is_forked(node: &TestNode, of: &str) -> bool {
     let (_, status) = node.get("/v1/status").await;
     status["logs"].as_array().unwrap().iter().any(|log| log["institution"] == of && log["forked"] == true)
 }

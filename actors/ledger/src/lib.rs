@@ -28,6 +28,7 @@ pub mod recover;
 mod replaced;
 pub mod scrub;
 pub mod store;
+pub mod survey;
 pub mod tile;
 pub mod value;
 pub mod witness;

@@ -75,6 +75,22 @@ impl Mark {
     }
 }
 
+fn path_of(dir: &Path, origin: &str) -> PathBuf {
+    dir.join(format!("voucher-ledger-{}", hex::encode(Sha256::digest(origin.as_bytes()))))
+}
+
+/// Forgets what was said of a log in this boot: the next open may not write before the others were asked.
+///
+/// # Errors
+///
+/// The file cannot be removed.
+pub fn forget(dir: &Path, origin: &str) -> io::Result<()> {
+    match std::fs::remove_file(path_of(dir, origin)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// The open marker of one log.
 #[derive(Debug)]
 pub struct Marker {
@@ -91,7 +107,7 @@ impl Marker {
     /// The directory or the file cannot be opened or read.
     pub fn open(dir: &Path, origin: &str, boot_id: &str) -> io::Result<(Marker, Option<Mark>)> {
         std::fs::create_dir_all(dir)?;
-        let path = dir.join(format!("voucher-ledger-{}", hex::encode(Sha256::digest(origin.as_bytes()))));
+        let path = path_of(dir, origin);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
         let mut bytes = [0; BYTES];
         let before = file.read_exact_at(&mut bytes, 0).ok().and_then(|()| Mark::from_bytes(&bytes));

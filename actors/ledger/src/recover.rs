@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fs4::FileExt;
 use parking_lot::{Condvar, Mutex, RwLock};
 
-use crate::book::{self, Book, Durable, Log, Snapshot};
+use crate::book::{self, Book, Durable, FullTiles, Log, Snapshot};
 use crate::checkpoint::Checkpoint;
 use crate::commit::{self, Queue};
 use crate::disk::{Disk, FileDisk};
@@ -410,6 +410,48 @@ fn head(note: &str, origin: &str) -> Result<Option<Head>, ()> {
     Ok(Some(Head { checkpoint, note: note.into() }))
 }
 
+/// What is held of a log after a section that continues it, with the tiles that it filled: its entries must lead to its
+/// root and to its head. `own` is the name of the own log.
+pub(crate) fn continued(
+    held: &Durable,
+    section: &LogSection<'_>,
+    own: &str,
+) -> Result<(Durable, FullTiles), &'static str> {
+    if section.own != (section.origin == own) {
+        return Err("a frame of the own log is another log's, or the other way round");
+    }
+    if section.first != held.size() {
+        return Err("its first index is not the size held");
+    }
+    if section.previous != held.root {
+        return Err("its previous root is not the root held");
+    }
+    let mut durable = held.clone();
+    for entry in &section.entries {
+        durable.tiles.push(leaf_hash(entry));
+    }
+    let mut full = Vec::new();
+    commit::take_full(&mut durable, &mut full);
+    durable.root = durable.tiles.root();
+    if (durable.size(), durable.root) != (section.size, section.root) {
+        return Err("its entries do not lead to its root");
+    }
+    let head = head(section.note, section.origin).ok().flatten().ok_or("its head is unreadable")?;
+    let signed = &head.checkpoint;
+    let fits = if signed.size == section.size { signed.root == section.root } else { signed.size > section.size };
+    if !fits || (section.own && signed.size != section.size) {
+        return Err("its signed head is not the head of its entries");
+    }
+    commit::covered(&mut durable, head);
+    Ok((durable, full))
+}
+
+/// A head at the start of a segment must be the one held.
+pub(crate) fn same_head(held: Option<&Durable>, row: &HeadRow<'_>) -> Result<(), &'static str> {
+    let held = held.map_or((0, EMPTY_ROOT), |held| (held.size(), held.root));
+    if held == (row.size, row.root) { Ok(()) } else { Err("the segment opens with another head than the one held") }
+}
+
 /// What is replayed, frame by frame.
 struct Replay<'a> {
     options: &'a Options,
@@ -457,33 +499,8 @@ impl Replay<'_> {
     }
 
     fn log(&mut self, section: &LogSection<'_>) -> Result<(), &'static str> {
-        if section.own != (section.origin == self.options.origin) {
-            return Err("a frame of the own log is another log's, or the other way round");
-        }
         let log = self.book.logs.entry(section.origin.into()).or_default();
-        if section.first != log.accepted {
-            return Err("its first index is not the size held");
-        }
-        if section.previous != log.durable.root {
-            return Err("its previous root is not the root held");
-        }
-        let mut durable = Durable::clone(&log.durable);
-        for entry in &section.entries {
-            durable.tiles.push(leaf_hash(entry));
-        }
-        let mut full = Vec::new();
-        commit::take_full(&mut durable, &mut full);
-        durable.root = durable.tiles.root();
-        if (durable.size(), durable.root) != (section.size, section.root) {
-            return Err("its entries do not lead to its root");
-        }
-        let head = head(section.note, section.origin).ok().flatten().ok_or("its head is unreadable")?;
-        let signed = &head.checkpoint;
-        let fits = if signed.size == section.size { signed.root == section.root } else { signed.size > section.size };
-        if !fits || (section.own && signed.size != section.size) {
-            return Err("its signed head is not the head of its entries");
-        }
-        commit::covered(&mut durable, head);
+        let (durable, full) = continued(&log.durable, section, &self.options.origin)?;
         log.accept(section.entries.iter().map(|entry| Arc::from(*entry)));
         log.held = Held { tiles: durable.tiles.clone(), newest: durable.newest.clone() };
         log.durable = Arc::new(durable);
@@ -494,8 +511,7 @@ impl Replay<'_> {
 
     /// The heads at the start of a segment must be those held.
     fn heads(&self, row: &HeadRow<'_>) -> Result<(), &'static str> {
-        let held = self.book.logs.get(row.origin).map_or((0, EMPTY_ROOT), |log| (log.accepted, log.durable.root));
-        if held == (row.size, row.root) { Ok(()) } else { Err("the segment opens with another head than the one held") }
+        same_head(self.book.logs.get(row.origin).map(|log| &*log.durable), row)
     }
 
     /// Writes what was replayed so far into the store.

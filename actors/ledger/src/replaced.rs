@@ -12,7 +12,7 @@ use std::path::Path;
 const ASKED: &str = "replace";
 
 /// What is overlooked: an origin and the sequence of the last frame, a tab between them, one a line.
-const OVERLOOKED: &str = "replaced";
+pub(crate) const OVERLOOKED: &str = "replaced";
 
 /// Which sections of mirrors the replay overlooks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

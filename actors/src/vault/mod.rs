@@ -152,6 +152,13 @@ impl Vault {
         Arc::new(Self { core: None, durable })
     }
 
+    /// Whether any slot has a key.
+    #[must_use]
+    pub fn holds_keys(&self) -> bool {
+        let holds = |core: &Arc<Core>| core.slots.lock().all.iter().any(|slot| matches!(slot, Slot::Holds(..)));
+        self.core.as_ref().is_some_and(holds)
+    }
+
     /// Compares slots and rows, once, before anything is sealed: overwrites every slot that no row names. Where rows have
     /// no key, says which if they are to be let go.
     ///

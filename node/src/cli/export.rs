@@ -32,7 +32,7 @@ use ledger::merkle::leaf_hash;
 use ledger::mirror::Head;
 use ledger::note::{MAX_NOTE_BYTES, from_decimal, to_base64};
 use ledger::tile::{TILE_WIDTH, TileKind, TilePath, bundles_of, tiles_of};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::output::{progress, say, say_json, table};
 use super::store::{self, Opened};
@@ -79,7 +79,7 @@ pub(super) struct ExportArgs {
 }
 
 /// `export.json`.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Exported {
     pub version: u8,
     pub federation: String,
@@ -89,7 +89,7 @@ pub(super) struct Exported {
 }
 
 /// One log of an export.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ExportedLog {
     pub institution: InstitutionId,
     pub origin: String,

@@ -4,13 +4,16 @@
 //! process with [`ledger::fail::EXIT_CODE`].
 
 mod account;
+mod backup;
 mod export;
 mod import;
 mod init;
 mod keys;
+mod manifest;
 mod node;
 mod output;
 mod rebuild;
+mod restore;
 mod run;
 mod state;
 mod status;
@@ -74,6 +77,10 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Write the logs of a stopped node as files for web servers, outsiders' tools and spreadsheets
     Export(export::ExportArgs),
+    /// Copy what a node needs to be itself again, while it runs; what has grown since, if it is asked again
+    Backup(backup::BackupArgs),
+    /// Make a node's store again from a backup, or from an export of somebody who mirrors its log
+    Restore(restore::RestoreArgs),
     /// Throw the folded state of a stopped node away and fold it again from the logs
     Rebuild(rebuild::RebuildArgs),
     /// Seal a node's keys under a passphrase, or let go what lost keys hid
@@ -92,6 +99,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Status(args) => status::status(&args),
         Command::Verify(args) => verify::verify(&args),
         Command::Export(args) => export::export(&args),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => restore::restore(&args),
         Command::Rebuild(args) => rebuild::rebuild(&args),
         Command::Keys(args) => keys::keys(&args),
         Command::Import(args) => import::import(&args),

@@ -161,7 +161,8 @@ async fn over_tiles<T>(
 }
 
 /// How many hashes a tile has in a log of `size` entries.
-fn exists(size: u64, level: u8, index: u64) -> u16 {
+#[must_use]
+pub fn exists(size: u64, level: u8, index: u64) -> u16 {
     let at_level = size.checked_shr(8 * u32::from(level)).unwrap_or(0);
     let width = TILE_WIDTH as u64;
     at_level.saturating_sub(index.saturating_mul(width)).min(width) as u16

@@ -1,7 +1,7 @@
 //! The start rule: a node that may have lost part of its own log asks everyone before it writes again.
 //!
 //! A plain restart (the marker of this boot says that nothing is missing) writes at once. Any other start asks the
-//! members for the longest checkpoint under its own key. Who holds more gives the tail back; nobody answering enough
+//! members, all whom the registrar's log names, for the longest checkpoint under its own key. Who holds more gives the tail back; nobody answering enough
 //! means waiting. So a node that was brought back from a copy never forks itself.
 
 use std::sync::Arc;
@@ -22,6 +22,9 @@ use crate::rotation;
 
 /// Time between two rounds of asking.
 const ROUND: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether the registrar's log has come.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What one member answered.
 #[derive(Debug, Clone)]
@@ -56,6 +59,7 @@ fn suffices(answers: &[Answered], others: usize, is_unwitnessed_registrar: bool)
 pub async fn settle(node: &Arc<Node>, plain_restart: bool) -> Result<(), Unlike> {
     let origin = node.config.origin();
     let is_unwitnessed_registrar = node.config.is_registrar() && node.config.peers.witnesses.is_empty();
+    let mut knows_members = false;
     loop {
         if !rotation::may_sign(node) {
             // Whatever is missing would be taken back under a head that nobody takes.
@@ -66,6 +70,11 @@ pub async fn settle(node: &Arc<Node>, plain_restart: bool) -> Result<(), Unlike>
         if plain_restart {
             node.allow_writing();
             return Ok(());
+        }
+        if !knows_members {
+            node.set_writing(Writing::Asking);
+            members_known(node).await;
+            knows_members = true;
         }
         let keys = super::keys_of(node, node.config.institution);
         let (answers, others) = ask_all(node, &origin, &keys).await;
@@ -112,6 +121,40 @@ pub async fn settle(node: &Arc<Node>, plain_restart: bool) -> Result<(), Unlike>
     }
 }
 
+/// Waits until the registrar's log is folded here as far as the registrar shows it: it says who is to be asked. A store that
+/// is empty, or as old as a copy that was brought back, knows too few, and they may be those who hold the least.
+///
+/// A registrar that does not answer keeps nobody waiting: whether those who are known suffice without it is judged then.
+async fn members_known(node: &Arc<Node>) {
+    let registrar = node.config.registrar.institution;
+    let Some(peer) = super::peer(node, registrar).filter(|_| !node.config.is_registrar()) else { return };
+    let body = Longest { origin: node.writer.logs().origin(registrar) };
+    let key = format!("start-{}", rand::random::<u64>());
+    let answer: Result<LongestAnswer, _> = node.client.post_json(&peer, "/v1/start/longest", &key, &body).await;
+    let Some(note) = answer.ok().and_then(|answer| answer.checkpoint) else { return };
+    let mut asked = 0_u32;
+    loop {
+        // Its keys may be in those records that are not here yet, so it is looked again each time.
+        let keys = super::keys_for(node, registrar, note.as_bytes());
+        let size = Checkpoint::open(note.as_bytes(), &body.origin, &keys).ok().map(|head| head.size);
+        let cursor = node.writer.read(|work| work.cursor(registrar)).answer;
+        // What is not followed any more, or not understood, does not come by waiting.
+        let is_over = node.is_forked(registrar) || cursor.upgrade_needed;
+        if is_over || size.is_some_and(|size| size <= cursor.next) {
+            return;
+        }
+        if asked.is_multiple_of(20) {
+            tracing::info!(
+                here = cursor.next,
+                there = size,
+                "the registrar's log is fetched: it says who is to be asked"
+            );
+        }
+        asked = asked.wrapping_add(1);
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// Somebody holds a history under this node's key that does not fit the one here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -141,6 +184,12 @@ async fn restore_from_any(
         match restore(node, Source { place, origin, keys, note, size }).await {
             Ok(entries) => {
                 tracing::warn!(entries, size, %from, "entries of this log that were missing here are taken back");
+                if entries == size {
+                    tracing::warn!(
+                        "nothing of this log was here: what stands in no log (people, openings, opening hours, what was \
+                         imported) comes back from a backup alone"
+                    );
+                }
                 return Ok(true);
             }
             Err(RestoreError::Fetch(FetchError::Refused(Refused::Fork(_) | Refused::RootMismatch))) => {

@@ -22,12 +22,12 @@ use crate::cli::verify::{Verdict, judge_export};
 /// When what is added to the house is written.
 const LATER: i64 = 1_780_000_000_000;
 
-fn exported(house: &House, out: &Path) -> anyhow::Result<Exported> {
+pub(super) fn exported(house: &House, out: &Path) -> anyhow::Result<Exported> {
     make(&house.open(), 480, out, true)
 }
 
 /// Writes heartbeats behind what is there.
-fn beat(house: &House, times: u64) {
+pub(super) fn beat(house: &House, times: u64) {
     house.spoil(|opened| {
         let first = opened.size(opened.settings.me);
         let beat = |index| {
@@ -48,7 +48,7 @@ fn beat(house: &House, times: u64) {
 }
 
 /// The files of a log, by their paths in it.
-fn files(dir: &Path) -> BTreeSet<String> {
+pub(super) fn files(dir: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut open = vec![dir.to_owned()];
     while let Some(next) = open.pop() {

@@ -1,5 +1,7 @@
 //! Tests of the command line as a whole: words, example configurations, and stores of stopped nodes.
 
+mod backups;
+mod damage;
 mod examples;
 mod export;
 mod house;

@@ -19,7 +19,8 @@ use ledger::key::NoteVerifier;
 use ledger::policy::Policy;
 use serde::Serialize;
 
-use self::logs::{LogVerdict, MAX_LISTED};
+pub(super) use self::logs::LogVerdict;
+use self::logs::MAX_LISTED;
 use super::account::read_password;
 use super::node::Node;
 use super::output::{say, say_json, table};
@@ -29,7 +30,6 @@ use super::{BAD, GOOD, NOT_DONE, run};
 
 #[cfg(test)]
 pub(super) use self::export::judge as judge_export;
-#[cfg(test)]
 pub(super) use self::store::judge;
 
 const AFTER_HELP: &str = "\
