@@ -331,7 +331,7 @@ STATISTICS = fields(("from", "i64"), ("until", "i64"), ("offset", "i16"),
                     ("covers", ("list", fields(("institution", "inst"), ("size", "u64"), ("root", "b32")))),
                     ("table", "b32"), ("rows", "u32"), ("totals", ("list", fields(("measure", MEASURE), ("count", "u64")))))
 ROW = fields(("day", "i32"), ("programme", NAME), ("community", ("option", "inst")), ("hospital", ("option", "inst")), ("measure", MEASURE), ("count", "u64"))
-FINDING = fields(("kind", words("Fork, RootMismatch, BadRecord, ClockWentBack, RuleBroken, SecondSuccessor, BadPresentation, PresentationTwice, StatisticsDiffer, TakenBackWrongly, SettledBeforeKnown, UseDisputed, NotConserved, OverlappingPresence")),
+FINDING = fields(("kind", words("Fork, RootMismatch, BadRecord, ClockWentBack, RuleBroken, SecondSuccessor, BadPresentation, PresentationTwice, StatisticsDiffer, TakenBackWrongly, SettledBeforeKnown, UseDisputed, NotConserved, OverlappingPresence, BackDated, UsedAfterBlock, ExaminedBeforeIssue, OutlierHospital, AssistedShare")),
                  ("institution", "inst"), ("voucher", ("option", VOUCHER)), ("records", NAMES), ("count", "u64"), ("evidence", ("option", "b32")))
 BODY = (
     "enum",

@@ -10,6 +10,7 @@ mod expiry;
 mod idempotency;
 mod import;
 mod keys;
+mod liars;
 mod privacy;
 mod readme;
 mod recovery;

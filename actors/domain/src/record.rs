@@ -299,7 +299,7 @@ pub enum FindingKind {
     RootMismatch,
     /// A record's bytes are not canonical, or it stands in the wrong place.
     BadRecord,
-    /// `at` went back, or lies before an earlier checkpoint's time.
+    /// `at` went back.
     ClockWentBack,
     /// A record does not count: its author broke a rule.
     RuleBroken,
@@ -321,6 +321,16 @@ pub enum FindingKind {
     NotConserved,
     /// The same holder was present at two hospitals at overlapping times.
     OverlappingPresence,
+    /// `at` lies before the time at which the auditor saw a signed head without the record.
+    BackDated,
+    /// A use counts, and its holder's enrolment was blocked before it: within the minutes that a block takes to act.
+    UsedAfterBlock,
+    /// A use or an examination is dated before the voucher was issued.
+    ExaminedBeforeIssue,
+    /// A hospital's figures of a week are far from those of its peers.
+    OutlierHospital,
+    /// More than half of an institution's presentations of a week were signed with the printed card.
+    AssistedShare,
 }
 
 /// A second person's consent. Both stand in the log: who acted in the record that is named, who consented here.

@@ -180,9 +180,9 @@ impl Signed<'_> {
         Ok(())
     }
 
-    /// The signed checkpoint as it was shown.
-    pub fn shown(&self) -> &str {
-        self.request.shown()
+    /// The checkpoint with the signatures of its log alone: lines that anybody may add are not kept.
+    pub fn note(&self) -> String {
+        format!("{}\n{}", self.text, self.lines)
     }
 
     /// Cosigns it at a time in seconds since 1970 UTC: the lines to answer with, and the whole checkpoint to keep, with the

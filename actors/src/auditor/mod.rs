@@ -3,8 +3,10 @@
 //! | hears | writes |
 //! | --- | --- |
 //! | each minute: records that do not count ([`findings`]) | `Finding`, one per log, kind and round, with how many they are |
-//! | each minute: forks, conservation | `Finding` |
-//! | each log's growth ([`watch`]): denied uses, a holder at two places at once, what was settled before a change was known | `Finding` |
+//! | each minute: records dated before their log was seen without them ([`sightings`]) | `Finding`, one per log and round |
+//! | each minute: conservation; at once: forks | `Finding` |
+//! | each log's growth ([`watch`]): denied uses, a holder at two places at once, what was settled before a change was known, uses after a block, examinations before issue | `Finding` |
+//! | each week: hospitals far from their peers ([`outliers`]), mostly printed cards ([`weeks`]) | `Finding`, one per institution and share |
 //! | `Recounted`: published statistics, counted again at the edge ([`recount`]) | `Finding` if they differ |
 //!
 //! It judges nothing by itself: rules and folds are those of every node. [`report`] tells how everything stands,
@@ -14,12 +16,15 @@ mod ahead;
 pub mod check;
 mod command;
 pub mod findings;
+pub mod outliers;
 pub mod recount;
 pub mod report;
 mod rows;
+pub mod sightings;
 mod state;
 pub mod verify;
 pub mod watch;
+pub mod weeks;
 pub mod witness;
 
 #[cfg(test)]

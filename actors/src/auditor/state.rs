@@ -8,7 +8,7 @@ use domain::time::{Millis, Timestamp};
 use super::command::{Answer, Command};
 use super::recount::Difference;
 use super::rows::{self, Recounted};
-use super::{findings, watch};
+use super::{findings, sightings, watch, weeks};
 use crate::keys;
 use crate::kv::Space;
 use crate::replica::Work;
@@ -26,7 +26,8 @@ pub(super) fn tick(work: &Work<'_>, now: Timestamp) -> Option<Command> {
         return Some(Command::Audit);
     }
     let grown = |id| rows::watched(&work.tx, id) < work.cursor(id).next;
-    work.registry.members.keys().any(|id| grown(*id)).then_some(Command::Watch)
+    let has_to = work.registry.members.keys().any(|id| grown(*id)) || weeks::due(work, now).is_some();
+    has_to.then_some(Command::Watch)
 }
 
 pub(super) fn decide(desk: &mut Desk<'_>, command: Command) -> Result<Answer, Refused> {
@@ -48,6 +49,12 @@ fn write(desk: &mut Desk<'_>, finding: Finding) -> Result<usize, Refused> {
     Ok(1)
 }
 
+/// Writes a finding with its evidence.
+fn write_proved(desk: &mut Desk<'_>, mut finding: Finding, evidence: &[u8]) -> Result<usize, Refused> {
+    finding.evidence = Some(rows::keep_evidence(&mut desk.work.tx, evidence));
+    write(desk, finding)
+}
+
 fn audit(desk: &mut Desk<'_>) -> Result<usize, Refused> {
     let now = desk.now;
     let (_, from) = rows::next(&desk.work.tx);
@@ -59,20 +66,24 @@ fn audit(desk: &mut Desk<'_>) -> Result<usize, Refused> {
         }
         written += write(desk, finding)?;
     }
+    let (back_dated, is_through) = sightings::round(desk);
+    for found in back_dated {
+        written += write_proved(desk, found.finding, &found.evidence)?;
+    }
     match round.next {
         Some(next) => {
             rows::set_next(&mut desk.work.tx, now, &next);
             return Ok(written);
         }
-        None => rows::set_next(&mut desk.work.tx, now + EVERY, &[]),
+        None => rows::set_next(&mut desk.work.tx, if is_through { now + EVERY } else { now }, &[]),
     }
     for (programme, figures) in findings::not_conserved(&desk.work) {
         let day = now.day_at(desk.work.settings.offset).to_string();
         if rows::first_time(&mut desk.work.tx, &(FindingKind::NotConserved, programme, day)) {
-            let evidence = Some(rows::keep_evidence(&mut desk.work.tx, &figures));
             let (kind, institution) = (FindingKind::NotConserved, programme.institution);
             let records = vec![programme];
-            written += write(desk, Finding { kind, institution, voucher: None, records, count: 1, evidence })?;
+            let finding = Finding { kind, institution, voucher: None, records, count: 1, evidence: None };
+            written += write_proved(desk, finding, &figures)?;
         }
     }
     Ok(written)
@@ -83,9 +94,9 @@ fn forks(desk: &mut Desk<'_>) -> Result<usize, Refused> {
     let mut written = 0;
     for (institution, proof) in findings::forks(&desk.work) {
         if rows::first_time(&mut desk.work.tx, &(FindingKind::Fork, &proof)) {
-            let evidence = Some(rows::keep_evidence(&mut desk.work.tx, &proof));
             let (kind, records) = (FindingKind::Fork, Vec::new());
-            written += write(desk, Finding { kind, institution, voucher: None, records, count: 1, evidence })?;
+            let finding = Finding { kind, institution, voucher: None, records, count: 1, evidence: None };
+            written += write_proved(desk, finding, &proof)?;
         }
     }
     Ok(written)
@@ -104,7 +115,9 @@ fn watch(desk: &mut Desk<'_>) -> Result<usize, Refused> {
             let bytes = desk.work.tx.entry(institution, next);
             let record: Option<Record> = bytes.and_then(|b| ledger::record::decode_record(&b).ok());
             if let (Some(record), Some(name)) = (record, desk.work.name_at(institution, next)) {
-                for finding in watch::look(&desk.work, &record, name) {
+                let found = watch::look(&desk.work, &record, name);
+                weeks::count(desk, &record, &found);
+                for finding in found {
                     if rows::first_time(&mut desk.work.tx, &(finding.kind, &finding.records)) {
                         written += write(desk, finding)?;
                     }
@@ -114,6 +127,14 @@ fn watch(desk: &mut Desk<'_>) -> Result<usize, Refused> {
         }
         if next != first {
             rows::set_watched(&mut desk.work.tx, institution, next);
+        }
+    }
+    // With records left to read, a week would be judged by a part of it.
+    while left > 0
+        && let Some(week) = weeks::due(&desk.work, desk.now)
+    {
+        for found in weeks::judge(desk, week) {
+            written += write_proved(desk, found.finding, &found.evidence)?;
         }
     }
     Ok(written)
@@ -134,7 +155,7 @@ fn recounted(
     rows::set_recounted(&mut desk.work.tx, issuer, index, &row);
     let Some(difference) = difference else { return Ok(0) };
     let proof = serde_json::to_vec(&difference).map_err(|_| Reason::Internal)?;
-    let evidence = Some(rows::keep_evidence(&mut desk.work.tx, &proof));
     let kind = FindingKind::StatisticsDiffer;
-    write(desk, Finding { kind, institution: issuer, voucher: None, records: vec![name], count: 1, evidence })
+    let finding = Finding { kind, institution: issuer, voucher: None, records: vec![name], count: 1, evidence: None };
+    write_proved(desk, finding, &proof)
 }

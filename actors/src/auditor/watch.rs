@@ -1,14 +1,15 @@
-//! What no rule forbids and somebody must look at: denied uses, one holder at two hospitals at once, and what was
-//! settled before a change became known. Each log is read once, record by record.
+//! What no rule forbids and somebody must look at: denied uses, one holder at two hospitals at once, what was settled before a
+//! change became known, uses after a block, examinations before issue. Each log is read once, record by record.
 
 use domain::custody::{Link, presentation_of};
-use domain::holder::RegistrarEvent;
+use domain::holder::{EnrolmentChange, RegistrarEvent};
 use domain::ids::{InstitutionId, RecordName, VoucherId};
 use domain::lifecycle::Step;
 use domain::member::Horizon;
 use domain::record::{Body, Finding, FindingKind, Note, Record};
 use domain::time::Timestamp;
 
+use super::sightings::TOLERANCE;
 use crate::replica::{VoucherDoc, Work};
 
 /// Records read in one round.
@@ -25,6 +26,8 @@ pub fn look(work: &Work<'_>, record: &Record, name: RecordName) -> Vec<Finding> 
         Body::Chain(chain) => {
             let Some(doc) = work.voucher(chain.voucher) else { return Vec::new() };
             let mut found = settled_before_known(work, chain.voucher, &doc);
+            found.extend(used_after_block(work, chain.voucher, &doc));
+            found.extend(examined_before_issue(chain.voucher, &doc));
             if matches!(chain.step, Step::UseConfirmed { .. } | Step::ExamCompleted { .. } | Step::UseAborted { .. }) {
                 found.extend(two_places(work, chain.voucher, &doc));
             }
@@ -45,7 +48,12 @@ pub fn look(work: &Work<'_>, record: &Record, name: RecordName) -> Vec<Finding> 
                 _ => Vec::new(),
             };
             let docs = vouchers.into_iter().filter_map(|id| work.voucher(id).map(|doc| (id, doc)));
-            docs.flat_map(|(id, doc)| settled_before_known(work, id, &doc)).collect()
+            let again = |(id, doc): (VoucherId, VoucherDoc)| {
+                let mut found = settled_before_known(work, id, &doc);
+                found.extend(used_after_block(work, id, &doc));
+                found
+            };
+            docs.flat_map(again).collect()
         }
         _ => Vec::new(),
     }
@@ -102,6 +110,52 @@ fn settled_before_known(work: &Work<'_>, voucher: VoucherId, doc: &VoucherDoc) -
         evidence: None,
     });
     found.collect()
+}
+
+/// Uses that count although the holder was blocked before them, by the times of both records: the hospital had not heard of it, or
+/// says so. What came later than a block takes to act is [`settled_before_known`], or does not count.
+fn used_after_block(work: &Work<'_>, voucher: VoucherId, doc: &VoucherDoc) -> Vec<Finding> {
+    let enrolment = doc.state().and_then(|v| v.enrolment).and_then(|e| work.enrolment(&e));
+    let Some(enrolment) = enrolment else { return Vec::new() };
+    let block = enrolment.history.iter().find(|(_, _, change)| matches!(change, EnrolmentChange::Blocked(_)));
+    let Some((index, since, _)) = block else { return Vec::new() };
+    let Some(block) = work.name_at(enrolment.name.institution, *index) else { return Vec::new() };
+    let is_after = |link: &&Link| {
+        matches!(link.step, Step::UseConfirmed { .. })
+            && link.at > *since
+            && !enrolment.is_stale(link.registrar.index, link.at, Horizon::ALL)
+    };
+    let found = doc.path().filter(is_after).map(|link| Finding {
+        kind: FindingKind::UsedAfterBlock,
+        institution: link.name.institution,
+        voucher: Some(voucher),
+        records: vec![link.name, block],
+        count: 1,
+        evidence: None,
+    });
+    found.collect()
+}
+
+/// Uses and examinations on a voucher's path that are dated before it was issued, by more than lawful clocks can be apart.
+fn examined_before_issue(voucher: VoucherId, doc: &VoucherDoc) -> Vec<Finding> {
+    let (mut issued, mut found) = (None, Vec::new());
+    for link in doc.path() {
+        match (&link.step, issued) {
+            (Step::Issued { .. }, _) => issued = Some((link.name, link.at)),
+            (Step::UseConfirmed { .. } | Step::ExamCompleted { .. }, Some((issue, at))) if link.at + TOLERANCE < at => {
+                found.push(Finding {
+                    kind: FindingKind::ExaminedBeforeIssue,
+                    institution: link.name.institution,
+                    voucher: Some(voucher),
+                    records: vec![issue, link.name],
+                    count: 1,
+                    evidence: None,
+                });
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 /// A stay at a hospital: from the use to its end, as far as it is known.

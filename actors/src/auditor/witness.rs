@@ -1,7 +1,7 @@
 //! The auditor as a witness of its federation's logs (C2SP tlog-witness): what it cosigned last is a private row, so it is durable
 //! before the cosignature leaves the node, and two that ask at once are judged one after the other.
 
-use domain::ids::Digest;
+use domain::ids::{Digest, InstitutionId};
 use domain::time::{Millis, Timestamp};
 use ledger::checkpoint::Checkpoint;
 use ledger::cosignature::Cosigner;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use super::rows;
-use crate::replica::Work;
+use crate::replica::{Fork, Work};
 use crate::writer::Desk;
 
 /// How long who asks for a head that was cosigned is answered the same cosignature.
@@ -39,6 +39,17 @@ pub enum Answer {
     Refused(Refusal),
 }
 
+/// What this node holds of the log that a checkpoint is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirror {
+    /// Whose log.
+    pub institution: InstitutionId,
+    /// How many entries are held.
+    pub size: u64,
+    /// The newest signed head that they lead to, if the checkpoint contradicts them.
+    pub unlike: Option<String>,
+}
+
 /// What a log's name is looked up by: SHA-256 of the name.
 #[must_use]
 pub fn digest_of(origin: &str) -> Digest {
@@ -47,12 +58,16 @@ pub fn digest_of(origin: &str) -> Digest {
 
 /// Judges a checkpoint that its log has signed, and cosigns it, if it goes on from what was cosigned before. The answer may leave the
 /// node once the decision is durable.
-pub fn add_checkpoint(desk: &mut Desk<'_>, signed: &Signed<'_>, cosigner: &Cosigner) -> Answer {
+///
+/// What contradicts the head that was cosigned, or the entries that are held, is the proof of a fork: it is kept as any other, and
+/// becomes a finding.
+pub fn add_checkpoint(desk: &mut Desk<'_>, signed: &Signed<'_>, cosigner: &Cosigner, mirror: Mirror) -> Answer {
     let Checkpoint { origin: name, size, root } = signed.checkpoint.clone();
     let origin = digest_of(&name);
     let before = rows::cosigned(&desk.work.tx, origin);
     let kept = before.as_ref().map(|before| Checkpoint { origin: name, size: before.size, root: Hash(before.root.0) });
-    match signed.judge(kept.as_ref()) {
+    let fits = if mirror.unlike.is_some() { Err(Refusal::OtherRoot) } else { Ok(()) };
+    match signed.judge(kept.as_ref()).and(fits) {
         Ok(()) => {
             if let Some(before) = before
                 && before.size == size
@@ -68,10 +83,12 @@ pub fn add_checkpoint(desk: &mut Desk<'_>, signed: &Signed<'_>, cosigner: &Cosig
             Answer::Cosigned(line)
         }
         Err(refusal) => {
-            if let Some(before) = before.filter(|_| refusal.is_evidence()) {
-                // Two heads of one size under the log's own key: whoever has both can prove it to everybody.
-                let both = serde_json::json!({ "held": before.note, "offered": signed.shown() });
-                rows::keep_evidence(&mut desk.work.tx, both.to_string().as_bytes());
+            let Mirror { institution, size: common_size, unlike } = mirror;
+            let held = unlike.or_else(|| before.filter(|_| refusal.is_evidence()).map(|before| before.note));
+            // What is said of the own log is no news about another, and one proof of a fork is enough.
+            let is_news = institution != desk.work.settings.me && desk.work.fork(institution).is_none();
+            if let Some(held) = held.filter(|_| is_news) {
+                desk.work.keep_fork(institution, &Fork { common_size, held, offered: signed.note() });
             }
             Answer::Refused(refusal)
         }

@@ -1,5 +1,7 @@
 //! Registration of persons (unit B1): each once, by document and by key; the ledger learns enrolments alone.
 
+use std::collections::BTreeMap;
+
 use domain::custody::PRESENTATION_WINDOW;
 use domain::holder::{BlockReason, RegistrarEvent};
 use domain::ids::{CardId, Digest, EnrolmentId, InstitutionId, RecordName, ShortName};
@@ -15,7 +17,7 @@ use super::command::{Answer, By, Document, Enrolled, Person, Registration, Wante
 use super::members::must_be_registrar;
 use super::state::{self, HolderRow};
 use crate::document;
-use crate::kv::Space;
+use crate::kv::{Base, Space};
 use crate::misbehave::misbehaves;
 use crate::replica::{Work, holder_key};
 use crate::token::{PublicKey, vp1};
@@ -29,6 +31,18 @@ const MAX_NUMBER_CHARS: usize = 40;
 
 /// Most enrolments in one request.
 const MAX_ENROLMENTS: usize = 100;
+
+/// Most people that are named of those who have one telephone.
+pub const MAX_SHOWN_PEOPLE: usize = 20;
+
+/// Persons read at once.
+const PERSONS_AT_ONCE: usize = 1_000;
+
+/// Digits of a mobile number in China, without the country's.
+const MOBILE_DIGITS: usize = 11;
+
+/// Fewest digits of a number by which somebody can be reached: a local one without its area.
+const LEAST_DIGITS: usize = 7;
 
 /// A holder as the registrar shows one: enough to recognise, too little to take away.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -63,14 +77,10 @@ pub fn holder(work: &Work<'_>, holder: Uuid) -> Option<MaskedHolder> {
     let row: HolderRow = work.tx.load_private(&state::holder_row(holder))?;
     let person: Option<Person> = work.tx.load_private(&state::person(holder));
     let person = person.as_ref();
-    let last_two = |phone: &String| {
-        let hidden = phone.chars().count().saturating_sub(2);
-        phone.chars().enumerate().map(|(i, c)| if i < hidden { '*' } else { c }).collect()
-    };
     Some(MaskedHolder {
         holder,
         name: person.map(|p| p.name.chars().take(1).chain("**".chars()).collect()),
-        phone: person.and_then(|p| p.phone.as_ref()).map(last_two),
+        phone: person.and_then(|p| p.phone.as_deref()).map(last_two),
         born: person.map(|p| chrono::Datelike::year(&p.born)),
         document_type: row.document_kind,
         class: row.class,
@@ -80,6 +90,63 @@ pub fn holder(work: &Work<'_>, holder: Uuid) -> Option<MaskedHolder> {
         enrolments: row.enrolments,
         blocked: row.blocked,
     })
+}
+
+/// A telephone that several registered people have given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SharedContact {
+    /// Its last two digits.
+    pub phone: String,
+    /// How many people.
+    pub people: usize,
+    /// The first of them, at most [`MAX_SHOWN_PEOPLE`].
+    pub holders: Vec<Uuid>,
+}
+
+/// Telephones that at least so many registered people have given, those of most people first, at most `limit`. It reads every person
+/// that is kept, without the writer's lock: persons change seldom, and nothing is decided by it.
+///
+/// Documents are not listed: one is registered once.
+#[must_use]
+pub fn shared_contacts(base: &dyn Base, at_least: usize, limit: usize) -> Vec<SharedContact> {
+    let mut by_phone: BTreeMap<String, Vec<Uuid>> = BTreeMap::new();
+    let (mut from, to) = (state::persons(), crate::kv::after_prefix(&state::persons()));
+    loop {
+        let rows = base.range(Space::Private, &from, &to, PERSONS_AT_ONCE);
+        for (key, value) in &rows {
+            let person: Person = crate::kv::read(value);
+            let holder = key.get(state::persons().len()..).and_then(|id| Uuid::from_slice(id).ok());
+            if let (Some(phone), Some(holder)) = (person.phone.as_deref().and_then(digits_of), holder) {
+                by_phone.entry(phone).or_default().push(holder);
+            }
+        }
+        match rows.last() {
+            Some((last, _)) if rows.len() == PERSONS_AT_ONCE => from = [last.as_slice(), &[0]].concat(),
+            _ => break,
+        }
+    }
+    let mut shared: Vec<_> = by_phone.into_iter().filter(|(_, people)| people.len() >= at_least).collect();
+    shared.sort_by_key(|(_, people)| std::cmp::Reverse(people.len()));
+    let shown = shared.into_iter().take(limit).map(|(phone, holders)| SharedContact {
+        phone: last_two(&phone),
+        people: holders.len(),
+        holders: holders.into_iter().take(MAX_SHOWN_PEOPLE).collect(),
+    });
+    shown.collect()
+}
+
+/// A telephone's digits without the country's, however it was written; none where nothing could be called.
+fn digits_of(phone: &str) -> Option<String> {
+    let digits: String = phone.chars().filter(char::is_ascii_digit).collect();
+    let bare = digits.strip_prefix("00").unwrap_or(&digits);
+    let bare = bare.strip_prefix("86").filter(|rest| rest.len() == MOBILE_DIGITS).unwrap_or(bare);
+    (bare.len() >= LEAST_DIGITS).then(|| bare.to_owned())
+}
+
+/// A telephone with all but its last two characters hidden.
+fn last_two(phone: &str) -> String {
+    let hidden = phone.chars().count().saturating_sub(2);
+    phone.chars().enumerate().map(|(i, c)| if i < hidden { '*' } else { c }).collect()
 }
 
 /// Whose enrolment that is; none where this registrar knows of none.

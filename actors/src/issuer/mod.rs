@@ -27,7 +27,7 @@ pub use claims::{OPENING_GRACE, check_claim, openings};
 pub use command::{
     Answer, By, ClaimOutcome, Command, Document, Enrolled, Openings, Person, Registration, Standing, Wanted,
 };
-pub use holders::{MaskedHolder, holder, holder_of};
+pub use holders::{MAX_SHOWN_PEOPLE, MaskedHolder, SharedContact, holder, holder_of, shared_contacts};
 pub use state::MAX_OPENINGS_BYTES;
 pub use statistics::{MAX_PERIOD_DAYS, MAX_TABLE_ROWS, publications, table, table_bytes};
 pub use stock::{MAX_CHUNK, batch_ids};

@@ -71,6 +71,9 @@ pub(super) fn holder_row(holder: Uuid) -> Vec<u8> {
 pub(super) fn person(holder: Uuid) -> Vec<u8> {
     key(b'P').bytes(holder.as_bytes()).done()
 }
+pub(super) fn persons() -> Vec<u8> {
+    key(b'P').done()
+}
 fn documents(digest: Digest) -> Key {
     key(b'D').bytes(&crate::document::bucket(digest))
 }

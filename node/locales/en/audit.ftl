@@ -80,6 +80,11 @@ finding-settled-before-known = Settled before a change became known
 finding-use-disputed = The holder denies a use
 finding-not-conserved = The stock does not add up
 finding-overlapping-presence = One person at two hospitals at once
+finding-back-dated = Dated before the log was seen without it
+finding-used-after-block = Used after the holder was blocked
+finding-examined-before-issue = Used or examined before it was issued
+finding-outlier-hospital = A hospital's week is far from its peers'
+finding-assisted-share = Mostly signed with printed cards
 
 text-kind-personal-qr = Personal QR
 text-kind-voucher-qr = Voucher QR

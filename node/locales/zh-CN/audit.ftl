@@ -77,6 +77,11 @@ finding-settled-before-known = 在得知变更之前已结清
 finding-use-disputed = 持券人否认使用
 finding-not-conserved = 账目不平
 finding-overlapping-presence = 同一人同时在两家医院
+finding-back-dated = 记录时间早于已见到的不含该记录的日志
+finding-used-after-block = 持有人被冻结之后仍被使用
+finding-examined-before-issue = 使用或检查早于发放
+finding-outlier-hospital = 医院一周的数据与同类医院相差悬殊
+finding-assisted-share = 多数由打印卡代签
 
 text-kind-personal-qr = 个人码
 text-kind-voucher-qr = 服务券码

@@ -111,6 +111,7 @@ pub const TABLE: &[(&str, &str, Access)] = &[
     ("POST", "/v1/issuer/programmes/{short}/changes", Operator(P::ManageProgrammes)),
     ("POST", "/v1/issuer/holders", Inside(P::RegisterHolders)),
     ("GET", "/v1/issuer/holders/{holder}", Inside(P::ReadHolders)),
+    ("GET", "/v1/issuer/shared-contacts", Operator(P::ReadHolders)),
     ("POST", "/v1/issuer/holders/{holder}/enrolments", Inside(P::RegisterHolders)),
     ("POST", "/v1/issuer/holders/{holder}/block", Inside(P::BlockHolders)),
     ("POST", "/v1/issuer/holders/{holder}/key", Inside(P::RegisterHolders)),

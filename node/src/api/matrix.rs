@@ -329,6 +329,7 @@ const NOBODYS: &[(&str, &str)] = &[
     ("GET /v1/issuer/vouchers", "lists the own ones"),
     ("POST /v1/issuer/dispatches", "takes of the own stock"),
     ("GET /v1/issuer/claims", "lists those at this issuer"),
+    ("GET /v1/issuer/shared-contacts", "the registrar's own people, masked"),
     ("GET /v1/issuer/statistics", "figures without people"),
     ("POST /v1/issuer/statistics/publications", "figures without people"),
     ("POST /v1/community/residents", "the own list"),

@@ -4,12 +4,11 @@ use actix_web::http::{StatusCode, header};
 use actix_web::web::{self, Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse, get, post};
 use actors::auditor::Auditor;
-use actors::auditor::witness::{self, Answer};
+use actors::auditor::witness::{self, Answer, Mirror};
 use actors::clock::Clock as _;
 use actors::writer::{Act, Desk};
 use domain::ids::{Digest, InstitutionId};
 use domain::reasons::Reason;
-use ledger::key::NoteVerifier;
 use ledger::witness::{AddCheckpoint, MAX_REQUEST_BYTES, Refusal};
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -17,7 +16,7 @@ use super::answer::{self, Get};
 use super::caller;
 use super::problem::{Problem, ProblemBody};
 use crate::node::Node;
-use crate::peers;
+use crate::peers::{self, forks};
 
 /// The body of a refusal that says which size was cosigned last.
 const SIZE: &str = "text/x.tlog.size";
@@ -66,16 +65,21 @@ async fn cosigned(node: &Data<Node>, body: &[u8]) -> Result<Answer, Problem> {
     if !node.clock.is_fit() {
         return Err(Reason::ClockOff.into());
     }
-    let (keys, origin) = (keys_of(node, &request), request.claimed_origin().to_owned());
+    let log = log_of(node, &request);
+    let keys = log.map(|log| peers::keys_for(node, log, request.shown().as_bytes()));
     let cosigner = node.keys.cosigner(&node.config.origin()).map_err(|_| Reason::Internal)?;
     let deciding = node.clone();
     let decided = web::block(move || {
         // Whose signature is no good never waits for the lock, nor lets others wait.
-        let signed = match request.open(keys.as_deref()) {
-            Ok(signed) => signed,
+        let (signed, institution) = match request.open(keys.as_deref()).map(|signed| (signed, log)) {
+            Ok((signed, Some(institution))) => (signed, institution),
+            Ok((_, None)) => return Ok((Answer::Refused(Refusal::UnknownLog), None)),
             Err(refusal) => return Ok((Answer::Refused(refusal), None)),
         };
-        let decide = |desk: &mut Desk<'_>| Ok(witness::add_checkpoint(desk, &signed, &cosigner));
+        let unlike = forks::unlike(&deciding, institution, &signed.checkpoint).map(|held| held.note.to_string());
+        let size = deciding.writer.ledger().accepted_size(&signed.checkpoint.origin);
+        let mirror = Mirror { institution, size, unlike };
+        let decide = |desk: &mut Desk<'_>| Ok(witness::add_checkpoint(desk, &signed, &cosigner, mirror));
         deciding.writer.decide(Act::default(), decide).map(|done| (done.answer, Some(done.ticket)))
     });
     let (answer, ticket) = decided.await.map_err(|_| Reason::Busy)?.map_err(|refused| refused.reason())?;
@@ -85,17 +89,17 @@ async fn cosigned(node: &Data<Node>, body: &[u8]) -> Result<Answer, Problem> {
     if let Answer::Refused(refusal) = &answer
         && refusal.is_evidence()
     {
-        tracing::error!(log = origin, "the log has signed two roots of one size; both are kept");
+        let log = log.map(|log| log.to_string()).unwrap_or_default();
+        tracing::error!(log, "the log has signed two histories; the proof is kept");
     }
     Ok(answer)
 }
 
-/// The keys that may have signed it, if it is of a log of this federation.
-fn keys_of(node: &Node, request: &AddCheckpoint) -> Option<Vec<NoteVerifier>> {
+/// Whose log it says it is about, if that is of this federation.
+fn log_of(node: &Node, request: &AddCheckpoint) -> Option<InstitutionId> {
     let origin = request.claimed_origin();
     let institution: InstitutionId = origin.strip_prefix(&node.config.federation)?.strip_prefix('/')?.parse().ok()?;
-    let is_known = node.writer.registry().member(institution).is_some();
-    is_known.then(|| peers::keys_for(node, institution, request.shown().as_bytes()))
+    node.writer.registry().member(institution).map(|_| institution)
 }
 
 fn refused(refusal: &Refusal) -> Problem {
@@ -140,7 +144,7 @@ mod tests {
     use domain::member::{MemberEntry, Purpose, Role};
     use domain::record::Body;
     use ledger::checkpoint::Checkpoint;
-    use ledger::key::{NoteSigner, PrivateKey};
+    use ledger::key::{NoteSigner, NoteVerifier, PrivateKey};
     use ledger::witness::add_checkpoint;
     use serde_json::Value;
     use utoipa_actix_web::AppExt as _;
@@ -253,15 +257,20 @@ mod tests {
         let head =
             |root: u8| Checkpoint { origin: origin.into(), size: 4, root: ledger::merkle::Hash([root; 32]) }.sign(&log);
         assert_eq!(shown!(app, add_checkpoint(0, &[], &head(1))).0, 200);
-        let (status, _, answer) = shown!(app, add_checkpoint(4, &[], &head(2)));
+        // A line that anybody may add is not kept.
+        let anybody = NoteSigner::new("elsewhere", PrivateKey::from_seed(&[9; 32])).unwrap();
+        let padded = format!("{}{}", head(2), anybody.sign("anything\n"));
+        let (status, _, answer) = shown!(app, add_checkpoint(4, &[], &padded));
         assert!(status == 422 && answer.contains("checkpoint-unfit"), "{status} {answer}");
-        let rows = node.writer.ledger().range_private(&[0xB1], &[0xB2], 9);
-        let kept: Vec<Value> = rows.iter().map(|(_, row)| serde_json::from_slice(row).unwrap()).collect();
-        assert_eq!(kept.len(), 1);
-        assert_eq!(kept[0]["offered"], head(2));
-        let held = kept[0]["held"].as_str().unwrap();
+        let kept = |node: &Node| node.writer.read(|work| work.fork("issuer-01".parse().unwrap())).answer;
+        let fork = kept(&node).unwrap();
+        assert_eq!(fork.offered, head(2));
+        let held = fork.held.clone();
         let known = [log.verifier().clone()];
-        assert_eq!(Checkpoint::open(held, origin, &known).unwrap().root, ledger::merkle::Hash([1; 32]));
+        assert_eq!(Checkpoint::open(&held, origin, &known).unwrap().root, ledger::merkle::Hash([1; 32]));
+        // One proof is enough.
+        assert_eq!(shown!(app, add_checkpoint(4, &[], &head(3))).0, 422);
+        assert_eq!(kept(&node).unwrap(), fork);
     }
 
     #[actix_web::test]

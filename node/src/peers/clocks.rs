@@ -158,6 +158,12 @@ impl Clocks {
         }
     }
 
+    /// The demo's steps that a node's clock had taken when it was heard last.
+    #[must_use]
+    pub fn steps_of(&self, url: &Url) -> Option<Millis> {
+        self.0.lock().get(&host(url)).map(|shown| shown.steps)
+    }
+
     /// How far a clock that shows `now` is ahead of each of these nodes' clocks, where they were heard lately.
     ///
     /// The demo's steps are counted out on both sides if `with_steps`: all its nodes are on one machine, and one may be

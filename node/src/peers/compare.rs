@@ -98,16 +98,10 @@ async fn judge(node: &Arc<Node>, place: &Place, log: InstitutionId, origin: &str
         }
         return node.is_judged(log);
     }
-    let unlike = ledger.root_at(origin, size).is_some_and(|root| root != offered.checkpoint.root);
-    if let Some(newest) = held.newest.filter(|_| unlike) {
-        if is_own {
-            ledger::fail::stop(&format!(
-                "a head over {size} entries is signed under this log's key and is not this log's: it was written in two places"
-            ));
-        }
-        if !node.is_judged(log) {
-            forks::keep(node, place, log, &Evidence { held: newest, offered: offered.clone() }).await;
-        }
+    if let Some(held) = forks::unlike(node, log, &offered.checkpoint)
+        && !node.is_judged(log)
+    {
+        forks::keep(node, place, log, &Evidence { held, offered: offered.clone() }).await;
     }
     true
 }

@@ -141,6 +141,7 @@ async fn round(
         node.note_answer(institution, asked.is_ok());
     }
     let answer = asked.map_err(FetchError::from)?;
+    let seen_at = super::sightings::time_of_answer(node, &place.peer);
     if answer.status == 404 && held.size() == 0 {
         // Nothing is written there yet.
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -155,6 +156,12 @@ async fn round(
         ledger::checkpoint::Checkpoint::open(&note, &origin, &keys).map_err(|e| FetchError::from(Refused::from(e)))?;
     let source = Source { place: &place, origin: &origin, keys: &keys, note: &note, size: head.size };
     let taken = take(node, institution, source, frozen, &held).await;
+    // A mirror may be behind, and a node that was brought back shows less than it has signed: neither tells what there was.
+    if taken.is_ok()
+        && let Some(at) = seen_at.filter(|_| place.peer.institution == institution && head.size >= held.size())
+    {
+        super::sightings::note(node, institution, head.size, &note, at).await;
+    }
     if let Err(Trouble::Fetch(FetchError::Refused(refused))) = &taken {
         if let Some(frozen) = frozen {
             forks::refused(node, &place, institution, frozen, &head).await;

@@ -10,6 +10,24 @@ use super::Place;
 use super::fetch::{self, FetchError};
 use crate::node::Node;
 
+/// The newest head that is held of a log, if the entries that lead to it contradict a head that the log's key has signed. A
+/// contradiction of the own log stops this node, unless it does not write yet.
+#[must_use]
+pub fn unlike(node: &Node, log: InstitutionId, offered: &Checkpoint) -> Option<Head> {
+    let (ledger, origin) = (node.writer.ledger(), node.writer.logs().origin(log));
+    ledger.root_at(&origin, offered.size).filter(|root| *root != offered.root)?;
+    if log != node.config.institution {
+        return ledger.edge(&origin).newest;
+    }
+    if node.may_write() {
+        let size = offered.size;
+        ledger::fail::stop(&format!(
+            "a head over {size} entries is signed under this log's key and is not this log's: it was written in two places"
+        ));
+    }
+    None // the start rule is at it
+}
+
 /// Keeps two heads that do not fit, and finds by the tiles of who showed the second how far the histories are the same.
 pub async fn keep(node: &Node, place: &Place, log: InstitutionId, evidence: &Evidence) {
     node.keep_fork(log, evidence, None).await;

@@ -11,6 +11,7 @@ pub mod fetch;
 pub mod follower;
 pub mod forks;
 pub mod holders;
+pub mod sightings;
 pub mod signature;
 pub mod start;
 pub mod witnesses;

@@ -2,6 +2,7 @@
 
 mod again;
 mod orders;
+mod patterns;
 mod texts;
 
 use domain::ids::{Digest, InstitutionId, RecordName, VoucherId};

@@ -257,3 +257,25 @@ fn a_holder_moves_gets_a_card_and_joins_a_new_programme() {
     ask(&mut town, join("mri")).unwrap();
     assert_eq!(town.read(health(), |work| issuer::holder(work, uuid(800))).unwrap().enrolments.len(), 2);
 }
+
+#[test]
+fn one_telephone_behind_many_people_is_listed_for_the_registrar() {
+    let (mut town, _, _) = town();
+    // The number, and whether it is that of the others, however it was written.
+    let written = ["+86 139 0000 1234", "0086-13900001234", "139-0000-1234", "13900009999", "110", "none"];
+    for (n, phone) in (0_u128..).zip(written) {
+        let (_, mut registration) = other(&town);
+        registration.holder = uuid(810 + n);
+        registration.document.number = format!("44052418800101{n:04}");
+        registration.person.phone = Some(phone.into());
+        registration.main_key = None;
+        registration.enrolments[0].id = EnrolmentId(uuid(910 + n));
+        registration.enrolments[0].key = None;
+        register(&mut town, registration).unwrap();
+    }
+    let shared = |at_least, limit| issuer::shared_contacts(town.base(health()), at_least, limit);
+    let found = shared(3, 10);
+    assert_eq!(found.iter().map(|s| (s.phone.as_str(), s.people)).collect::<Vec<_>>(), [("*********34", 4)]);
+    assert_eq!(found[0].holders, [800, 810, 811, 812].map(uuid));
+    assert_eq!((shared(5, 10).len(), shared(1, 10).len(), shared(1, 1).len()), (0, 2, 1));
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::web::{Data, Path};
+use actix_web::web::{self, Data, Path, Query};
 use actix_web::{HttpResponse, get, post};
 use actors::issuer::{self, Answer, Command, Document, Issuer, Person, Registration, Wanted};
 use actors::token::PublicKey;
@@ -12,12 +12,12 @@ use domain::policy::Class;
 use domain::reasons::Reason;
 use domain::record::{Body, Record};
 use serde::Deserialize;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_actix_web::service_config::ServiceConfig;
 use uuid::Uuid;
 
 use super::{by_home, bytes, home};
-use crate::api::answer::{self, Get, Nothing, Post, Receipt};
+use crate::api::answer::{self, Get, Listed, Nothing, Page, Post, Receipt};
 use crate::api::document;
 use crate::api::looked::{self, Shown};
 use crate::api::problem::{Problem, ProblemBody};
@@ -27,12 +27,16 @@ pub(super) fn configure(config: &mut ServiceConfig<'_>) {
     config
         .service(register)
         .service(show)
+        .service(shared)
         .service(enrol)
         .service(block)
         .service(change_key)
         .service(issue_card)
         .service(move_home);
 }
+
+/// People who often have one telephone: a couple, or a parent and a child.
+const USUAL_FAMILY: usize = 2;
 
 /// A printed card's keys.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -199,6 +203,42 @@ async fn show(node: Data<Node>, get: Get, holder: Path<Uuid>) -> Result<HttpResp
     }
     let shown = seen.ok_or_else(|| Problem::new(Reason::HolderUnknown).language(get.language))?;
     Ok(HttpResponse::Ok().json(shown))
+}
+
+/// How many people a list of shared telephones begins with.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct Sharing {
+    /// Fewest people, 2 or more; 3 if nothing else is asked for: two are mostly a couple, or a parent and a child.
+    at_least: Option<usize>,
+    /// Most telephones, 1 to 1,000.
+    limit: Option<usize>,
+}
+
+/// Telephones that several registered people have given, those of most people first: somebody may have registered people who know
+/// nothing of it. For the registrar's operators; masked, and in no log.
+///
+/// `200`; `400`; `404` `not-my-role`.
+#[utoipa::path(tag = "issuer", params(Sharing), responses(
+    (status = 200, body = Object), (status = 400, body = ProblemBody), (status = 404, body = ProblemBody),
+))]
+#[get("/v1/issuer/shared-contacts")]
+async fn shared(node: Data<Node>, get: Get, asked: Query<Sharing>) -> Result<HttpResponse, Problem> {
+    let in_language = |problem: Problem| problem.language(get.language);
+    node.role::<Issuer>().map_err(in_language)?;
+    let limit = Page { limit: asked.limit, cursor: None }.limit().map_err(in_language)?;
+    let at_least = asked.at_least.unwrap_or(USUAL_FAMILY + 1);
+    if at_least < 2 {
+        return Err(in_language(Problem::malformed("`at_least` is 2 or more")));
+    }
+    // Reading every person takes long: not on a thread that answers requests.
+    let reading = node.clone();
+    let read = web::block(move || issuer::shared_contacts(reading.writer.logs(), at_least, limit)).await;
+    let found = read.map_err(|_| in_language(Reason::Busy.into()))?;
+    if let Some(operator) = get.caller.operator() {
+        looked::note(operator, "shared-contacts", None, Shown::Masked, !found.is_empty());
+    }
+    Ok(HttpResponse::Ok().json(Listed { items: found, next: None }))
 }
 
 /// More programmes for a registered person.

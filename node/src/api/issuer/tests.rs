@@ -188,6 +188,9 @@ async fn an_authority_founds_a_federation_and_fills_it() {
     let (_, shown) = http.get(XUANWU, &format!("holders/{holder}")).await;
     assert_eq!((&shown["name"], &shown["document_type"]), (&json!("王**"), &json!("resident-id")));
     assert_eq!(http.get(Who::Peer("qinhuai"), &format!("holders/{holder}")).await.0, 404);
+    assert_eq!(http.get(CLERK, "shared-contacts?at_least=1").await.0, 400);
+    let (status, shared) = http.get(CLERK, "shared-contacts").await;
+    assert_eq!((status, shared["items"].as_array().map(Vec::len)), (200, Some(0)), "{shared}");
 
     // Vouchers in parts; the same key goes on where it was and does nothing twice.
     let wish = json!({"programme": "ecg", "count": 600});
