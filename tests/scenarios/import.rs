@@ -54,8 +54,10 @@ async fn federation(root: &Path) -> (TestNode, TestNode, TestNode) {
     for node in [&community, &hospital, &elsewhere] {
         desk::register(&issuer, node).await;
     }
-    community.start().await;
+    // Each asks all members how long its log is, so they start together.
+    community.spawn();
     hospital.start().await;
+    community.ready().await;
     (issuer, community, hospital)
 }
 

@@ -17,8 +17,10 @@ async fn a_record_reaches_everyone_and_is_served_onward() {
     let mut auditor = TestNode::new(root.path(), "audit", &[Role::Auditor], Some(&issuer));
     desk::register(&issuer, &community).await;
     desk::register(&issuer, &auditor).await;
-    community.start().await;
+    // Each asks all members how long its log is, so they start together.
+    community.spawn();
     auditor.start().await;
+    community.ready().await;
     desk::publish(&issuer, "checkup").await;
     let (status, _) = issuer.post("/v1/issuer/vouchers", &json!({ "programme": "checkup", "count": 10 })).await;
     assert_eq!(status, 201);

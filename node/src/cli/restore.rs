@@ -423,7 +423,13 @@ fn hand_over(writer: &Writer, institution: InstitutionId, own: bool, step: &Acce
     loop {
         let taken = if own { writer.restore(step) } else { writer.accept(step.clone(), institution) };
         match taken {
-            Ok(_) => return Ok(()),
+            Ok(ticket) => {
+                // What is held next is told by the head that is on disk.
+                while writer.ledger().durable() < ticket {
+                    std::thread::sleep(BUSY);
+                }
+                return Ok(());
+            }
             Err(refused) if refused.reason() == Reason::Busy => std::thread::sleep(BUSY),
             Err(refused) => bail!("it is not taken: {refused}"),
         }
