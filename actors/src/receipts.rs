@@ -2,6 +2,8 @@
 //!
 //! It is a private row (`R`), since no log holds it, and worth nothing to who cannot verify it: every line in it is a signature.
 
+use std::collections::BTreeMap;
+
 use domain::ids::InstitutionId;
 use ledger::note::MAX_SIGNATURES;
 use serde::{Deserialize, Serialize};
@@ -20,14 +22,14 @@ pub struct CosignedHead {
     /// The note that the log has signed.
     pub note: String,
     /// The cosignature of each witness, a line of a note.
-    pub lines: Vec<(InstitutionId, String)>,
+    pub lines: BTreeMap<InstitutionId, String>,
 }
 
 impl CosignedHead {
     /// The signed checkpoint with the cosignatures behind it.
     #[must_use]
     pub fn note(&self) -> String {
-        let lines: String = self.lines.iter().take(MAX_SIGNATURES - 1).map(|(_, line)| line.as_str()).collect();
+        let lines: String = self.lines.values().take(MAX_SIGNATURES - 1).map(String::as_str).collect();
         format!("{}{lines}", self.note)
     }
 }

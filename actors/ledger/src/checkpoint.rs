@@ -38,6 +38,12 @@ pub enum CheckpointError {
     EmptyRoot,
 }
 
+/// The size that a note claims which nobody has verified yet: its second line.
+#[must_use]
+pub fn claimed_size(note: &str) -> Option<u64> {
+    from_decimal(note.split('\n').nth(1)?)
+}
+
 impl Checkpoint {
     /// The text that is signed: origin, size and root, one line each.
     pub fn note_text(&self) -> String {

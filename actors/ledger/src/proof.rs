@@ -5,7 +5,7 @@ use std::fmt;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::key::NoteVerifier;
 use crate::merkle::{Hash, MAX_PROOF_HASHES, ProofError, verify_inclusion};
-use crate::note::{MAX_NOTE_BYTES, from_base64, from_decimal, to_base64};
+use crate::note::{MAX_NOTE_BYTES, VerifiedNote, from_base64, from_decimal, to_base64};
 use crate::policy::Policy;
 
 /// Longest `extra`, in bytes, before base64.
@@ -81,6 +81,21 @@ impl TlogProof {
         verifiers: &[NoteVerifier],
         policy: &Policy,
     ) -> Result<Checkpoint, TlogProofError> {
+        self.verify_note(leaf, origin, verifiers, policy).map(|(checkpoint, _)| checkpoint)
+    }
+
+    /// Like [`TlogProof::verify`], and gives the verified note too: who cosigned.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn verify_note(
+        &self,
+        leaf: &Hash,
+        origin: &str,
+        verifiers: &[NoteVerifier],
+        policy: &Policy,
+    ) -> Result<(Checkpoint, VerifiedNote), TlogProofError> {
         let mut known = verifiers.to_vec();
         known.extend(policy.witnesses().map(|party| party.verifier.clone()));
         let (checkpoint, note) = Checkpoint::open_note(&self.checkpoint, origin, &known)?;
@@ -88,7 +103,7 @@ impl TlogProof {
             return Err(TlogProofError::NoQuorum);
         }
         verify_inclusion(self.index, checkpoint.size, leaf, &self.path, &checkpoint.root)?;
-        Ok(checkpoint)
+        Ok((checkpoint, note))
     }
 }
 

@@ -17,6 +17,12 @@ use crate::replica::{Broken, VoucherDoc, Work, counters};
 /// Broken records looked at in one round.
 pub const ROUND: usize = 2_000;
 
+/// A finding with its evidence.
+pub(super) struct Proved {
+    pub(super) finding: Finding,
+    pub(super) evidence: Vec<u8>,
+}
+
 /// Findings of one round, and the records that they answer for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Round {

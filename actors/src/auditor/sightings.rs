@@ -7,15 +7,15 @@
 //! those behind which something is not judged yet.
 
 use domain::ids::InstitutionId;
-use domain::member::Role;
 use domain::record::{Finding, FindingKind, MAX_NAMES};
 use domain::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::findings::Proved;
 use super::rows;
 use crate::keys;
-use crate::replica::{Broken, Work};
+use crate::replica::{self, Broken, Work};
 use crate::writer::Desk;
 
 /// How far a record's time and a sighting's may be apart: each of the two clocks may be five minutes off the median of its
@@ -47,16 +47,6 @@ pub struct Sighting {
     pub head: String,
 }
 
-/// What a record begins with, up to its time.
-#[derive(Deserialize)]
-#[allow(dead_code, reason = "the fields before the time are read to get to it")]
-struct Opening {
-    institution: InstitutionId,
-    index: u64,
-    role: Role,
-    at: Timestamp,
-}
-
 /// Whether a sighting tells more than what is noted of that log.
 #[must_use]
 pub fn is_news(work: &Work<'_>, institution: InstitutionId, size: u64, at: Timestamp) -> bool {
@@ -77,15 +67,9 @@ pub fn note(desk: &mut Desk<'_>, institution: InstitutionId, sighting: &Sighting
     rows::keep_sighting(&mut desk.work.tx, institution, sighting);
 }
 
-/// A finding with its evidence.
-pub(super) struct BackDated {
-    pub(super) finding: Finding,
-    pub(super) evidence: Vec<u8>,
-}
-
 /// Looks at the times of the records that came since the last round, and says which logs have back-dated some. The second value is
 /// false if there are more to look at.
-pub(super) fn round(desk: &mut Desk<'_>) -> (Vec<BackDated>, bool) {
+pub(super) fn round(desk: &mut Desk<'_>) -> (Vec<Proved>, bool) {
     let mut logs: Vec<_> = desk.work.registry.members.keys().copied().collect();
     logs.retain(|id| *id != desk.work.settings.me);
     let (mut left, mut found, mut is_through) = (ROUND, Vec::new(), true);
@@ -111,18 +95,12 @@ pub(super) fn round(desk: &mut Desk<'_>) -> (Vec<BackDated>, bool) {
 }
 
 /// The records of `from..until` that are dated before the last sighting that they stand behind.
-fn judge(
-    work: &Work<'_>,
-    institution: InstitutionId,
-    sightings: &[Sighting],
-    from: u64,
-    until: u64,
-) -> Option<BackDated> {
+fn judge(work: &Work<'_>, institution: InstitutionId, sightings: &[Sighting], from: u64, until: u64) -> Option<Proved> {
     let (mut records, mut shown, mut heads, mut count) = (Vec::new(), Vec::new(), Vec::new(), 0_u64);
     for index in from..until {
-        let opening = work.tx.entry(institution, index).and_then(|b| ledger::record::decode_opening::<Opening>(&b));
+        let at = work.tx.entry(institution, index).and_then(|entry| replica::time_of(&entry));
         let behind = sightings.iter().rfind(|s| s.size <= index);
-        let (Some(Opening { at, .. }), Some(behind)) = (opening, behind) else { continue };
+        let (Some(at), Some(behind)) = (at, behind) else { continue };
         if at + TOLERANCE >= behind.at || went_back(work, institution, index) {
             continue;
         }
@@ -143,7 +121,7 @@ fn judge(
     let evidence = json!({ "tolerance_millis": TOLERANCE.0, "seen": heads, "records": shown });
     let kind = FindingKind::BackDated;
     let finding = Finding { kind, institution, voucher: None, records, count, evidence: None };
-    Some(BackDated { finding, evidence: evidence.to_string().into_bytes() })
+    Some(Proved { finding, evidence: evidence.to_string().into_bytes() })
 }
 
 /// Whether the record's time is told of already: it lies before that of the record before it.

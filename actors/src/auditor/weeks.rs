@@ -14,6 +14,7 @@ use domain::time::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::findings::Proved;
 use super::outliers::{self, LEAST_CASES, Share};
 use super::rows;
 use crate::replica::Work;
@@ -154,21 +155,15 @@ pub(super) fn due(work: &Work<'_>, now: Timestamp) -> Option<u64> {
     is_complete.then_some(week)
 }
 
-/// A finding with its evidence.
-pub(super) struct Pattern {
-    pub(super) finding: Finding,
-    pub(super) evidence: Vec<u8>,
-}
-
 /// Judges a week of which all logs are read, and forgets what was counted of it.
-pub(super) fn judge(desk: &mut Desk<'_>, week: u64) -> Vec<Pattern> {
+pub(super) fn judge(desk: &mut Desk<'_>, week: u64) -> Vec<Proved> {
     let tallies = rows::tallies(&desk.work.tx, week);
     let found = patterns(&desk.work, week, &tallies);
     rows::set_week_judged(&mut desk.work.tx, week);
     found
 }
 
-fn patterns(work: &Work<'_>, week: u64, tallies: &Tallies) -> Vec<Pattern> {
+fn patterns(work: &Work<'_>, week: u64, tallies: &Tallies) -> Vec<Proved> {
     let share = |institution, (count, of): (Tally, Tally)| {
         let n = |tally| tallies.get(&(institution, tally)).copied().unwrap_or_default();
         Share { count: n(count), of: n(of) }
@@ -218,7 +213,7 @@ fn plays(work: &Work<'_>, institution: InstitutionId, role: Role) -> bool {
     work.registry.playing(role).any(|member| member.entry.institution == institution)
 }
 
-fn pattern(kind: FindingKind, institution: InstitutionId, count: u64, evidence: &Value) -> Pattern {
+fn pattern(kind: FindingKind, institution: InstitutionId, count: u64, evidence: &Value) -> Proved {
     let finding = Finding { kind, institution, voucher: None, records: Vec::new(), count, evidence: None };
-    Pattern { finding, evidence: evidence.to_string().into_bytes() }
+    Proved { finding, evidence: evidence.to_string().into_bytes() }
 }

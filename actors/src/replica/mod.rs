@@ -59,6 +59,22 @@ pub struct Cursor {
     pub upgrade_needed: bool,
 }
 
+/// What a record begins with, up to its time.
+#[derive(Deserialize)]
+#[allow(dead_code, reason = "the fields before the time are read to get to it")]
+struct Opening {
+    institution: InstitutionId,
+    index: u64,
+    role: Role,
+    at: Timestamp,
+}
+
+/// The time of an entry, read without the rest of it; none where it does not begin as a record does.
+#[must_use]
+pub fn time_of(entry: &[u8]) -> Option<Timestamp> {
+    ledger::record::decode_opening::<Opening>(entry).map(|opening| opening.at)
+}
+
 /// What a repeated request is answered with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repeated {

@@ -8,13 +8,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domain::ids::InstitutionId;
-use domain::member::Role;
+use actors::replica;
 use domain::time::{Millis, Timestamp};
 use parking_lot::Mutex;
 use reqwest::Url;
 use reqwest::header::HeaderMap;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::node::Node;
@@ -82,21 +81,11 @@ pub fn judge(mut ahead: Vec<Millis>) -> Verdict {
     Verdict { heard, ahead_millis: Some(median), is_off: median.unsigned_abs() > APART.0.unsigned_abs() }
 }
 
-/// What a record begins with: enough to know its time.
-#[derive(Deserialize)]
-#[allow(dead_code, reason = "the fields before the time are read to get to it")]
-struct Opening {
-    institution: InstitutionId,
-    index: u64,
-    role: Role,
-    at: Timestamp,
-}
-
 /// The first of some entries that is more than [`APART`] ahead of `now`: its place among them, and its time.
 ///
 /// What cannot be read has no time and does not wait: the fold deals with it.
 pub fn first_ahead<'a>(entries: impl IntoIterator<Item = &'a [u8]>, now: Timestamp) -> Option<(usize, Timestamp)> {
-    let times = entries.into_iter().map(|bytes| ledger::record::decode_opening::<Opening>(bytes).map(|o| o.at));
+    let times = entries.into_iter().map(replica::time_of);
     times.enumerate().find_map(|(place, at)| at.filter(|at| *at > now + APART).map(|at| (place, at)))
 }
 
@@ -205,6 +194,7 @@ fn look(node: &Node) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    use domain::member::Role;
     use domain::record::{Body, Record};
 
     use super::*;

@@ -18,6 +18,7 @@ pub mod witnesses;
 
 use domain::ids::InstitutionId;
 use domain::member::{Member, MemberEntry, Purpose};
+use ledger::checkpoint::claimed_size;
 use ledger::key::{KeyKind, NoteVerifier, PublicKey};
 
 use crate::node::Node;
@@ -49,9 +50,8 @@ pub fn keys_of(node: &Node, institution: InstitutionId) -> Vec<NoteVerifier> {
 /// registrar says that another holds. Whoever has stolen one signs nothing longer with it.
 #[must_use]
 pub fn keys_for(node: &Node, institution: InstitutionId, note: &[u8]) -> Vec<NoteVerifier> {
-    // The second line is the size. It is signed, so who claims another one is not believed under any key.
-    let claimed =
-        note.split(|byte| *byte == b'\n').nth(1).and_then(|line| std::str::from_utf8(line).ok()?.parse().ok());
+    // The size is signed, so who claims another one is not believed under any key.
+    let claimed = std::str::from_utf8(note).ok().and_then(claimed_size);
     keys_at(node, institution, claimed.unwrap_or(u64::MAX))
 }
 

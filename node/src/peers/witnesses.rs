@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use actors::receipts;
 use actors::writer::{Act, Desk};
 use domain::ids::InstitutionId;
-use domain::member::{Member, Purpose, Role, Standing};
+use domain::member::{Member, Purpose, Role};
 use domain::reasons::Reason;
 use ledger::checkpoint::Checkpoint;
 use ledger::key::{KeyKind, NoteVerifier};
 use ledger::mirror::Head;
-use ledger::note::{MAX_SIGNATURES, from_decimal};
+use ledger::note::from_decimal;
 use ledger::witness::{add_checkpoint, good_lines};
 use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
@@ -70,22 +70,20 @@ impl Quorum {
 pub struct CosignedHead {
     /// What it says.
     pub checkpoint: Checkpoint,
-    note: Arc<str>,
-    lines: BTreeMap<InstitutionId, String>,
+    kept: receipts::CosignedHead,
 }
 
 impl CosignedHead {
     /// The signed checkpoint with the cosignatures behind it.
     #[must_use]
     pub fn note(&self) -> String {
-        let lines: String = self.lines.values().take(MAX_SIGNATURES - 1).cloned().collect();
-        format!("{}{lines}", self.note)
+        self.kept.note()
     }
 
     /// Who cosigned it.
     #[must_use]
     pub fn by(&self) -> Vec<InstitutionId> {
-        self.lines.keys().copied().collect()
+        self.kept.lines.keys().copied().collect()
     }
 }
 
@@ -108,12 +106,13 @@ impl Witnesses {
             return;
         }
         let mut newest = self.newest.write();
-        let mut kept = CosignedHead { checkpoint: head.checkpoint.clone(), note: head.note.clone(), lines };
-        if let Some(before) = newest.as_ref().filter(|before| before.checkpoint == kept.checkpoint) {
-            let new = std::mem::replace(&mut kept.lines, before.lines.clone());
+        let checkpoint = head.checkpoint.clone();
+        let mut kept = receipts::CosignedHead { size: checkpoint.size, note: head.note.to_string(), lines };
+        if let Some(before) = newest.as_ref().filter(|before| before.checkpoint == checkpoint) {
+            let new = std::mem::replace(&mut kept.lines, before.kept.lines.clone());
             kept.lines.extend(new);
         }
-        *newest = Some(Arc::new(kept));
+        *newest = Some(Arc::new(CosignedHead { checkpoint, kept }));
     }
 }
 
@@ -153,8 +152,7 @@ fn resume(node: &Node) {
     let keys = super::keys_for(node, node.config.institution, kept.note.as_bytes());
     let Ok(checkpoint) = Checkpoint::open(&kept.note, &origin, &keys) else { return };
     if node.writer.ledger().root_at(&origin, checkpoint.size) == Some(checkpoint.root) {
-        let lines = kept.lines.into_iter().collect();
-        *node.witnesses.newest.write() = Some(Arc::new(CosignedHead { checkpoint, note: kept.note.into(), lines }));
+        *node.witnesses.newest.write() = Some(Arc::new(CosignedHead { checkpoint, kept }));
     }
 }
 
@@ -162,11 +160,9 @@ fn resume(node: &Node) {
 fn look(node: &Node) {
     let registry = node.writer.registry();
     let me = node.config.institution;
-    let is_good = |member: &&Member| registry.standing(member.entry.institution, u64::MAX) == Some(Standing::Good);
-    let others =
-        registry.playing(Role::Auditor).filter(is_good).filter(|member| member.entry.institution != me).count();
+    let others = registry.playing(Role::Auditor).filter(|member| member.entry.institution != me).count();
     let of = node.config.peers.cosign_quorum.min(others);
-    let cosigned = node.witnesses.newest().filter(|newest| newest.lines.len() >= of);
+    let cosigned = node.witnesses.newest().filter(|newest| newest.kept.lines.len() >= of);
     let size = cosigned.map_or(0, |newest| newest.checkpoint.size);
     let here = node.writer.ledger().head(&node.config.origin()).map_or(0, |head| head.checkpoint.size);
     let wait = Duration::from_secs(node.config.peers.cosign_wait_secs);
@@ -190,7 +186,8 @@ async fn round(node: &Arc<Node>, head: &Head) {
     let registry = node.writer.registry();
     let missing = |member: &&Member| {
         let institution = member.entry.institution;
-        institution != node.config.institution && has.as_ref().is_none_or(|has| !has.lines.contains_key(&institution))
+        institution != node.config.institution
+            && has.as_ref().is_none_or(|has| !has.kept.lines.contains_key(&institution))
     };
     let asked = registry.playing(Role::Auditor).filter(missing).map(|member| async {
         let institution = member.entry.institution;
@@ -214,13 +211,10 @@ async fn round(node: &Arc<Node>, head: &Head) {
     }
     node.witnesses.keep(head, lines);
     if let Some(newest) = node.witnesses.newest() {
-        let lines = newest.lines.clone().into_iter().collect();
-        let (size, note) = (newest.checkpoint.size, newest.note.to_string());
-        let kept = receipts::CosignedHead { size, note, lines };
         let writing = node.clone();
         let keep = move || {
             let decide = |desk: &mut Desk<'_>| {
-                receipts::keep(desk, &kept);
+                receipts::keep(desk, &newest.kept);
                 Ok(())
             };
             writing.writer.decide(Act::default(), decide).map(drop)
