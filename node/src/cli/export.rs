@@ -26,11 +26,11 @@ use domain::ids::InstitutionId;
 use domain::member::Registry;
 use domain::record::Record;
 use indicatif::ProgressBar;
-use ledger::checkpoint::Checkpoint;
+use ledger::checkpoint::{Checkpoint, claimed_size};
 use ledger::log::Ledger;
 use ledger::merkle::leaf_hash;
 use ledger::mirror::Head;
-use ledger::note::{MAX_NOTE_BYTES, from_decimal, to_base64};
+use ledger::note::{MAX_NOTE_BYTES, to_base64};
 use ledger::tile::{TILE_WIDTH, TileKind, TilePath, bundles_of, tiles_of};
 use serde::{Deserialize, Serialize};
 
@@ -212,17 +212,12 @@ fn cosigned(opened: &Opened, institution: InstitutionId, head: &Head, dir: &Path
         witness::cosigned(&work, witness::digest_of(origin)).map(|cosigned| cosigned.note)
     };
     // A witness may have seen a head whose entries are not here yet.
-    let note = note.filter(|note| size_of(note).is_some_and(|cosigned| cosigned <= *size));
+    let note = note.filter(|note| claimed_size(note).is_some_and(|cosigned| cosigned <= *size));
     match note {
         Some(note) if note.starts_with(&head.checkpoint.note_text()) => put(&dir.join("checkpoint"), note.as_bytes()),
         Some(note) => put(&dir.join(COSIGNED), note.as_bytes()),
         None => Ok(()),
     }
-}
-
-/// The size that a note claims.
-pub(super) fn size_of(note: &str) -> Option<u64> {
-    from_decimal(note.split('\n').nth(1)?)
 }
 
 /// Whether a head of this size needs a partial tile.
@@ -240,7 +235,7 @@ fn last(ledger: &Ledger, head: &Head, dir: &Path) -> anyhow::Result<u64> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(error).with_context(|| file.display().to_string()),
     };
-    let size = text.lines().nth(1).and_then(|line| line.parse().ok()).filter(|size| size <= held);
+    let size = claimed_size(&text).filter(|size| size <= held);
     let same = |size| {
         let root = ledger.root_at(origin, size)?;
         let expected = Checkpoint { origin: origin.clone(), size, root }.note_text();

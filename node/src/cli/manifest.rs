@@ -148,30 +148,39 @@ impl Copied {
         sync_dir(to.parent().context("no directory")?)
     }
 
-    fn pass_on(&self, dir: &Path, mut with: impl FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    fn pass_on(&self, dir: &Path, with: impl FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let path = dir.join(&self.path);
-        let file = File::open(&path).with_context(|| format!("{} of the backup", path.display()))?;
-        let mut hash = Sha256::new();
-        let mut left = file.take(self.bytes);
-        let mut chunk = vec![0; CHUNK_BYTES];
-        let mut read = 0;
-        loop {
-            let got = left.read(&mut chunk).with_context(|| path.display().to_string())?;
-            let Some(bytes) = chunk.get(..got).filter(|bytes| !bytes.is_empty()) else { break };
-            hash.update(bytes);
-            read += got as u64;
-            with(bytes)?;
-        }
+        let (read, sha256) = pass_through(&path, self.bytes, with)?;
         if read != self.bytes {
             bail!("{} has {read} bytes, and the backup wrote {}: it was not copied whole", path.display(), self.bytes);
         }
         ensure!(
-            hex::encode(hash.finalize()) == self.sha256,
+            sha256 == self.sha256,
             "{} is not what the backup wrote: it was changed, or its medium is damaged",
             path.display()
         );
         Ok(())
     }
+}
+
+/// Reads at most the first `most` bytes of a file of a backup, part by part; how many there were, and their SHA-256.
+pub(super) fn pass_through(
+    path: &Path,
+    most: u64,
+    mut with: impl FnMut(&[u8]) -> anyhow::Result<()>,
+) -> anyhow::Result<(u64, String)> {
+    let file = File::open(path).with_context(|| format!("{} of the backup", path.display()))?;
+    let (mut left, mut hash) = (file.take(most), Sha256::new());
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut read = 0;
+    loop {
+        let got = left.read(&mut chunk).with_context(|| path.display().to_string())?;
+        let Some(bytes) = chunk.get(..got).filter(|bytes| !bytes.is_empty()) else { break };
+        hash.update(bytes);
+        read += got as u64;
+        with(bytes)?;
+    }
+    Ok((read, hex::encode(hash.finalize())))
 }
 
 /// Makes the names in a directory durable.

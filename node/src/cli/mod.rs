@@ -6,6 +6,7 @@
 mod account;
 mod backup;
 mod export;
+mod exported;
 mod import;
 mod init;
 mod keys;

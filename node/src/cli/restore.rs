@@ -7,13 +7,12 @@
 //! The journal gets its name last, so what was broken off is begun again. Nothing is written to the log here: the marker of
 //! this boot goes, and the next start asks the other members first what they hold of it.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actors::kv::Base as _;
 use actors::writer::{Logs, Writer};
 use anyhow::{Context as _, bail, ensure};
 use domain::ids::InstitutionId;
@@ -21,24 +20,17 @@ use domain::reasons::Reason;
 use ledger::checkpoint::Checkpoint;
 use ledger::key::NoteVerifier;
 use ledger::mirror::{self, Accepted};
-use ledger::note::MAX_NOTE_BYTES;
 use ledger::survey;
-use ledger::tile::{TILE_WIDTH, TileHashes, TileKind, TilePath, parse_bundle};
+use ledger::tile::{TILE_WIDTH, TileHashes};
 use serde::Serialize;
 use voucher_node::clock::NodeClock;
 use voucher_node::config::Config;
 use voucher_node::peers;
 
-use super::export::{self, Exported};
+use super::exported::Files;
 use super::manifest::{Copied, Kind, Manifest, sync_dir};
 use super::output::{progress, say, say_json, table};
 use super::{BAD, GOOD, run, store, verify};
-
-/// Longest `export.json` that is read, in bytes: it has one entry a log.
-const MAX_EXPORT_BYTES: u64 = 16 * 1024 * 1024;
-
-/// Longest tile or bundle that is read, in bytes: 256 entries of 64 KiB.
-const MAX_TILE_BYTES: u64 = 256 * 65 * 1024;
 
 /// Entries that are verified at once.
 const STEP_ENTRIES: u64 = 4_096;
@@ -106,7 +98,7 @@ pub(super) fn make(config: &Config, args: &RestoreArgs) -> anyhow::Result<Restor
     let dir = &config.store.dir;
     refuse_occupied(dir)?;
     let manifest = Manifest::read(&args.from)?;
-    let exported = exported(&args.from)?;
+    let exported = Files::open(&args.from)?;
     let staging = dir.join("restoring");
     if staging.exists() {
         std::fs::remove_dir_all(&staging).with_context(|| staging.display().to_string())?;
@@ -119,7 +111,7 @@ pub(super) fn make(config: &Config, args: &RestoreArgs) -> anyhow::Result<Restor
 
     let (from, mut notes) = match (&manifest, &exported) {
         (Some(manifest), _) => ("backup", from_backup(config, args, manifest, &staging)?),
-        (None, Some(exported)) => ("export", from_export(config, &staged, exported, &args.from)?),
+        (None, Some(files)) => ("export", from_export(config, &staged, files)?),
         (None, None) => bail!(
             "{} is neither a backup (it has no {}) nor an export (no export.json)",
             args.from.display(),
@@ -279,30 +271,9 @@ fn put_in_place(config: &Config, staging: &Path) -> anyhow::Result<()> {
     sync_dir(dir)
 }
 
-/// What an export says about itself; none if it is none.
-fn exported(dir: &Path) -> anyhow::Result<Option<Exported>> {
-    let path = dir.join("export.json");
-    let text = match bounded(&path, MAX_EXPORT_BYTES) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        read => read.with_context(|| path.display().to_string())?,
-    };
-    let exported: Exported = serde_json::from_slice(&text)
-        .with_context(|| format!("{} is not that of an export, or was not copied whole", path.display()))?;
-    ensure!(exported.version == export::VERSION, "{} has version {}", path.display(), exported.version);
-    Ok(Some(exported))
-}
-
-fn bounded(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return Err(std::io::Error::other(format!("longer than {most} bytes")));
-    }
-    Ok(bytes)
-}
-
 /// Takes every log of an export as a follower takes a peer's: step by step, verified to its signed head.
-fn from_export(config: &Config, staged: &Config, exported: &Exported, from: &Path) -> anyhow::Result<Vec<String>> {
+fn from_export(config: &Config, staged: &Config, files: &Files) -> anyhow::Result<Vec<String>> {
+    let exported = &files.contents;
     ensure!(
         exported.federation == config.federation && exported.registrar == config.registrar.institution,
         "the export is of the federation {} with the registrar {}, and this node is of {} with {}",
@@ -317,7 +288,7 @@ fn from_export(config: &Config, staged: &Config, exported: &Exported, from: &Pat
         "the export has no log of {me}: it is of a node that has never seen it"
     );
     let opened = store::open(staged)?;
-    let store::Opened { logs: Logs { ledger, federation, vault }, settings, own_key, .. } = &opened;
+    let store::Opened { logs: Logs { ledger, federation, vault }, settings, .. } = &opened;
     let logs = Logs { ledger: ledger.clone(), federation: federation.clone(), vault: vault.clone() };
     let writer = Writer::open(logs, settings.clone(), Arc::new(NodeClock::real()));
     let mut order: Vec<InstitutionId> = exported.logs.iter().map(|log| log.institution).collect();
@@ -327,23 +298,13 @@ fn from_export(config: &Config, staged: &Config, exported: &Exported, from: &Pat
     let mut notes = Vec::new();
     for institution in order {
         let registry = writer.registry();
-        let keys = match registry.member(institution) {
-            Some(member) => peers::log_keys(member),
-            None if institution == me => vec![own_key.clone()],
-            None if institution == settings.registrar => config.registrar.log_vkey.parse().into_iter().collect(),
-            None => Vec::new(),
-        };
-        let source = ExportedLog {
-            dir: from.join("logs").join(institution.to_string()),
-            origin: writer.logs().origin(institution),
-            institution,
-        };
-        match take(&writer, &source, &keys, &bar) {
+        let keys = opened.keys_of(config, &registry, institution);
+        match take(&writer, files, institution, &keys, &bar) {
             // The own log and the registrar's must come back; another one is followed anew from its own node.
             Err(error) if institution != me && institution != settings.registrar => {
                 notes.push(format!("the mirror of {institution} is not restored ({error:#}): it is fetched again"));
             }
-            done => done.with_context(|| source.dir.display().to_string())?,
+            done => done.with_context(|| files.log_dir(institution).display().to_string())?,
         }
     }
     bar.finish_and_clear();
@@ -358,63 +319,41 @@ fn from_export(config: &Config, staged: &Config, exported: &Exported, from: &Pat
     Ok(notes)
 }
 
-/// A log in the files of an export.
-struct ExportedLog {
+/// Takes the log of an institution from an export's files.
+fn take(
+    writer: &Writer,
+    files: &Files,
     institution: InstitutionId,
-    origin: String,
-    dir: PathBuf,
-}
-
-impl ExportedLog {
-    /// The bytes of a tile or bundle of a log of `size` entries, as wide as it is there.
-    fn tile(&self, kind: TileKind, index: u64, size: u64) -> anyhow::Result<(Vec<u8>, u16)> {
-        let level = match kind {
-            TileKind::Entries => 0,
-            TileKind::Hashes(level) => level,
-        };
-        let width = peers::fetch::exists(size, level, index);
-        let path = self.dir.join(TilePath { kind, index, width }.to_string());
-        let bytes = bounded(&path, MAX_TILE_BYTES).with_context(|| path.display().to_string())?;
-        Ok((bytes, width))
-    }
-
-    fn entries(&self, from: u64, until: u64, size: u64) -> anyhow::Result<Vec<Vec<u8>>> {
-        let width = TILE_WIDTH as u64;
-        let mut entries = Vec::new();
-        for bundle in from / width..until.div_ceil(width) {
-            let (bytes, got) = self.tile(TileKind::Entries, bundle, size)?;
-            let parsed = parse_bundle(&bytes, usize::from(got));
-            let parsed = parsed.with_context(|| format!("the bundle {bundle} of entries is damaged"))?;
-            for (index, entry) in (bundle * width..).zip(parsed) {
-                if (from..until).contains(&index) {
-                    entries.push(entry.to_vec());
-                }
-            }
-        }
-        Ok(entries)
-    }
-}
-
-fn take(writer: &Writer, log: &ExportedLog, keys: &[NoteVerifier], bar: &indicatif::ProgressBar) -> anyhow::Result<()> {
-    let path = log.dir.join("checkpoint");
-    let note = bounded(&path, MAX_NOTE_BYTES as u64).with_context(|| path.display().to_string())?;
-    let head = Checkpoint::open(&note, &log.origin, keys).with_context(|| path.display().to_string())?;
-    let own = log.institution == writer.settings().me;
+    keys: &[NoteVerifier],
+    bar: &indicatif::ProgressBar,
+) -> anyhow::Result<()> {
+    let origin = writer.logs().origin(institution);
+    let note = files.head(institution).unwrap_or_default();
+    let head = Checkpoint::open(&note, &origin, keys).context("checkpoint")?;
+    let own = institution == writer.settings().me;
     loop {
-        let held = writer.ledger().edge(&log.origin);
+        let held = writer.ledger().edge(&origin);
         if held.size() >= head.size {
             return Ok(());
         }
         let until = head.size.min(held.size() + STEP_ENTRIES);
-        let entries = log.entries(held.size(), until, head.size)?;
-        let slices: Vec<&[u8]> = entries.iter().map(Vec::as_slice).collect();
-        let read = |level: u8, index: u64, _: u16| Some(log.tile(TileKind::Hashes(level), index, head.size).ok()?.0);
+        let mut entries: Vec<Arc<[u8]>> = Vec::new();
+        while held.size() + (entries.len() as u64) < until {
+            let from = held.size() + entries.len() as u64;
+            let more = files.entries(institution, from, usize::try_from(until - from).unwrap_or(TILE_WIDTH));
+            ensure!(!more.is_empty(), "{}", files.troubles().join("; "));
+            entries.extend(more);
+        }
+        let slices: Vec<&[u8]> = entries.iter().map(AsRef::as_ref).collect();
+        let read = |level: u8, index: u64, _: u16| {
+            files.tile(institution, level, index, peers::fetch::exists(head.size, level, index))
+        };
         let proof = match until < head.size {
             true => ledger::merkle::consistency_proof(until, head.size, &TileHashes(read))?,
             false => Vec::new(),
         };
-        let step = mirror::step(&held, &note, &log.origin, keys, &slices, &proof);
-        hand_over(writer, log.institution, own, &step.with_context(|| format!("entries from {} on", held.size()))?)?;
+        let step = mirror::step(&held, note.as_bytes(), &origin, keys, &slices, &proof);
+        hand_over(writer, institution, own, &step.with_context(|| format!("entries from {} on", held.size()))?)?;
         bar.inc(until - held.size());
     }
 }

@@ -8,6 +8,7 @@ use actors::replica::Settings;
 use actors::vault::Vault;
 use actors::writer::Logs;
 use domain::ids::InstitutionId;
+use domain::member::Registry;
 use ledger::fail::Stop;
 use ledger::journal::JournalError;
 use ledger::key::NoteVerifier;
@@ -15,6 +16,7 @@ use ledger::log::{Ledger, Options};
 use ledger::recover::{OpenError, OpenReport};
 use voucher_node::config::Config;
 use voucher_node::keys::{NodeKeys, next_file_of};
+use voucher_node::peers;
 
 /// How often the store is written in the background while it is looked at: hardly ever.
 const STORE_EVERY: Duration = Duration::from_secs(3_600);
@@ -125,6 +127,21 @@ impl Opened {
     /// Entries of a log.
     pub(super) fn size(&self, institution: InstitutionId) -> u64 {
         self.logs.ledger.accepted_size(&self.logs.origin(institution))
+    }
+
+    /// The keys that may have signed a log's head: those that the registrar's records name, or before they do, those that are known.
+    pub(super) fn keys_of(
+        &self,
+        config: &Config,
+        registry: &Registry,
+        institution: InstitutionId,
+    ) -> Vec<NoteVerifier> {
+        match registry.member(institution) {
+            Some(member) => peers::log_keys(member),
+            None if institution == self.settings.me => vec![self.own_key.clone()],
+            None if institution == self.settings.registrar => config.registrar.log_vkey.parse().into_iter().collect(),
+            None => Vec::new(),
+        }
     }
 
     /// Runs what reads the store; a failing read is told, with its reason, instead of ending the process.

@@ -5,12 +5,13 @@ use std::path::Path;
 use actors::auditor::witness;
 use anyhow::{Context as _, ensure};
 use domain::ids::InstitutionId;
+use ledger::checkpoint::claimed_size;
 use ledger::key::NoteVerifier;
 use ledger::note::MAX_NOTE_BYTES;
 use serde::Deserialize;
 
-use super::export::{MAX_LOGS, contents_of};
-use crate::cli::export::{COSIGNED, Exported, ExportedLog, VERSION, put, size_of, write_log};
+use crate::cli::export::{COSIGNED, Exported, ExportedLog, VERSION, put, write_log};
+use crate::cli::exported::{MAX_LOGS, contents_of};
 use crate::cli::node::{CallError, Node};
 use crate::cli::output::progress;
 
@@ -50,7 +51,7 @@ pub(super) fn fetch(node: &Node, anchor: &[NoteVerifier], dir: &Path) -> anyhow:
         let note = node.bytes(&format!("/mirrors/{institution}/checkpoint"))?;
         ensure!(note.len() <= MAX_NOTE_BYTES, "{institution}: the head is longer than a head may be");
         let note = String::from_utf8(note).with_context(|| format!("{institution}: the head is no text"))?;
-        let size = size_of(&note).with_context(|| format!("{institution}: the head is none"))?;
+        let size = claimed_size(&note).with_context(|| format!("{institution}: the head is none"))?;
         heads.push((institution, note, size));
     }
     let origin_of = |institution| format!("{federation}/{institution}");
@@ -60,7 +61,7 @@ pub(super) fn fetch(node: &Node, anchor: &[NoteVerifier], dir: &Path) -> anyhow:
         let dir_name = format!("logs/{institution}");
         let log_dir = dir.join(&dir_name);
         let before = std::fs::read_to_string(log_dir.join("checkpoint")).ok();
-        let before = before.as_deref().and_then(size_of).filter(|before| *before <= size).unwrap_or_default();
+        let before = before.as_deref().and_then(claimed_size).filter(|before| *before <= size).unwrap_or_default();
         for path in [
             format!("/witness/{}/checkpoint", witness::digest_of(&origin_of(institution))),
             format!("/mirrors/{institution}/checkpoint?cosigned=true"),
@@ -70,7 +71,7 @@ pub(super) fn fetch(node: &Node, anchor: &[NoteVerifier], dir: &Path) -> anyhow:
                 Err(CallError::Refused { status: 404, .. }) => continue,
                 note => String::from_utf8(note?).unwrap_or_default(),
             };
-            if size_of(&note).is_some_and(|cosigned| cosigned <= size) && note.len() <= MAX_NOTE_BYTES {
+            if claimed_size(&note).is_some_and(|cosigned| cosigned <= size) && note.len() <= MAX_NOTE_BYTES {
                 put(&log_dir.join(COSIGNED), note.as_bytes())?;
             }
         }

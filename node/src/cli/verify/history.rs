@@ -127,11 +127,10 @@ fn proved(
     let bytes = proof.extra.as_deref().context("its proof carries no record")?;
     let leaf = leaf_hash(bytes);
     anyhow::ensure!(Digest(leaf.0) == name.id && proof.index == name.index, "its proof is of another record");
-    let note = Note::parse(&proof.checkpoint)?;
-    let origin = note.claimed_origin().to_owned();
+    let origin = Note::parse(&proof.checkpoint)?.claimed_origin().to_owned();
     let of_log: Vec<NoteVerifier> = keys.iter().filter(|key| key.name() == origin).cloned().collect();
     anyhow::ensure!(!of_log.is_empty(), "no key of the log {origin} is known");
-    proof.verify(&leaf, &origin, &of_log, policy)?;
+    let (_, note) = proof.verify_note(&leaf, &origin, &of_log, policy)?;
     let record: Record = ledger::record::decode_record(bytes)?;
     let is_there = (record.institution, record.index) == (name.institution, name.index)
         && origin.rsplit('/').next() == Some(name.institution.as_str());
@@ -142,8 +141,5 @@ fn proved(
         _ => anyhow::bail!("it is about no voucher"),
     };
     anyhow::ensure!(of == voucher, "it is about another voucher");
-    let mut known = of_log;
-    known.extend(policy.witnesses().map(|party| party.verifier.clone()));
-    let note = note.verify(&known)?;
     Ok((record, about, cosigned_by(&note)))
 }

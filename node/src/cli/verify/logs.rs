@@ -9,7 +9,7 @@ use domain::member::{Member, Purpose, Registry, Role};
 use domain::record::Record;
 use domain::time::Timestamp;
 use indicatif::ProgressBar;
-use ledger::checkpoint::Checkpoint;
+use ledger::checkpoint::{Checkpoint, claimed_size};
 use ledger::key::{KeyKind, NoteVerifier};
 use ledger::merkle::{EMPTY_ROOT, Hash, leaf_hash};
 use ledger::note::VerifiedNote;
@@ -20,13 +20,13 @@ use rayon::prelude::*;
 use serde::Serialize;
 use voucher_node::peers;
 
-use crate::cli::export::size_of;
-
 /// Faults that are listed of each log; the others are counted.
 pub(super) const MAX_LISTED: usize = 20;
 
 /// Logs as they are kept somewhere.
-pub(super) trait Held: Base {
+pub(super) trait Held: Sync {
+    /// Their entries.
+    fn base(&self) -> &dyn Base;
     /// A log's name.
     fn origin(&self, institution: InstitutionId) -> String;
     /// Entries that should be there.
@@ -122,9 +122,9 @@ fn judge(
     bar: &ProgressBar,
 ) -> LogVerdict {
     let (origin, note, entries) = (held.origin(institution), held.head(institution), held.size(institution));
-    let signed = note.as_deref().and_then(size_of).unwrap_or_default();
+    let signed = note.as_deref().and_then(claimed_size).unwrap_or_default();
     let cosigned_note = held.cosigned_head(institution);
-    let cosigned_size = cosigned_note.as_deref().and_then(size_of).unwrap_or_default();
+    let cosigned_size = cosigned_note.as_deref().and_then(claimed_size).unwrap_or_default();
     let (root, cosigned, cosigned_by, listed) = (String::new(), 0, Vec::new(), Vec::new());
     let upgrade_needed = false;
     let mut log = LogVerdict {
@@ -143,7 +143,7 @@ fn judge(
     let (mut signed_root, mut cosigned_root) = (EMPTY_ROOT, EMPTY_ROOT);
     let mut last_at = Timestamp::MIN;
     while tree.size() < entries {
-        let chunk = held.entries(institution, tree.size(), TILE_WIDTH);
+        let chunk = held.base().entries(institution, tree.size(), TILE_WIDTH);
         if chunk.is_empty() {
             log.fault(format!("entry {} is missing", tree.size()));
             break;
@@ -172,13 +172,11 @@ fn judge(
         }
     }
     log.root = tree.root().to_base64();
-    match note.zip(keys) {
-        None if entries > 0 && held.head(institution).is_none() => {
-            log.fault("no signed head covers its entries".to_owned());
-        }
-        None => {}
-        Some((_, [])) => log.fault("nobody is known whose key may have signed it".to_owned()),
-        Some((note, keys)) => {
+    match (note, keys) {
+        (None, _) if entries > 0 => log.fault("no signed head covers its entries".to_owned()),
+        (None, _) | (Some(_), None) => {}
+        (Some(_), Some([])) => log.fault("nobody is known whose key may have signed it".to_owned()),
+        (Some(note), Some(keys)) => {
             let before = log.faults;
             let older = cosigned_note.map(|note| (note, cosigned_root));
             let heads = std::iter::once((note, signed_root)).chain(older);
@@ -256,12 +254,12 @@ pub(super) fn cosigned_by(note: &VerifiedNote) -> Vec<String> {
 }
 
 /// Entries on their way into a fold, counted on a bar.
-pub(super) struct Watched<'a, B> {
-    pub base: &'a B,
+pub(super) struct Watched<'a> {
+    pub base: &'a dyn Base,
     pub bar: &'a ProgressBar,
 }
 
-impl<B: Base> Base for Watched<'_, B> {
+impl Base for Watched<'_> {
     fn get(&self, space: Space, key: &[u8]) -> Option<Arc<[u8]>> {
         self.base.get(space, key)
     }

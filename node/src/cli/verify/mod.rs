@@ -153,11 +153,15 @@ fn is_url(target: &Path) -> bool {
     text.starts_with("http://") || text.starts_with("https://")
 }
 
+/// The keys of logs that are trusted: those given, and those of the policy.
+fn keys(args: &VerifyArgs, policy: &Policy) -> Vec<NoteVerifier> {
+    args.key.iter().chain(policy.logs().map(|party| &party.verifier)).cloned().collect()
+}
+
 /// The keys that may be the registrar's, and the policy.
 fn trust(args: &VerifyArgs) -> anyhow::Result<(Vec<NoteVerifier>, Policy)> {
     let policy = policy(args.policy.as_deref())?;
-    let named = policy.logs().map(|party| party.verifier.clone());
-    let anchor: Vec<NoteVerifier> = args.key.iter().cloned().chain(named).collect();
+    let anchor = keys(args, &policy);
     anyhow::ensure!(!anchor.is_empty(), "--key or --policy: the key of the registrar's log is needed");
     Ok((anchor, policy))
 }

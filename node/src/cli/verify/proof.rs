@@ -7,10 +7,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail, ensure};
 use domain::record::Record;
-use ledger::checkpoint::Checkpoint;
 use ledger::key::NoteVerifier;
 use ledger::merkle::{Hash, leaf_hash};
-use ledger::note::{Note, from_base64};
+use ledger::note::{Note, VerifiedNote, from_base64};
 use ledger::policy::{MAX_POLICY_BYTES, Policy};
 use ledger::proof::TlogProof;
 use ledger::record::decode_record;
@@ -39,8 +38,7 @@ pub(super) fn verify(file: &Path, args: &VerifyArgs) -> anyhow::Result<ExitCode>
     let no_proof = || format!("{} cannot be judged", file.display());
     let bytes = read(file, MAX_HISTORY_BYTES)?;
     if bytes.first() == Some(&b'{') {
-        let logs = policy.logs().map(|party| party.verifier.clone());
-        let keys: Vec<NoteVerifier> = args.key.iter().cloned().chain(logs).collect();
+        let keys = super::keys(args, &policy);
         let (said, is_proved) = history::judge(&bytes, &keys, &policy).with_context(no_proof)?;
         say(&said);
         return Ok(ExitCode::from(if is_proved { GOOD } else { BAD }));
@@ -57,14 +55,13 @@ pub(super) fn verify(file: &Path, args: &VerifyArgs) -> anyhow::Result<ExitCode>
     // A policy may know several logs: the proof says of which one it is, and then only that one's keys count.
     let origin = args.key.first().map_or(note.claimed_origin(), NoteVerifier::name);
     ensure!(args.key.iter().all(|key| key.name() == origin), "--key: the keys are of different logs");
-    let named = policy.logs().map(|party| &party.verifier).filter(|key| key.name() == origin);
-    let keys: Vec<NoteVerifier> = args.key.iter().chain(named).cloned().collect();
-    let (said, code) = match proof.verify(&leaf, origin, &keys, &policy) {
-        Ok(head) => {
+    let keys: Vec<NoteVerifier> = super::keys(args, &policy).into_iter().filter(|key| key.name() == origin).collect();
+    let (said, code) = match proof.verify_note(&leaf, origin, &keys, &policy) {
+        Ok((head, note)) => {
             let place =
                 format!("it stands in {origin} as entry {} of {}, under a good signature", proof.index, head.size);
             let carried = proof.extra.as_deref().filter(|bytes| leaf_hash(bytes) == leaf);
-            (place + &cosigned(&proof, origin, keys, &policy) + &carried.map(described).unwrap_or_default(), GOOD)
+            (place + &cosigned(&note) + &carried.map(described).unwrap_or_default(), GOOD)
         }
         Err(error) => (format!("NOT PROVED: entry {} of {origin}: {error}", proof.index), BAD),
     };
@@ -85,10 +82,8 @@ fn described(bytes: &[u8]) -> String {
 }
 
 /// Which witnesses of the policy have cosigned, in words.
-fn cosigned(proof: &TlogProof, origin: &str, mut keys: Vec<NoteVerifier>, policy: &Policy) -> String {
-    keys.extend(policy.witnesses().map(|party| party.verifier.clone()));
-    let Ok((_, note)) = Checkpoint::open_note(&proof.checkpoint, origin, &keys) else { return String::new() };
-    let names = cosigned_by(&note);
+fn cosigned(note: &VerifiedNote) -> String {
+    let names = cosigned_by(note);
     if names.is_empty() { String::new() } else { format!(", cosigned by {}", names.join(", ")) }
 }
 

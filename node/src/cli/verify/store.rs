@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use actors::auditor::recount::NotHeld;
 use actors::auditor::verify::{Verified, registry_at, verify_store};
-use actors::kv::{Base, Row, Space};
+use actors::kv::Base;
 use domain::ids::InstitutionId;
 use domain::member::Registry;
 use ledger::key::NoteVerifier;
 use voucher_node::config::Config;
-use voucher_node::peers;
 
 use super::logs::{Held, Trust, Watched, judge_all};
 use super::{Verdict, take_over, take_over_logs};
@@ -55,7 +54,7 @@ fn look(config: &Config, opened: &Opened, verdict: &mut Verdict) {
     }
     let trust = Trust { registry, ..Trust::default() };
     let keys = trust.registry.as_ref().map(|registry| {
-        let keys = |id: &InstitutionId| (*id, keys_of(config, opened, registry, *id));
+        let keys = |id: &InstitutionId| (*id, opened.keys_of(config, registry, *id));
         institutions.iter().map(keys).collect()
     });
     let bar = progress("hashing and reading", institutions.iter().map(|id| opened.size(*id)).sum());
@@ -64,7 +63,7 @@ fn look(config: &Config, opened: &Opened, verdict: &mut Verdict) {
     take_over_logs(verdict, judged);
     if let Some(registry) = trust.registry
         && let Ok(configured) = config.registrar.log_vkey.parse::<NoteVerifier>()
-        && !keys_of(config, opened, &registry, opened.settings.registrar).contains(&configured)
+        && !opened.keys_of(config, &registry, opened.settings.registrar).contains(&configured)
     {
         let whose = opened.settings.registrar;
         verdict.faults.push(format!("{whose}: its log never had the key of registrar.log_vkey"));
@@ -110,32 +109,10 @@ fn sizes(opened: &Opened, institutions: &[InstitutionId], verdict: &mut Verdict)
     sizes
 }
 
-/// The keys that may have signed a log's head.
-fn keys_of(config: &Config, opened: &Opened, registry: &Registry, institution: InstitutionId) -> Vec<NoteVerifier> {
-    match registry.member(institution) {
-        Some(member) => peers::log_keys(member),
-        None if institution == opened.settings.me => vec![opened.own_key.clone()],
-        None if institution == opened.settings.registrar => config.registrar.log_vkey.parse().into_iter().collect(),
-        None => Vec::new(),
-    }
-}
-
-impl Base for Opened {
-    fn get(&self, space: Space, key: &[u8]) -> Option<Arc<[u8]>> {
-        self.logs.get(space, key)
-    }
-    fn range(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Vec<Row> {
-        self.logs.range(space, from, to, limit)
-    }
-    fn entry(&self, institution: InstitutionId, index: u64) -> Option<Arc<[u8]>> {
-        self.logs.entry(institution, index)
-    }
-    fn entries(&self, institution: InstitutionId, from: u64, most: usize) -> Vec<Arc<[u8]>> {
-        self.logs.entries(institution, from, most)
-    }
-}
-
 impl Held for Opened {
+    fn base(&self) -> &dyn Base {
+        &self.logs
+    }
     fn origin(&self, institution: InstitutionId) -> String {
         self.logs.origin(institution)
     }
