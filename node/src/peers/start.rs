@@ -1,8 +1,8 @@
 //! The start rule: a node that may have lost part of its own log asks everyone before it writes again.
 //!
-//! A plain restart (the marker of this boot says that nothing is missing) writes at once. Any other start asks the
-//! members, all whom the registrar's log names, for the longest checkpoint under its own key. Who holds more gives the tail back; nobody answering enough
-//! means waiting. So a node that was brought back from a copy never forks itself.
+//! A plain restart (the marker of this boot says that nothing is missing) writes at once. Any other start asks the members, all
+//! whom the registrar's log names, for the longest checkpoint under its own key. Who holds more gives the tail back; too few
+//! answers mean waiting. So a node that was brought back from a copy never forks itself.
 
 use std::sync::Arc;
 use std::time::Duration;
