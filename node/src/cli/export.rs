@@ -6,6 +6,7 @@
 //!   DIR/logs/INSTITUTION/cosigned-checkpoint   an older one that has some, where the newest has none
 //!   DIR/logs/INSTITUTION/tile/...          tiles and bundles of entries (C2SP tlog-tiles)
 //!   DIR/records/INSTITUTION.jsonl          one record a line, readable
+//!   DIR/parquet/INSTITUTION/...            the same in columns ([`super::parquet`])
 //! ```
 //!
 //! An export that was broken off, or that has become old, is gone on with: what never changes is not written again, and a head
@@ -73,6 +74,9 @@ pub(super) struct ExportArgs {
     /// Leave the records as JSON lines out
     #[arg(long)]
     no_json: bool,
+    /// Leave the records as Parquet out
+    #[arg(long)]
+    no_parquet: bool,
     /// What was written, as JSON
     #[arg(long)]
     json: bool,
@@ -110,10 +114,23 @@ struct RecordLine<'a> {
     record: Option<&'a Record>,
 }
 
+/// In which forms records are written beside the logs themselves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Forms {
+    pub lines: bool,
+    pub parquet: bool,
+}
+
+impl ExportArgs {
+    const fn forms(&self) -> Forms {
+        Forms { lines: !self.no_json, parquet: !self.no_parquet }
+    }
+}
+
 pub(super) fn export(args: &ExportArgs) -> anyhow::Result<ExitCode> {
     let config = run::load(&args.config)?;
     let opened = store::open(&config)?;
-    let made = opened.reading(|| make(&opened, config.utc_offset_minutes, &args.out, !args.no_json));
+    let made = opened.reading(|| make(&opened, config.utc_offset_minutes, &args.out, args.forms()));
     let exported = made.map_err(|why| anyhow::anyhow!("the store failed ({why}). {}", store::SET_ASIDE))??;
     if args.json {
         say_json(&exported)?;
@@ -124,7 +141,7 @@ pub(super) fn export(args: &ExportArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Writes what `out` does not have yet.
-pub(super) fn make(opened: &Opened, utc_offset_minutes: i32, out: &Path, lines: bool) -> anyhow::Result<Exported> {
+pub(super) fn make(opened: &Opened, utc_offset_minutes: i32, out: &Path, forms: Forms) -> anyhow::Result<Exported> {
     let ledger = &opened.logs.ledger;
     let mut heads = Vec::new();
     for institution in opened.institutions() {
@@ -139,9 +156,12 @@ pub(super) fn make(opened: &Opened, utc_offset_minutes: i32, out: &Path, lines: 
         let dir = format!("logs/{institution}");
         let files = tiles(ledger, &head, &out.join(&dir), &bar).with_context(|| format!("the log of {institution}"))?;
         cosigned(opened, institution, &head, &out.join(&dir))?;
-        if lines {
+        if forms.lines {
             let file = out.join("records").join(format!("{institution}.jsonl"));
             records(ledger, &head, &file).with_context(|| file.display().to_string())?;
+        }
+        if forms.parquet {
+            super::parquet::write(ledger, &head, &out.join("parquet").join(institution.as_str()))?;
         }
         let Checkpoint { origin, size, .. } = head.checkpoint;
         logs.push(ExportedLog { institution, origin, size, dir, files });

@@ -13,6 +13,7 @@ mod keys;
 mod manifest;
 mod node;
 mod output;
+mod parquet;
 mod rebuild;
 mod restore;
 mod run;

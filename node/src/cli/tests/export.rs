@@ -1,6 +1,6 @@
 //! `export`: what is written, what is not written again, and what is left alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -14,16 +14,18 @@ use ledger::log::Batch;
 use ledger::merkle::{Edge, leaf_hash};
 use ledger::policy::Policy;
 use ledger::tile::parse_bundle;
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use parquet::record::RowAccessor as _;
 
 use super::house::House;
-use crate::cli::export::{Exported, make};
+use crate::cli::export::{Exported, Forms, make};
 use crate::cli::verify::{Verdict, judge_export};
 
 /// When what is added to the house is written.
 const LATER: i64 = 1_780_000_000_000;
 
 pub(super) fn exported(house: &House, out: &Path) -> anyhow::Result<Exported> {
-    make(&house.open(), 480, out, true)
+    make(&house.open(), 480, out, Forms { lines: true, parquet: true })
 }
 
 /// Writes heartbeats behind what is there.
@@ -140,6 +142,38 @@ fn anchor(house: &House) -> Vec<NoteVerifier> {
 
 fn judged(house: &House, dir: &Path) -> Verdict {
     judge_export(dir, &anchor(house), Policy::default()).unwrap()
+}
+
+#[test]
+fn records_in_columns_are_those_of_the_log_and_grow_with_it() {
+    let house = House::built();
+    let root = tempfile::tempdir().unwrap();
+    exported(&house, root.path()).unwrap();
+    let dir = root.path().join("parquet").join(house.config.institution.as_str());
+    assert_eq!(files(&dir), names(["000000000000-000000000006.parquet"]));
+    beat(&house, 9_000);
+    exported(&house, root.path()).unwrap();
+    assert_eq!(files(&dir), names(["000000000000-000000009006.parquet"]));
+
+    let part = fs::File::open(dir.join("000000000000-000000009006.parquet")).unwrap();
+    let rows = SerializedFileReader::new(part).unwrap();
+    let opened = house.open();
+    let origin = opened.logs.origin(house.config.institution);
+    let mut kinds = BTreeMap::new();
+    for (index, row) in (0..).zip(rows.get_row_iter(None).unwrap().map(Result::unwrap)) {
+        let entry = opened.logs.ledger.entry(&origin, index).unwrap();
+        let record: Record = ledger::record::decode_record(&entry).unwrap();
+        assert_eq!(row.get_long(0).unwrap(), index as i64);
+        assert_eq!(row.get_string(1).unwrap(), &hex::encode(leaf_hash(&entry).0));
+        assert_eq!(row.get_timestamp_millis(2).unwrap(), record.at.millis());
+        assert_eq!(row.get_string(3).unwrap(), record.role.as_str());
+        assert_eq!(row.get_bytes(8).unwrap().data(), &*entry);
+        let readable: serde_json::Value = serde_json::from_str(row.get_string(7).unwrap()).unwrap();
+        assert_eq!(readable, serde_json::to_value(&record).unwrap());
+        *kinds.entry(row.get_string(5).unwrap().clone()).or_insert(0) += 1;
+    }
+    assert_eq!(kinds.values().sum::<u64>(), 9_006);
+    assert!(kinds["Heartbeat"] >= 9_000 && kinds.contains_key("MemberRegistered"), "{kinds:?}");
 }
 
 /// Something done to the bytes of a file.

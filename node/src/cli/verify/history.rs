@@ -11,10 +11,10 @@ use ledger::note::Note;
 use ledger::policy::Policy;
 use ledger::proof::TlogProof;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::logs::cosigned_by;
 use crate::cli::output::table;
+use crate::cli::parquet::name_of;
 
 /// Longest history, in bytes.
 pub(super) const MAX_HISTORY_BYTES: usize = 16 * 1024 * 1024;
@@ -105,16 +105,6 @@ pub(super) fn judge(file: &[u8], keys: &[NoteVerifier], policy: &Policy) -> anyh
     Ok((text, faults.is_empty()))
 }
 
-/// A step's name, as the record format has it.
-fn name_of(step: &domain::lifecycle::Step) -> String {
-    let name = match serde_json::to_value(step) {
-        Ok(Value::Object(fields)) => fields.into_iter().next().map(|(name, _)| name),
-        Ok(Value::String(name)) => Some(name),
-        _ => None,
-    };
-    name.unwrap_or_default()
-}
-
 /// The record that a proof carries, if it stands where the history says.
 fn proved(
     name: &RecordName,
@@ -136,7 +126,9 @@ fn proved(
         && origin.rsplit('/').next() == Some(name.institution.as_str());
     anyhow::ensure!(is_there, "the record says that it stands elsewhere");
     let (of, about) = match &record.body {
-        Body::Chain(chain) => (chain.voucher, About::Chain { prev: chain.prev, step: name_of(&chain.step) }),
+        Body::Chain(chain) => {
+            (chain.voucher, About::Chain { prev: chain.prev, step: name_of(&chain.step).unwrap_or_default() })
+        }
         Body::Note(note) => (note.voucher, About::Note),
         _ => anyhow::bail!("it is about no voucher"),
     };
