@@ -434,6 +434,10 @@ pub fn write<T: Serialize>(value: &T) -> Vec<u8> {
     ledger::value::encode(value)
 }
 
+/// Two bases say different things of one row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contradiction;
+
 /// A base in memory: for the auditor's recomputation and for tests.
 #[derive(Debug, Default)]
 pub struct Memory {
@@ -454,6 +458,32 @@ impl Memory {
     /// Holds an entry.
     pub fn hold(&mut self, institution: InstitutionId, index: u64, bytes: Arc<[u8]>) {
         self.entries.insert((institution, index), bytes);
+    }
+
+    /// Takes over the rows of another. Where both have one, `together` says what becomes of it.
+    ///
+    /// # Errors
+    ///
+    /// The [`Contradiction`] that `together` found; what is here then is of no use.
+    pub fn join(
+        &mut self,
+        other: Self,
+        together: impl Fn(&[u8], &Arc<[u8]>, &Arc<[u8]>) -> Result<Option<Arc<[u8]>>, Contradiction>,
+    ) -> Result<(), Contradiction> {
+        let both = [(&mut self.state, other.state), (&mut self.private, other.private)];
+        for (rows, more) in both {
+            for (key, value) in more {
+                match rows.get(&key) {
+                    None => drop(rows.insert(key, value)),
+                    Some(row) => match together(&key, row, &value)? {
+                        Some(value) => drop(rows.insert(key, value)),
+                        None => drop(rows.remove(&key)),
+                    },
+                }
+            }
+        }
+        self.entries.extend(other.entries);
+        Ok(())
     }
 
     /// Forgets state and entries, as a rebuild does; private rows stay.

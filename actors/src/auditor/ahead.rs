@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use domain::custody::presentation_of;
 use domain::holder::{HolderKey, RegistrarEvent};
-use domain::ids::{EnrolmentId, InstitutionId, RecordName};
+use domain::ids::{EnrolmentId, InstitutionId, RecordName, VoucherId};
 use domain::record::{Body, Record};
 use domain::time::Timestamp;
 use ledger::merkle::{Edge, leaf_hash};
@@ -39,6 +39,17 @@ pub(super) struct Ahead {
     pub(super) token: Option<Unverified>,
     /// A key under which that verifies.
     pub(super) signed: Option<HolderKey>,
+}
+
+impl Ahead {
+    /// The voucher that it is about.
+    pub(super) fn voucher(&self) -> Option<VoucherId> {
+        match &self.record.as_ref().ok()?.body {
+            Body::Chain(chain) => Some(chain.voucher),
+            Body::Note(note) => Some(note.voucher),
+            _ => None,
+        }
+    }
 }
 
 /// One log on its way into the fold.

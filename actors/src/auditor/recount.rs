@@ -6,18 +6,22 @@ use std::sync::Arc;
 use chrono::FixedOffset;
 use domain::ids::{Digest, InstitutionId};
 use domain::member::Registry;
-use domain::statistics::{Measure, Row, StatisticsPublished};
+use domain::statistics::{Counter, Measure, Row as TableRow, StatisticsPublished};
 use domain::time::{Millis, Timestamp};
+use rayon::iter::{IntoParallelRefMutIterator as _, ParallelIterator as _};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use super::ahead::{Ahead, Keys, Source};
 use crate::keys;
-use crate::kv::{Base, Memo, Memory, Space, Tx};
+use crate::kv::{Base, Contradiction, Memo, Memory, Row, Space, Tx};
 use crate::replica::{self, Settings, Work, statistics_rows};
 
 /// Records folded in one transaction.
-const CHUNK: usize = 256;
+const CHUNK: usize = 2_048;
+
+/// Most parts of a fold: what is of no voucher is folded in each.
+const MOST_PARTS: usize = 8;
 
 /// A log that is not held as far as it was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -30,24 +34,77 @@ pub struct NotHeld {
 }
 
 /// A federation folded again, up to given sizes.
-pub struct Again {
+pub struct Again<'a> {
+    entries: &'a dyn Base,
     settings: Settings,
     pub(super) registry: Arc<Registry>,
-    /// What was folded.
+    /// What was folded: rows, no entries.
     pub memory: Memory,
     /// The root of each log at its size.
     pub roots: BTreeMap<InstitutionId, Digest>,
 }
 
-impl Again {
-    /// Folds every entry below the sizes, in the order of their own times, so that little has to wait.
+impl<'a> Again<'a> {
+    /// Folds every entry below the sizes, in the order of their own times, so that little has to wait; vouchers on all cores.
     ///
     /// # Errors
     ///
     /// [`NotHeld`] names the first entry that is missing.
-    pub fn fold(base: &dyn Base, settings: &Settings, sizes: &[(InstitutionId, u64)]) -> Result<Self, NotHeld> {
+    pub fn fold(base: &'a dyn Base, settings: &Settings, sizes: &[(InstitutionId, u64)]) -> Result<Self, NotHeld> {
+        Self::fold_in(rayon::current_num_threads().clamp(1, MOST_PARTS), base, settings, sizes)
+    }
+
+    /// The same in so many parts.
+    pub(super) fn fold_in(
+        parts: usize,
+        base: &'a dyn Base,
+        settings: &Settings,
+        sizes: &[(InstitutionId, u64)],
+    ) -> Result<Self, NotHeld> {
+        let mut parts: Vec<Part> = (0..parts).map(|number| Part::new(number, base, settings, sizes)).collect();
+        let open = |(institution, size): &(InstitutionId, u64)| Source::open(base, *institution, *size);
+        let mut sources: Vec<Source> = sizes.iter().map(open).collect::<Result<_, _>>()?;
+        // At one time the registrar speaks first.
+        sources.sort_by_key(|s| (s.institution != settings.registrar, s.institution));
+        let mut known = Keys::default();
+        let mut chunk = known.take(base, &mut sources, CHUNK)?;
+        while !chunk.is_empty() {
+            // While one chunk is folded, whoever is free looks at the next.
+            let of = parts.len();
+            let fold = || parts.par_iter_mut().for_each(|part| part.fold(base, settings, &chunk, of));
+            let ((), next) = rayon::join(fold, || known.take(base, &mut sources, CHUNK));
+            chunk = next?;
+        }
+        let mut parts = parts.into_iter();
+        let Part { mut memory, registry, .. } = parts.next().unwrap_or_else(|| Part::new(0, base, settings, sizes));
+        for part in parts {
+            if memory.join(part.memory, add_up).is_err() {
+                // Whoever showed one presentation for two vouchers, say: that is for one fold to tell.
+                return Self::fold_in(1, base, settings, sizes);
+            }
+        }
+        let roots = sources.into_iter().map(|s| (s.institution, Digest(s.edge.root().0))).collect();
+        Ok(Self { entries: base, settings: settings.clone(), registry, memory, roots })
+    }
+
+    /// Reads what was folded.
+    pub fn read<T>(&self, reading: impl FnOnce(&Work<'_>) -> T) -> T {
+        let over = Over { rows: &self.memory, entries: self.entries };
+        reading(&Work { tx: Tx::new(&over), registry: self.registry.clone(), settings: &self.settings })
+    }
+}
+
+/// A part of the fold: the vouchers that fall to it, and whatever is of no voucher.
+struct Part {
+    number: usize,
+    memory: Memory,
+    memo: Memo,
+    registry: Arc<Registry>,
+}
+
+impl Part {
+    fn new(number: usize, base: &dyn Base, settings: &Settings, sizes: &[(InstitutionId, u64)]) -> Self {
         let mut memory = Memory::default();
-        let mut registry = Arc::new(Registry::new(settings.registrar));
         // Proofs of forks are no part of any log: they are what this node has seen.
         let mut seen = Tx::new(&memory);
         for (institution, _) in sizes {
@@ -58,52 +115,55 @@ impl Again {
         }
         let seen = seen.into_writes();
         memory.commit(seen);
-
-        let open = |(institution, size): &(InstitutionId, u64)| Source::open(base, *institution, *size);
-        let mut sources: Vec<Source> = sizes.iter().map(open).collect::<Result<_, _>>()?;
-        // At one time the registrar speaks first.
-        sources.sort_by_key(|s| (s.institution != settings.registrar, s.institution));
-        let (mut known, mut memo) = (Keys::default(), Memo::default());
-        let mut chunk = known.take(base, &mut sources, CHUNK)?;
-        while !chunk.is_empty() {
-            // While one chunk is folded, the other cores look at the next.
-            let fold = || fold_chunk(&mut memory, memo, registry, settings, chunk);
-            let (folded, next) = rayon::join(fold, || known.take(base, &mut sources, CHUNK));
-            (registry, memo) = folded;
-            chunk = next?;
-        }
-        let roots = sources.into_iter().map(|s| (s.institution, Digest(s.edge.root().0))).collect();
-        Ok(Self { settings: settings.clone(), registry, memory, roots })
+        Self { number, memory, memo: Memo::default(), registry: Arc::new(Registry::new(settings.registrar)) }
     }
 
-    /// Reads what was folded.
-    pub fn read<T>(&self, reading: impl FnOnce(&Work<'_>) -> T) -> T {
-        reading(&Work { tx: Tx::new(&self.memory), registry: self.registry.clone(), settings: &self.settings })
+    fn fold(&mut self, base: &dyn Base, settings: &Settings, chunk: &[Ahead], parts: usize) {
+        let over = Over { rows: &self.memory, entries: base };
+        let tx = Tx::knowing(&over, std::mem::take(&mut self.memo));
+        let mut work = Work { tx, registry: self.registry.clone(), settings };
+        for ahead in chunk {
+            let is_seen_to =
+                ahead.voucher().is_none_or(|id| usize::from(id.uuid.as_bytes()[15]) % parts == self.number);
+            if let Some(key) = ahead.signed.filter(|_| is_seen_to) {
+                work.tx.remember_signed(ahead.name, key);
+            }
+            let Ahead { name, bytes, record, token, .. } = ahead;
+            replica::apply_read(&mut work, *name, bytes, record.as_ref(), token.as_ref(), is_seen_to);
+        }
+        let registry = work.registry.clone();
+        let (state, private, memo) = work.tx.end();
+        self.memory.commit((state, private));
+        (self.registry, self.memo) = (registry, memo);
     }
 }
 
-fn fold_chunk(
-    memory: &mut Memory,
-    memo: Memo,
-    registry: Arc<Registry>,
-    settings: &Settings,
-    chunk: Vec<Ahead>,
-) -> (Arc<Registry>, Memo) {
-    let held: Vec<_> = chunk.iter().map(|ahead| (ahead.name, ahead.bytes.clone())).collect();
-    let mut work = Work { tx: Tx::knowing(memory, memo), registry, settings };
-    for Ahead { name, bytes, record, token, signed } in chunk {
-        if let Some(key) = signed {
-            work.tx.remember_signed(name, key);
-        }
-        replica::apply_read(&mut work, name, &bytes, record, token);
+/// Rows that were folded, over entries that lie elsewhere.
+struct Over<'a> {
+    rows: &'a Memory,
+    entries: &'a dyn Base,
+}
+
+impl Base for Over<'_> {
+    fn get(&self, space: Space, key: &[u8]) -> Option<Arc<[u8]>> {
+        self.rows.get(space, key)
     }
-    let registry = work.registry.clone();
-    let (state, private, memo) = work.tx.end();
-    memory.commit((state, private));
-    for (name, bytes) in held {
-        memory.hold(name.institution, name.index, bytes);
+    fn range(&self, space: Space, from: &[u8], to: &[u8], limit: usize) -> Vec<Row> {
+        self.rows.range(space, from, to, limit)
     }
-    (registry, memo)
+    fn entry(&self, institution: InstitutionId, index: u64) -> Option<Arc<[u8]>> {
+        self.entries.entry(institution, index)
+    }
+}
+
+/// What two parts say of one row together: counters are sums, and all else both must say.
+fn add_up(key: &[u8], one: &Arc<[u8]>, other: &Arc<[u8]>) -> Result<Option<Arc<[u8]>>, Contradiction> {
+    if key.first() == Some(&keys::COUNTER) {
+        let (counter, n): (Counter, i64) = crate::kv::read(one);
+        let (_, more): (Counter, i64) = crate::kv::read(other);
+        return Ok((n + more != 0).then(|| crate::kv::write(&(counter, n + more)).into()));
+    }
+    if one == other { Ok(Some(one.clone())) } else { Err(Contradiction) }
 }
 
 /// How published figures differ from the logs that they name.
@@ -139,7 +199,7 @@ pub enum Difference {
 
 /// SHA-256 of a table's canonical bytes: the number of its rows, then each row (docs/record-format.md).
 #[must_use]
-pub fn table_digest(rows: &[Row]) -> Digest {
+pub fn table_digest(rows: &[TableRow]) -> Digest {
     let mut hash = sha2::Sha256::new();
     hash.update((rows.len() as u64).to_le_bytes());
     for row in rows {

@@ -76,7 +76,7 @@ impl Verified {
 pub fn verify_store(base: &dyn Base, settings: &Settings, sizes: &[(InstitutionId, u64)]) -> Result<Verified, NotHeld> {
     let again = Again::fold(base, settings, sizes)?;
     let state = compare(base, &again.memory);
-    verified(again, settings, state)
+    verified(base, again, settings, state)
 }
 
 /// The same of logs alone, without a stored state to compare with.
@@ -85,15 +85,15 @@ pub fn verify_store(base: &dyn Base, settings: &Settings, sizes: &[(InstitutionI
 ///
 /// [`NotHeld`] if an entry is missing.
 pub fn verify_logs(base: &dyn Base, settings: &Settings, sizes: &[(InstitutionId, u64)]) -> Result<Verified, NotHeld> {
-    verified(Again::fold(base, settings, sizes)?, settings, Comparison::default())
+    verified(base, Again::fold(base, settings, sizes)?, settings, Comparison::default())
 }
 
-fn verified(again: Again, settings: &Settings, state: Comparison) -> Result<Verified, NotHeld> {
+fn verified(base: &dyn Base, again: Again<'_>, settings: &Settings, state: Comparison) -> Result<Verified, NotHeld> {
     let published = again.read(|work| super::recount::to_recount(work, usize::MAX));
     let mut statistics = Vec::new();
     let statistics_checked = published.len() as u64;
     for (issuer, index, published) in published {
-        if let Some(difference) = recount(&again.memory, settings, &published)? {
+        if let Some(difference) = recount(base, settings, &published)? {
             statistics.push((issuer, index, difference));
         }
     }

@@ -142,7 +142,7 @@ impl Frozen {
 /// Returns the record, or none where its bytes are of no use.
 pub fn apply(work: &mut Work<'_>, institution: InstitutionId, index: u64, bytes: &Arc<[u8]>) -> Option<Record> {
     let name = RecordName { institution, index, id: Digest(ledger::merkle::leaf_hash(bytes).0) };
-    apply_decoded(work, name, bytes, ledger::record::decode_record, None)
+    apply_decoded(work, name, bytes, ledger::record::decode_record)
 }
 
 /// Applies a record that was just written here, as [`apply`] would apply its bytes: what is canonical is not read back.
@@ -151,18 +151,28 @@ pub fn apply(work: &mut Work<'_>, institution: InstitutionId, index: u64, bytes:
 pub fn apply_own(work: &mut Work<'_>, record: Record, entry: &Entry) -> Option<RecordName> {
     debug_assert!(ledger::record::decode_record(entry.bytes()).is_ok_and(|read: Record| read == record));
     let name = RecordName { institution: record.institution, index: record.index, id: digest_of(entry.leaf()) };
-    apply_decoded(work, name, entry.bytes(), |_| Ok(record), None).map(|_| name)
+    apply_decoded(work, name, entry.bytes(), |_| Ok(record)).map(|_| name)
 }
 
-/// Applies a record that was read from its bytes already, and its presentation with it: as [`apply`].
+/// Applies a record that was read from its bytes already, and its presentation with it: as [`apply`], or, where another
+/// part of the fold sees to its voucher, no more of it than its place.
 pub(crate) fn apply_read(
     work: &mut Work<'_>,
     name: RecordName,
     bytes: &Arc<[u8]>,
-    record: Result<Record, DecodeError>,
-    token: Option<Unverified>,
+    record: Result<&Record, &DecodeError>,
+    token: Option<&Unverified>,
+    is_seen_to: bool,
 ) {
-    apply_decoded(work, name, bytes, |_| record, token);
+    if work.cursor(name.institution).next != name.index {
+        return;
+    }
+    if let (true, Ok(record)) = (enter(work, name, bytes, record), record) {
+        if is_seen_to {
+            act(work, name, record, token.cloned());
+        }
+        end(work, name);
+    }
 }
 
 /// The id of a record whose leaf hash this is.
@@ -176,21 +186,32 @@ fn apply_decoded(
     name: RecordName,
     bytes: &Arc<[u8]>,
     decode: impl FnOnce(&[u8]) -> Result<Record, DecodeError>,
-    token: Option<Unverified>,
 ) -> Option<Record> {
+    if work.cursor(name.institution).next != name.index {
+        return None;
+    }
+    let record = decode(bytes);
+    if !enter(work, name, bytes, record.as_ref()) {
+        return None;
+    }
+    let record = record.ok()?;
+    act(work, name, &record, None);
+    end(work, name);
+    Some(record)
+}
+
+/// Takes a record's place in its log; says whether it has anything to say there.
+fn enter(work: &mut Work<'_>, name: RecordName, bytes: &Arc<[u8]>, record: Result<&Record, &DecodeError>) -> bool {
     let RecordName { institution, index, .. } = name;
     let key = keys::cursor(institution);
     let mut cursor: Cursor = work.cursor(institution);
-    if cursor.next != index {
-        return None;
-    }
     work.tx.stage_entry(institution, index, bytes.clone());
-    let record = match decode(bytes) {
+    let record = match record {
         Ok(record) => record,
         Err(DecodeError::UnknownVersion(_)) => {
             cursor.upgrade_needed = true;
             work.tx.keep(key, cursor);
-            return None;
+            return false;
         }
         Err(_) => {
             cursor.next += 1;
@@ -198,7 +219,7 @@ fn apply_decoded(
             work.tx.keep(key, cursor);
             report(work, name, &Broken::Unreadable);
             voucher::wake(work, name);
-            return None;
+            return false;
         }
     };
     // A newer program knows the version at which an older one stopped.
@@ -211,7 +232,7 @@ fn apply_decoded(
     if !in_place || backwards {
         report(work, name, if in_place { &Broken::ClockWentBack } else { &Broken::Unreadable });
         voucher::wake(work, name);
-        return None;
+        return false;
     }
     if let Some(idempotency) = record.idempotency.filter(|_| institution == work.settings.me) {
         let key = keys::idempotency(idempotency.key);
@@ -224,16 +245,22 @@ fn apply_decoded(
         work.tx.store(key, &repeated);
     }
     work.tx.remember(name, record.at);
+    true
+}
+
+/// Does what a record says.
+fn act(work: &mut Work<'_>, name: RecordName, record: &Record, token: Option<Unverified>) {
+    let RecordName { institution, index, .. } = name;
     match &record.body {
-        Body::Chain(chain) => voucher::apply_chain(work, name, &record, chain, token),
-        Body::Note(note) => notes::apply(work, name, &record, note),
+        Body::Chain(chain) => voucher::apply_chain(work, name, record, chain, token),
+        Body::Note(note) => notes::apply(work, name, record, note),
         Body::Registrar(event) => {
             if let Err(reason) = registrar::apply(work, name, record.at, event) {
                 report(work, name, &Broken::Rule(reason));
             }
         }
         Body::Programme(event) => {
-            if let Err(reason) = apply_programme(work, name, &record, event) {
+            if let Err(reason) = apply_programme(work, name, record, event) {
                 report(work, name, &Broken::Rule(reason));
             }
         }
@@ -251,11 +278,14 @@ fn apply_decoded(
         }
         Body::Heartbeat | Body::OperatorInsisted(_) => {}
     }
+}
+
+/// What waited for a record goes on.
+fn end(work: &mut Work<'_>, name: RecordName) {
     voucher::wake(work, name);
     if work.registry.any_succeeded() {
-        voucher::wake_heirs(work, institution, index + 1);
+        voucher::wake_heirs(work, name.institution, name.index + 1);
     }
-    Some(record)
 }
 
 fn report(work: &mut Work<'_>, name: RecordName, broken: &Broken) {

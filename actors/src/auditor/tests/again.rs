@@ -174,6 +174,34 @@ fn a_changed_row_is_found() {
     }
 }
 
+#[test]
+fn a_fold_in_parts_is_the_fold_in_one() {
+    let (mut scene, used) = days();
+    let same = |scene: &Scene, what: &str| {
+        let (base, settings) = (scene.town.base(audit()), settings(scene, audit()));
+        let sizes = scene.town.read(audit(), folded_sizes);
+        let whole = Again::fold_in(1, base, &settings, &sizes).unwrap();
+        for parts in [2, 7] {
+            let in_parts = Again::fold_in(parts, base, &settings, &sizes).unwrap();
+            let compared = compare(&whole.memory, &in_parts.memory);
+            assert_eq!((compared.differing, &compared.keys), (0, &Vec::new()), "{what}, {parts} parts");
+            assert_eq!((&in_parts.roots, in_parts.read(report::report)), (&whole.roots, whole.read(report::report)));
+        }
+    };
+    same(&scene, "days");
+    // One presentation for many vouchers: no part alone can say which of them was first.
+    let text = scene.show(vp1::Step::Arrive { audience: "gulou".into(), voucher: named(used) });
+    for _ in 0..6 {
+        let voucher = scene.issued();
+        let presentation = scene.presentation(&text);
+        let step = Step::UseConfirmed { presentation, complete_by: SLOT + Millis::days(7) };
+        let lie = chain(&scene, gulou(), voucher, head(&scene, voucher), step);
+        scene.town.lie(gulou(), Role::Hospital, lie);
+    }
+    scene.town.spread();
+    same(&scene, "one presentation for many vouchers");
+}
+
 /// Folds whole logs one after the other, as a node that was away might receive them.
 fn one_after_the_other(scene: &Scene, order: &[&str]) -> Memory {
     let settings = settings(scene, audit());
