@@ -39,7 +39,7 @@ import tempfile
 from array import array
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -218,7 +218,7 @@ P = 2**255 - 19
 L = 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, -1, P) % P
 SMALL_ORDER = {0, 1, P - 1, P, P + 1,
-               2707385501144840649318225287225658788936804267575313519463743609750303021540,
+               2707385501144840649318225287225658788936804267575313519463743609750303402022,
                55188659117513257062467267217118295137698188065244968500265048394206261417927}  # the y of the eight points, and other spellings
 KEYS: dict[bytes, bool] = {}
 
@@ -2166,11 +2166,488 @@ def judge_note(book: Ledger, view: View, voucher: tuple[str, bytes], kind: str, 
         book.acts.append((note.name[0], note.name[1], note.at, used[-1], "disputed"))
 
 
+# ---- self-test: a little federation with keys of its own, and errors planted in it -------------------------------------
+
+START = week_begin(2930, 480) + DAY // 2  # a Monday noon
+FEDERATION, HOLDERS = "test.example", 34
+
+
+def secret(of: str) -> ed25519.Ed25519PrivateKey:
+    return ed25519.Ed25519PrivateKey.from_private_bytes(sha256(of.encode()))
+
+
+def public(of: str) -> bytes:
+    return secret(of).public_key().public_bytes_raw()
+
+
+def cbor_write(value: Any) -> bytes:
+    """What tokens need: integers, bytes, texts and maps whose keys are in order already."""
+    head = lambda major, n: bytes([major << 5 | n]) if n < 24 else bytes([major << 5 | 24, n]) if n < 256 else bytes([major << 5 | 26]) + n.to_bytes(4, "big")
+    if isinstance(value, int):
+        return head(0, value) if value >= 0 else head(1, -1 - value)
+    if isinstance(value, dict):
+        return head(5, len(value)) + b"".join(cbor_write(key) + cbor_write(item) for key, item in value.items())
+    data = value if isinstance(value, bytes) else value.encode()
+    return head(2 if isinstance(value, bytes) else 3, len(data)) + data
+
+
+def seal(kid: bytes, claims: dict, key: str) -> bytes:
+    """A COSE_Sign1 under an Ed25519 key."""
+    protected, payload = b"\xa2\x01\x27\x04\x48" + kid, cbor_write(claims)
+    signature = secret(key).sign(b"\x84\x6aSignature1" + byte_string(protected) + b"\x40" + byte_string(payload))
+    return b"\xd2\x84" + byte_string(protected) + b"\xa0" + byte_string(payload) + byte_string(signature)
+
+
+def base45(data: bytes) -> str:
+    out = ""
+    for i in range(0, len(data), 2):
+        n, width = int.from_bytes(data[i : i + 2], "big"), len(data[i : i + 2]) + 1
+        for _ in range(width):
+            out += next(c for c, value in BASE45.items() if value == n % 45)
+            n //= 45
+    return out
+
+
+def as_name(name: Name) -> dict:
+    return dict(zip(("institution", "index", "id"), name))
+
+
+class Town:
+    """Logs that grow record by record, with everybody's keys."""
+
+    def __init__(self) -> None:
+        self.logs: dict[str, list[bytes]] = {}
+        self.now, self.cti = START, 0
+        self.uuid = 0
+        for who, role in (("issuer", "Issuer"), ("comm", "Community"), ("module", "Voucher"), ("hosp", "Hospital"), ("other", "Hospital"), ("audit", "Auditor")):
+            self.logs[who] = []
+            self.register(who, [role])
+        self.event("ParametersPublished", **DEFAULTS, format_level=1)
+        policy = {"name": "ecg", "title_zh": "心电图", "title_en": "ECG", "service": "ecg", "department": "卫健委", "classes": [("Elderly", {})],
+                  "validity_days": 90, "vouchers_per_holder": 9, "departments": ["heart"], "card_allowed": True}
+        self.programme = self.record("issuer", "Issuer", ("Programme", {"event": ("Published", {"policy": policy})}))
+        self.holder = self.event("Enrolled", id=sha256(b"holder")[:16], key=("Ed25519", {"key": public("phone")}), programme=as_name(self.programme),
+                                 community="comm", voucher_module="module")
+        self.event("CardIssued", enrolment=as_name(self.holder), card=bytes(16), key=public("card"))
+
+    def copy(self) -> "Town":
+        town = object.__new__(Town)
+        town.__dict__.update(self.__dict__)
+        town.logs = {who: list(log) for who, log in self.logs.items()}
+        return town
+
+    # -- records
+
+    def record(self, who: str, role: str, body: tuple, operator: bytes | None = None, at: int | None = None) -> Name:
+        self.now += 1000
+        log = self.logs[who]
+        log.append(b"\x01" + write(RECORD, {"institution": who, "index": len(log), "role": (role, {}), "at": self.now if at is None else at,
+                                            "operator": operator, "idempotency": None, "body": body}))
+        return who, len(log) - 1, leaf_hash(log[-1])
+
+    def last(self, who: str) -> Name:
+        return who, len(self.logs[who]) - 1, leaf_hash(self.logs[who][-1])
+
+    def event(self, kind: str, **event: Any) -> Name:
+        return self.record("issuer", "Issuer", ("Registrar", {"event": (kind, event)}))
+
+    def register(self, who: str, roles: list[str], log_key: bytes | None = None) -> Name:
+        origin = f"{FEDERATION}/{who}"
+        keys = {purpose: public(f"{who} {purpose}") for purpose in ("log", "node", "witness")}
+        proofs = {f"proof_{purpose}": secret(f"{who} {purpose}").sign(possession(who, purpose, origin)) for purpose in keys}
+        keys["log"] = log_key or keys["log"]
+        entry = {"institution": who, "roles": [(role, {}) for role in roles], "url": f"https://{who}.example", "origin": origin, **keys, **proofs}
+        return self.event("MemberRegistered", entry=entry)
+
+    def step(self, who: str, role: str, voucher: dict, prev: Name | None, kind: str, operator: bytes | None = None, registrar: Name | None = None, **step: Any) -> Name:
+        body = {"voucher": voucher, "prev": prev and as_name(prev), "registrar": as_name(registrar or self.last("issuer")), "step": (kind, step)}
+        return self.record(who, role, ("Chain", body), operator)
+
+    def note(self, who: str, role: str, voucher: dict, about: Name, kind: str, **note: Any) -> Name:
+        return self.record(who, role, ("Note", {"voucher": voucher, "about": as_name(about), "note": (kind, note)}))
+
+    def presented(self, who: str, claim: int, about: Any, card: bool = False, key: str | None = None, cti: int | None = None, late: int = 0) -> dict:
+        self.cti += 1
+        claims = {3: who, 6: self.now // 1000 - late, 7: (cti or self.cti).to_bytes(8, "big"), claim: about}
+        assisted = {"helper": bytes(16), "reason": ("NoPhone", {})} if card else None
+        return {"cose": seal(sha256(b"holder")[:8], claims, key or ("card" if card else "phone")), "assisted": assisted}
+
+    # -- the steps of an honest voucher, each from the record before it
+
+    def generated(self) -> tuple[dict, Name]:
+        self.uuid += 1
+        voucher = {"issuer": "issuer", "uuid": self.uuid.to_bytes(16, "big")}
+        return voucher, self.step("issuer", "Issuer", voucher, None, "Generated", programme=as_name(self.programme), valid_from=self.now, valid_until=self.now + 90 * DAY)
+
+    def issued(self, card: bool = False, node_key: str = "comm node") -> tuple[dict, Name]:
+        voucher, at = self.generated()
+        at = self.step("issuer", "Issuer", voucher, at, "Sent", community="comm")
+        seconds = self.now // 1000
+        claims = {1: "comm", 4: seconds + 7_000_000, 5: seconds, 6: seconds, -8: claims_voucher(("issuer", voucher["uuid"])), -9: (5 * 1600 + 3 * 40 + 7).to_bytes(2, "big")}
+        at = self.step("comm", "Community", voucher, at, "Encoded", token="VQ1:" + base45(seal(sha256(public("comm node"))[:8], claims, node_key)))
+        return voucher, self.step("comm", "Community", voucher, at, "Issued", enrolment=as_name(self.holder), presentation=self.presented("comm", -3, "ecg", card))
+
+    def booked(self, card: bool = False) -> tuple[dict, Name]:
+        voucher, at = self.issued(card)
+        window = {"respond_by": self.now + DAY, "use_from": self.now, "use_by": self.now + 2 * DAY}
+        at = self.step("module", "Voucher", voucher, at, "Booked", hospital="hosp", details=bytes(32), **window)
+        return voucher, self.step("hosp", "Hospital", voucher, at, "BookingConfirmed")
+
+    def use(self, voucher: dict, at: Name, who: str = "hosp", **how: Any) -> Name:
+        presentation = self.presented(how.pop("aud", who), -4, claims_voucher(("issuer", how.pop("uuid", voucher["uuid"]))), **how)
+        return self.step(who, "Hospital", voucher, at, "UseConfirmed", presentation=presentation, complete_by=self.now + DAY)
+
+    def claimed(self, card: bool = False) -> tuple[dict, Name]:
+        voucher, at = self.booked(card)
+        at = self.use(voucher, at, card=card)
+        done = self.presented("hosp", -5, claims_voucher(("issuer", voucher["uuid"])), card)
+        at = self.step("hosp", "Hospital", voucher, at, "ExamCompleted", evidence=bytes(32), presentation=done, claim_by=self.now + DAY)
+        return voucher, self.step("hosp", "Hospital", voucher, at, "RedemptionClaimed", answers=None)
+
+    def redeemed(self, card: bool = False) -> tuple[dict, Name]:
+        voucher, at = self.claimed(card)
+        return voucher, self.step("issuer", "Issuer", voucher, at, "Redeemed")
+
+    # -- figures, as they stand now
+
+    def covers(self) -> list[dict]:
+        return [{"institution": who, "size": len(log), "root": root_of(b"".join(map(leaf_hash, log)), len(log))} for who, log in self.logs.items() if log]
+
+    def figures(self, days: int, known: Any) -> dict:
+        """Figures of so many days from the first one on; `known` is the ledger that has read this town."""
+        begin = week_begin(2930, 480)
+        rows = count_rows(known, View(known, known.sizes), (begin + 480 * 60_000) // DAY, (begin + 480 * 60_000) // DAY + days - 1, 480)
+        order = sorted(rows, key=lambda row: (row[0], row[1], row[2] or "", row[3] or "", MEASURE_ORDER[row[4]]))
+        table, totals = len(rows).to_bytes(8, "little"), Counter()
+        for day, programme, community, hospital, measure in order:
+            count = rows[day, programme, community, hospital, measure]
+            table += write(ROW, {"day": day, "programme": as_name(programme), "community": community, "hospital": hospital, "measure": (measure, {}), "count": count})
+            totals[measure] += count
+        return {"from": begin, "until": begin + days * DAY, "offset": 480, "covers": self.covers(), "table": sha256(table), "rows": len(rows),
+                "totals": [{"measure": (measure, {}), "count": totals[measure]} for measure in MEASURE_ORDER if totals[measure]]}
+
+    def publish(self, figures: dict, **wrong: Any) -> Name:
+        return self.record("issuer", "Issuer", ("Statistics", {"figures": {**figures, **wrong}}))
+
+    def told(self, count: int, evidence: bytes | None = None, kind: str = "AssistedShare") -> Name:
+        finding = {"kind": (kind, {}), "institution": "hosp", "voucher": None, "records": [], "count": count, "evidence": evidence and sha256(evidence)}
+        return self.record("audit", "Auditor", ("Finding", {"finding": finding}))
+
+    # -- files
+
+    def note_of(self, who: str, size: int, cosigned: bool = True) -> bytes:
+        origin, leaves = f"{FEDERATION}/{who}", b"".join(map(leaf_hash, self.logs[who][:size]))
+        text = f"{origin}\n{size}\n{base64.b64encode(root_of(leaves, size)).decode()}\n".encode()
+        line = lambda name, kind, key, blob: f"\u2014 {name} {base64.b64encode(key_id(name, kind, key) + blob).decode()}\n".encode()
+        note = text + b"\n" + line(origin, 1, public(f"{who} log"), secret(f"{who} log").sign(text))
+        if cosigned and who != "audit":
+            when = self.now // 1000
+            signature = secret("audit witness").sign(f"cosignature/v1\ntime {when}\n".encode() + text)
+            note += line(f"{FEDERATION}/audit", 4, public("audit witness"), when.to_bytes(8, "big") + signature)
+        return note
+
+    def export(self, base: Path) -> None:
+        logs = []
+        for who, log in self.logs.items():
+            directory = base / "logs" / who
+            hashes, level = b"".join(map(leaf_hash, log)), 0
+            for number in range((len(log) + 255) // 256):
+                part = log[256 * number : 256 * number + 256]
+                put(directory / tile_path("entries", number, len(part)), b"".join(len(entry).to_bytes(2, "big") + entry for entry in part))
+            while hashes:
+                for at in range(0, len(hashes), 8192):
+                    put(directory / tile_path(str(level), at // 8192, len(hashes[at : at + 8192]) // 32), hashes[at : at + 8192])
+                hashes, level = b"".join(root_of(hashes[at : at + 8192], 256) for at in range(0, len(hashes) - 8191, 8192)), level + 1
+            put(directory / "checkpoint", self.note_of(who, len(log), cosigned=who != "hosp"))
+            if who == "hosp":
+                put(directory / "cosigned-checkpoint", self.note_of(who, len(log) - 1))
+            line = lambda i, entry: json.dumps({"index": i, "id": leaf_hash(entry).hex(), "bytes": base64.b64encode(entry).decode(), "record": None})
+            put(base / "records" / f"{who}.jsonl", "".join(line(i, entry) + "\n" for i, entry in enumerate(log)).encode())
+            logs.append({"institution": who, "origin": f"{FEDERATION}/{who}", "size": len(log), "dir": f"logs/{who}"})
+        said = {"version": 1, "federation": FEDERATION, "registrar": "issuer", "utc_offset_minutes": 480, "logs": logs}
+        put(base / "export.json", json.dumps(said).encode())
+
+
+def put(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def test_vkey() -> str:
+    name, key = f"{FEDERATION}/issuer", public("issuer log")
+    return f"{name}+{key_id(name, 1, key).hex()}+" + base64.b64encode(b"\x01" + key).decode()
+
+
+def read_town(town: Town, keep: Path) -> tuple[Ledger, dict]:
+    town.export(keep)
+    return verify(keep, [test_vkey()], {})
+
+
+def good_town(keep: Path) -> tuple[Town, bytes]:
+    """Everything lawful that the errors need beside them; and the evidence of its finding."""
+    town = Town()
+    for n in range(HOLDERS):
+        town.redeemed(card=n % 10 < 8)
+    voucher, at = town.booked()
+    town.step("hosp", "Hospital", voucher, at, "BookingReleased", reason=("Unable", {}))
+    voucher, at = town.booked()
+    town.use(voucher, at)
+    voucher, at = town.generated()
+    town.step("issuer", "Issuer", voucher, at, "Voided", cause=("Reason", {"reason": ("Mistake", {})}), operator=bytes(16))
+    town.record("issuer", "Issuer", ("Approved", {"record": as_name(town.last("issuer")), "approver": bytes(16)}), operator=bytes(15) + b"\x01")
+    for _ in range(260):
+        town.record("audit", "Auditor", ("Heartbeat", {}))
+    # A booking lapses by the hospital's own clock.
+    voucher, at = town.booked()
+    town.now += 3 * DAY
+    town.record("hosp", "Hospital", ("Heartbeat", {}))
+    town.step("module", "Voucher", voucher, at, "BookingLapsed", position=as_name(town.last("hosp")))
+    known, _ = read_town(town, keep / "half")
+    for days in (1, 7, 31):
+        town.publish(town.figures(days, known))
+        known, _ = read_town(town, keep / f"half-{days}")
+    town.now = week_begin(2931, 480) + 3_600_000
+    for who, role in (("issuer", "Issuer"), ("comm", "Community"), ("module", "Voucher"), ("hosp", "Hospital"), ("other", "Hospital")):
+        town.record(who, role, ("Heartbeat", {}))
+    known, _ = read_town(town, keep / "weeks")
+    covers = {who: len(log) for who, log in town.logs.items()}
+    shares = week_shares(known, View(known, known.sizes), 2930, 480, covers, CARDS[0])
+    stamp = lambda t: datetime.fromtimestamp(t // 1000, timezone.utc).isoformat()
+    evidence = json.dumps({"from": stamp(week_begin(2930, 480)), "until": stamp(week_begin(2931, 480)), "utc_offset_minutes": 480, "counted": CARDS[0][0], "of": CARDS[0][1],
+                           "least_cases": 30, "shares": shares, "covers": sorted(covers.items()), "more_than_per_cent": 50}).encode()
+    town.told(shares[0][1], evidence)
+    return town, evidence
+
+
+def bad_figures(figures: dict) -> list[tuple[str, str, dict]]:
+    """Each kind of figure that can be wrong: what it is called, what must be said, and the fields that are other."""
+    totals, covers = figures["totals"], figures["covers"]
+    other = [{**covers[0], "root": bytes(32)}, *covers[1:]]
+    wrong = [(f"figure {item['measure'][0]}", "sums differ", {"totals": [{**t, "count": t["count"] + (t is item)} for t in totals]}) for item in totals]
+    return [*wrong, ("figure left out", "sums differ", {"totals": totals[1:]}), ("figure of nothing", "sums differ", {"totals": [*totals, {"measure": ("Reversed", {}), "count": 1}]}),
+            ("figures of another order", "sums differ", {"totals": totals[::-1]}), ("number of rows", "rows are published", {"rows": figures["rows"] + 1}),
+            ("table", "digest of the table", {"table": bytes(32)}), ("time zone", "digest of the table", {"offset": -300}),
+            ("period", "sums differ", {"from": figures["from"] + DAY}),
+            ("root of a covered log", "another root", {"covers": other}), ("log covered twice", "covered twice", {"covers": [*covers, covers[0]]})]
+
+
+def bad_steps() -> list[tuple[str, str, Any]]:
+    """Steps that break a rule, each planted in a town of its own."""
+
+    def after(first: str, how: Any) -> Any:
+        return lambda town: how(town, *getattr(town, first)())
+
+    def again(t: Town, v: dict, at: Name) -> Name:
+        t.step("issuer", "Issuer", v, at, "Redeemed")
+        return t.step("issuer", "Issuer", v, at, "Redeemed")
+
+    def replay(t: Town, v: dict, at: Name) -> Name:
+        t.use(v, at, cti=10**6)
+        return t.use(*t.booked(), cti=10**6)
+
+    def blocked(t: Town, v: dict, at: Name) -> Name:
+        old = t.last("issuer")
+        t.event("EnrolmentBlocked", enrolment=as_name(t.holder), reason=("Died", {}))
+        t.now += FRESH
+        presentation = t.presented("hosp", -4, claims_voucher(("issuer", v["uuid"])))
+        return t.step("hosp", "Hospital", v, at, "UseConfirmed", registrar=old, presentation=presentation, complete_by=t.now + DAY)
+
+    def suspended(t: Town, v: dict, at: Name) -> Name:
+        t.event("MemberSuspended", institution="hosp", **{"from": len(t.logs["hosp"])}, approver=bytes(16))
+        return t.use(v, at)
+
+    def lapse(t: Town, v: dict, at: Name) -> Name:
+        t.now += 3 * DAY
+        return t.step("module", "Voucher", v, at, "BookingLapsed", position=as_name(at))
+
+    def expire(t: Town, v: dict, at: Name) -> Name:
+        t.now += 91 * DAY
+        return t.step("issuer", "Issuer", v, at, "Voided", cause=("Expired", {"positions": [as_name(at)]}))
+
+    def cancel(t: Town, v: dict, at: Name) -> Name:
+        presentation = t.presented("module", -6, claims_voucher(("issuer", v["uuid"])), key="thief")
+        return t.note("module", "Voucher", v, at, "CancelRequested", witnessed={"presentation": presentation, "registrar": as_name(t.last("issuer"))})
+
+    keep = lambda at: ("Keep", {"record": as_name(at)})
+    booking = lambda t, who, role, v, at: t.step(who, role, v, at, "Booked", hospital="hosp", details=bytes(32), respond_by=t.now + DAY, use_from=t.now, use_by=t.now + DAY)
+    return [
+        ("a redemption of what is redeemed", "does not follow redeemed", after("redeemed", lambda t, v, at: t.step("issuer", "Issuer", v, at, "Redeemed"))),
+        ("a second redemption beside the first", "second successor", after("claimed", again)),
+        ("a redemption by the hospital", "for the issuer", after("claimed", lambda t, v, at: t.step("hosp", "Hospital", v, at, "Redeemed"))),
+        ("a redemption without an examination", "does not follow", after("booked", lambda t, v, at: t.step("issuer", "Issuer", v, t.use(v, at), "Redeemed"))),
+        ("a booking out of custody", "not the custodian", after("issued", lambda t, v, at: booking(t, "comm", "Community", v, at))),
+        ("a use at another hospital", "not the custodian", after("booked", lambda t, v, at: t.use(v, at, who="other"))),
+        ("a step in another's role", "does not play the role", after("issued", lambda t, v, at: booking(t, "module", "Hospital", v, at))),
+        ("a presentation by another key", "does not verify", after("booked", lambda t, v, at: t.use(v, at, key="thief"))),
+        ("a card in the phone's place", "does not verify", after("booked", lambda t, v, at: t.use(v, at, key="card"))),
+        ("a presentation for another house", "it is for", after("booked", lambda t, v, at: t.use(v, at, aud="other"))),
+        ("a presentation of another voucher", "another voucher", after("booked", lambda t, v, at: t.use(v, at, uuid=bytes(16)))),
+        ("an old presentation", "five minutes", after("booked", lambda t, v, at: t.use(v, at, late=400))),
+        ("a presentation used twice", "presented before", after("booked", replay)),
+        ("a note's presentation by another key", "does not verify", after("booked", cancel)),
+        ("a use long after a block", "too old", after("booked", blocked)),
+        ("a use by who is suspended", "good standing", after("booked", suspended)),
+        ("a lapse that nothing proves", "no position", after("booked", lapse)),
+        ("an expiry that nothing proves", "no position", after("booked", expire)),
+        ("a voucher taken back too early", "grace", after("booked", lambda t, v, at: t.step("issuer", "Issuer", v, at, "Reclaimed", reason=("Silent", {}), positions=[]))),
+        ("a resolution of nothing", "nothing to resolve", after("booked", lambda t, v, at: t.step("issuer", "Issuer", v, at, "Resolved", outcome=keep(at), approver=bytes(16), operator=bytes(15) + b"\x01"))),
+        ("a reversal by one person", "second person", after("redeemed", lambda t, v, at: t.step("issuer", "Issuer", v, at, "Reversed", reason=("Mistake", {}), approver=bytes(16), void=True, operator=bytes(16)))),
+        ("a fourth hand", "not of this voucher", after("booked", lambda t, v, at: t.step("hosp", "Hospital", v, t.last("audit"), "UseAborted", reason=("Unable", {})))),
+        ("a voucher QR by another key", "VQ1", lambda t: ("comm", len(t.logs["comm"]) - 2 if t.issued(node_key="thief") else 0)),
+    ]
+
+
+def bad_records() -> list[tuple[str, str, Any]]:
+    """Records that are wrong by themselves or by their place."""
+    weak = (1).to_bytes(32, "little")
+    beat = ("Heartbeat", {})
+    approved = lambda t, name, who: t.record("issuer", "Issuer", ("Approved", {"record": as_name(name), "approver": who}), operator=bytes(16))
+    return [
+        ("a time that goes back", "before that of the record before it", lambda t: t.record("hosp", "Hospital", beat, at=START)),
+        ("a name by another hash", "another hash", lambda t: approved(t, (*t.last("issuer")[:2], bytes(32)), bytes(15) + b"\x01")),
+        ("one person twice", "second person", lambda t: approved(t, t.last("issuer"), bytes(16))),
+        ("a registrar's event elsewhere", "than the registrar", lambda t: t.record("comm", "Community", ("Registrar", {"event": ("MemberRestored", {"institution": "hosp", "from": 0, "approver": bytes(16)})}))),
+        ("a weak key", "unfit", lambda t: t.register("weak", ["Hospital"], weak)),
+        ("a key that is registered already", "already", lambda t: t.register("double", ["Hospital"], public("hosp log"))),
+        ("a card with a key of mixed order", "unfit", lambda t: t.event("CardIssued", enrolment=as_name(t.holder), card=bytes(16), key=mixed_key())),
+        ("bytes behind a record", "left over", lambda t: t.logs["hosp"].append(t.logs["hosp"][-1] + b"\0") or t.last("hosp")),
+        ("a list of 2^63 entries", "longer than the record", lambda t: t.logs["hosp"].append(b"\x01" + write("inst", "hosp") + len(t.logs["hosp"]).to_bytes(8, "little") + bytes(4) + t.now.to_bytes(8, "little") + b"\0\0\x04\0\0\0" + bytes(18) + (2**63).to_bytes(8, "little")) or t.last("hosp")),
+        ("a week that was not so", "no week", lambda t: t.told(3)),
+        ("an outlier among two", "no week", lambda t: t.told(3, kind="OutlierHospital")),
+    ]
+
+
+def mixed_key() -> bytes:
+    """A good key and a point of order two: it verifies here and not there."""
+    y, x = int.from_bytes(public("card"), "little") & (2**255 - 1), public("card")[31] >> 7
+    return (P - y | (1 - x) << 255).to_bytes(32, "little")
+
+
+def hostile_files() -> list[tuple[str, int, str, Any]]:
+    """Files that are not what they should be: name, exit code, what must be said, and what is done to a good export."""
+    hosp = Path("logs/hosp")
+    bundle = hosp / "tile/entries/000.p"
+
+    def cut(base: Path) -> None:
+        file = next((base / bundle).iterdir())
+        file.write_bytes(file.read_bytes()[:-10])
+
+    def huge(base: Path) -> None:
+        text = f"{FEDERATION}/hosp\n{2**63 - 1}\n{base64.b64encode(bytes(32)).decode()}\n".encode()
+        blob = base64.b64encode(key_id(f"{FEDERATION}/hosp", 1, public("hosp log")) + secret("hosp log").sign(text)).decode()
+        (base / hosp / "checkpoint").write_bytes(text + f"\n\u2014 {FEDERATION}/hosp {blob}\n".encode())
+
+    def instead(path: Path, to: str | None) -> Any:
+        def act(base: Path) -> None:
+            (base / path).unlink()
+            os.mkfifo(base / path) if to is None else os.symlink(to, base / path)
+        return act
+
+    def line(base: Path) -> None:
+        file = base / "records/hosp.jsonl"
+        file.write_text(file.read_text().replace('"bytes": "AQ', '"bytes": "AR', 1))
+
+    text = lambda path, data: lambda base: (base / path).write_bytes(data)
+    edit = lambda field, value: lambda base: (base / "export.json").write_text(json.dumps({**json.loads((base / "export.json").read_text()), field: value}))
+    return [
+        ("a bundle that is cut off", 1, "bundle ends inside", cut),
+        ("a head of 2^63 entries", 1, "export.json says", huge),
+        ("a head beyond every number", 1, "bad size", text(hosp / "checkpoint", f"{FEDERATION}/hosp\n{10**30}\nAAAA\n\n\u2014 a AAAAAAAA\n".encode())),
+        ("no head", 2, "checkpoint", lambda base: (base / hosp / "checkpoint").unlink()),
+        ("a head that is a pipe", 2, "not a file", instead(hosp / "checkpoint", None)),
+        ("a head that never ends", 2, "out of the export", instead(hosp / "checkpoint", "/dev/zero")),
+        ("a link that leads to itself", 2, "checkpoint", instead(hosp / "checkpoint", "checkpoint")),
+        ("a head of no text", 1, "no UTF-8", text(hosp / "checkpoint", b"\xff\xfe\n\n")),
+        ("another tile above the first level", 1, "level-1 tile", lambda base: (base / "logs/audit/tile/1/000.p/1").write_bytes(bytes(32))),
+        ("a tile that is missing", 2, "tile/0", lambda base: next((base / hosp / "tile/0/000.p").iterdir()).unlink()),
+        ("an older head that nobody signed", 1, "cosigned-checkpoint", lambda base: (base / hosp / "cosigned-checkpoint").write_bytes((base / hosp / "cosigned-checkpoint").read_bytes().replace(b"\n", b"\n1", 1))),
+        ("a line of another record", 1, "hosp.jsonl: line 1 ", line),
+        ("a line that never ends", 2, "a line longer", text("records/hosp.jsonl", b"[" * (MAX_LINE + 1))),
+        ("a line too many", 1, "hosp.jsonl", lambda base: (base / "records/hosp.jsonl").open("a").write("{}\n")),
+        ("JSON that is cut off", 2, "export.json", text("export.json", b'{"version": 1, "logs": [')),
+        ("JSON that is too deep", 2, "export.json", text("export.json", b"[" * 500_000)),
+        ("JSON that is too long", 2, "larger than", text("export.json", b" " * (MAX_JSON + 1))),
+        ("JSON that is a list", 2, "export.json", text("export.json", b"[]")),
+        ("a number of many digits", 2, "export.json", text("export.json", b'{"version": ' + b"1" * 9999 + b"}")),
+        ("another version", 2, "version 2", edit("version", 2)),
+        ("a version that is no number", 2, "export.json", edit("version", True)),
+        ("logs that are none", 2, "export.json", edit("logs", [1, None])),
+        ("a log of another place", 2, "export.json", edit("logs", [{"institution": "issuer", "origin": f"{FEDERATION}/issuer", "dir": "../..", "size": 1}])),
+        ("a registrar that is a surrogate", 2, "export.json", edit("registrar", "\ud800")),
+        ("a registrar without a log", 2, "registrar's log", edit("registrar", "nobody")),
+        ("a day that is too long", 2, "export.json", edit("utc_offset_minutes", 10**9)),
+    ]
+
+
+def answer(base: Path, evidence: dict[bytes, bytes] | None = None) -> tuple[int, list[dict], str]:
+    """What is said of an export, as `main` would say it: exit code, findings, and all texts."""
+    try:
+        book, _ = verify(base, [test_vkey()], evidence or {})
+    except Unjudged as why:
+        return 2, [], str(why)
+    texts = "\n".join([*(finding["what"] for finding in book.findings), *book.unjudged])
+    return (1 if book.findings else 2 if book.unjudged else 0), book.findings, texts
+
+
+def test_town(base: Path, same: Any) -> None:
+    """The good town is good, and every error planted in it is found where it stands."""
+    town, evidence = good_town(base / "towns")
+    town.export(base / "good")
+    known = {sha256(evidence): evidence}
+    same("a good export", answer(base / "good", known)[::2], (0, ""))
+    same("a good export without evidence", answer(base / "good")[::2], (0, ""))
+    book, _ = verify(base / "good", [test_vkey()], known)
+    same("what was counted again", [book.counts[what] for what in ("statistics recounted", "weeks counted by their evidence", "superseded records", "notes that wait for others")], [3, 1, 0, 0])
+    planted = [(what, words, lambda t, fields=fields: t.publish(town.figures(7, book), **fields)) for what, words, fields in bad_figures(town.figures(7, book))]
+    for what, words, plant in [*planted, *bad_steps(), *bad_records()]:
+        other = town.copy()
+        at = plant(other)
+        other.export(base / "planted" / what.replace(" ", "-").replace("'", ""))
+        code, findings, texts = answer(base / "planted" / what.replace(" ", "-").replace("'", ""))
+        found = any((f["log"], f["index"]) == at[:2] and words in f["what"] for f in findings)
+        same(f"planted: {what}", (code, found, "" if found else texts), (1, True, ""))
+    other = town.copy()
+    wrong = evidence.replace(b'["hosp", ', b'["hosp", 1', 1)
+    other.told(10_000, wrong)
+    same("evidence of other shares", "other shares than the logs" in answer_of(other, base / "evidence", {sha256(wrong): wrong}), True)
+    for what, code, words, harm in hostile_files():
+        directory = base / "hostile" / what.replace(" ", "-").replace("^", "")
+        town.export(directory)
+        harm(directory)
+        said, _, texts = answer(directory)
+        same(f"hostile: {what}", (said, words in texts or texts), (code, True))
+
+
+def answer_of(town: Town, directory: Path, evidence: dict[bytes, bytes]) -> str:
+    town.export(directory)
+    return answer(directory, evidence)[2]
+
+
+def test_outliers(same: Any) -> None:
+    table = [("four are too few", [(0, 50), (0, 50), (0, 50), (50, 50)], None), ("all alike", [(5, 50)] * 6, []), ("one against four", [(0, 50)] * 4 + [(30, 50)], [4]),
+             ("two cases more are chance", [(0, 50)] * 4 + [(2, 50)], []), ("far above peers that differ", [(4, 100), (5, 100), (6, 100), (7, 100), (60, 100)], [4]),
+             ("far below is no fraud", [(80, 100), (81, 100), (82, 100), (83, 100), (0, 100)], []), ("peers that differ much", [(n, 100) for n in (10, 30, 50, 70, 90)], []),
+             ("two of seven", [(n, 100) for n in (50, 1, 2, 3, 2, 1, 60)], [0, 6])]
+    for what, shares, above in table:
+        found = outliers([(str(n), count, of) for n, (count, of) in enumerate(shares)])
+        same(f"outliers: {what}", found and sorted(found[0]), above if above is None else [str(n) for n in above])
+
+
+def test_keys(same: Any) -> None:
+    same("a good key", fit_key(public("phone")), True)
+    same("a key of mixed order", fit_key(mixed_key()), False)
+    for y in sorted(SMALL_ORDER):
+        if y < 2**255:
+            same(f"a key of small order {y}", [fit_key((y | sign << 255).to_bytes(32, "little")) for sign in (0, 1)], [False, False])
+    same("a signature by a key of small order", ed25519_ok((1).to_bytes(32, "little"), (1).to_bytes(32, "little") + bytes(32), b"anything"), False)
+
+
 def self_test(keep: Path | None = None) -> int:
     """Known answers: RFC 6962, the published note of the C2SP vectors, golden records (actors/src/golden.rs)."""
-    failed = []
+    checked, failed = [], []
 
     def same(what: str, a: Any, b: Any) -> None:
+        checked.append(what)
         if a != b:
             failed.append(what)
             print(f"FAILED: {what}: {a!r} is not {b!r}")
@@ -2219,7 +2696,11 @@ def self_test(keep: Path | None = None) -> int:
         entry = b"\x01" + write(RECORD, record)
         same(f"golden {body[0]}", leaf_hash(entry).hex(), expected)
         same(f"decoded {body[0]}", decode(entry), record)
-    print("self-test: " + ("FAILED" if failed else "good"))
+    test_keys(same)
+    test_outliers(same)
+    with tempfile.TemporaryDirectory() as scratch:
+        test_town(keep or Path(scratch), same)
+    print(f"self-test: {len(checked)} checks, " + (f"{len(failed)} FAILED" if failed else "all good"))
     return 1 if failed else 0
 
 
