@@ -37,6 +37,7 @@ import stat
 import sys
 import tempfile
 from array import array
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -1557,7 +1558,7 @@ class Fold:
             before = self.known.get((self.parent[one], rules))
             try:
                 if isinstance(before, Exception):
-                    raise before
+                    raise Bad("the record before it does not count") if isinstance(before, Bad) else before
                 state = self.next(one, before, rules)
             except (Bad, Waits) as why:
                 state = why
@@ -2004,16 +2005,20 @@ def outliers(shares: list[tuple[str, int, int]]) -> tuple[set[str], dict] | None
     return above, {"median": usual, "median_distance": spread, "sum_of_distances": total}
 
 
-def week_shares(book: Ledger, view: View, week: int, offset: int, covers: dict[str, int], pair: tuple[str, str]) -> list[tuple[str, int, int]]:
-    """So many of so many, of each member that has enough cases, by the logs up to the sizes covered."""
-    counts: Counter[tuple[str, str]] = Counter()
+def tally_weeks(book: Ledger, offset: int, covers: dict[str, int]) -> dict[int, Counter[tuple[str, str]]]:
+    """What each did in each week, by the logs up to the sizes covered."""
+    weeks: dict[int, Counter[tuple[str, str]]] = defaultdict(Counter)
     for log, index, at, who, tally in book.acts:
-        if index < covers.get(log, 0) and who in book.members and week_of(at, offset) == week:
-            counts[who, tally] += 1
-    roles = ("Hospital",) if pair in COMPARED else ("Hospital", "Community")
-    plays = lambda who: any(view.good(who, role, EVER) and role in book.members[who].roles for role in roles)
-    shares = [(who, counts[who, pair[0]], counts[who, pair[1]]) for who in sorted(book.members) if plays(who)]
-    return [share for share in shares if share[2] >= LEAST_CASES]
+        if index < covers.get(log, 0) and who in book.members:
+            weeks[week_of(at, offset)][who, tally] += 1
+    return weeks
+
+
+def shares_of(view: View, counts: Counter[tuple[str, str]], pair: tuple[str, str]) -> list[tuple[str, int, int]]:
+    """So many of so many, of each member that has enough cases."""
+    members, roles = view.book.members, ("Hospital",) if pair in COMPARED else ("Hospital", "Community")
+    plays = lambda who: any(view.good(who, role, EVER) and role in members[who].roles for role in roles)
+    return [(who, counts[who, pair[0]], counts[who, pair[1]]) for who in sorted(members) if counts[who, pair[1]] >= LEAST_CASES and plays(who)]
 
 
 def found_in(pair: tuple[str, str], shares: list[tuple[str, int, int]]) -> dict[str, int]:
@@ -2024,30 +2029,40 @@ def found_in(pair: tuple[str, str], shares: list[tuple[str, int, int]]) -> dict[
     return {who: count for who, count, _ in shares if compared and who in compared[0]}
 
 
-def judge_pattern(book: Ledger, view: View, name: Name, at: int, finding: dict, evidence: dict[bytes, bytes]) -> None:
-    """A finding about a week, counted again: by its evidence if that is there, else by every week that it can be about."""
-    say = lambda what: book.wrong(name[0], name[1], f"{finding['kind'][0]} of {finding['institution']}: {what}")
-    pairs = CARDS if finding["kind"][0] == "AssistedShare" else COMPARED
-    if finding["evidence"] in evidence:
-        try:
-            what = judge_evidence(book, view, finding, json.loads(evidence[finding["evidence"]]), pairs)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            what = "its evidence is not that of a week"
-        book.counts["weeks counted by their evidence"] += 1
-        return say(what) if what else None
-    silent = False
-    for week in range(week_of(at, book.offset) - 8, week_of(at, book.offset)):
-        for pair in pairs:
-            if found_in(pair, week_shares(book, view, week, book.offset, book.sizes, pair)).get(finding["institution"]) == finding["count"]:
-                book.counts["weeks counted again"] += 1
-                return
-        # A day after its end a week is judged without the logs that were silent since, and these may have gone on.
-        end = week_begin(week + 1, book.offset)
-        silent = silent or (at >= end + DAY and any(not any(end <= t <= at for t in book.times.get(who, ())) for who in book.members))
-    if silent:
-        book.counts["findings about weeks in which logs were silent"] += 1
-    else:
-        say(f"no week of the eight before it has such a share with {finding['count']} cases")
+def judge_patterns(book: Ledger, view: View, evidence: dict[bytes, bytes]) -> None:
+    """Findings about weeks, counted again: by their evidence if that is there, else by every week that they can be about."""
+    weeks = tally_weeks(book, book.offset, book.sizes) if book.patterns else {}
+    told: dict[tuple[int, tuple], dict[str, int]] = {}
+    for week, counts in weeks.items():
+        for pair in (*COMPARED, *CARDS):
+            told[week, pair] = found_in(pair, shares_of(view, counts, pair))
+    spoken = {who: sorted(times) for who, times in book.times.items()} if book.patterns else {}
+    for name, at, finding in book.patterns:
+        pairs = CARDS if finding["kind"][0] == "AssistedShare" else COMPARED
+        what = None
+        if finding["evidence"] in evidence:
+            try:
+                what = judge_evidence(book, view, finding, json.loads(evidence[finding["evidence"]]), pairs)
+            except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
+                what = "its evidence is not that of a week"
+            book.counts["weeks counted by their evidence"] += 1
+        elif any(told.get((week, pair), {}).get(finding["institution"]) == finding["count"] for week in weeks_before(at, book.offset) for pair in pairs):
+            book.counts["weeks counted again"] += 1
+        elif any(was_silent(book, spoken, week_begin(week + 1, book.offset), at) for week in weeks_before(at, book.offset)):
+            book.counts["findings about weeks in which logs were silent"] += 1
+        else:
+            what = f"no week of the eight before it has such a share with {finding['count']} cases"
+        if what:
+            book.wrong(name[0], name[1], f"{finding['kind'][0]} of {finding['institution']}: {what}")
+
+
+def weeks_before(at: int, offset: int) -> range:
+    return range(week_of(at, offset) - 8, week_of(at, offset))
+
+
+def was_silent(book: Ledger, spoken: dict[str, list[int]], end: int, at: int) -> bool:
+    """A day after its end a week is judged without the logs that were silent since, and these may have gone on with it later."""
+    return at >= end + DAY and any(bisect_right(spoken.get(who, []), at) == bisect_left(spoken.get(who, []), end) for who in book.members)
 
 
 def judge_evidence(book: Ledger, view: View, finding: dict, said: dict, pairs: tuple) -> str | None:
@@ -2059,7 +2074,7 @@ def judge_evidence(book: Ledger, view: View, finding: dict, said: dict, pairs: t
     if any(size > book.sizes.get(who, 0) for who, size in covers.items()):
         book.counts["weeks beyond the export"] += 1
         return None
-    shares = week_shares(book, view, week, offset, covers, pair)
+    shares = shares_of(view, tally_weeks(book, offset, covers)[week], pair)
     if [tuple(share) for share in said["shares"]] != shares:
         return f"its evidence has other shares than the logs: {shares}"
     if pair in COMPARED and said["compared"] != outliers(shares)[1]:
@@ -2124,8 +2139,7 @@ def verify(base: Path, vkey_texts: list[str], evidence: dict[bytes, bytes]) -> t
     paths = judge_vouchers(book, view)
     for name, figures in book.statistics:
         recount(book, name, figures)
-    for name, at, finding in book.patterns:
-        judge_pattern(book, view, name, at, finding, evidence)
+    judge_patterns(book, view, evidence)
     return book, account(book, list(paths.values()))
 
 
@@ -2411,7 +2425,7 @@ def good_town(keep: Path) -> tuple[Town, bytes]:
         town.record(who, role, ("Heartbeat", {}))
     known, _ = read_town(town, keep / "weeks")
     covers = {who: len(log) for who, log in town.logs.items()}
-    shares = week_shares(known, View(known, known.sizes), 2930, 480, covers, CARDS[0])
+    shares = shares_of(View(known, known.sizes), tally_weeks(known, 480, covers)[2930], CARDS[0])
     stamp = lambda t: datetime.fromtimestamp(t // 1000, timezone.utc).isoformat()
     evidence = json.dumps({"from": stamp(week_begin(2930, 480)), "until": stamp(week_begin(2931, 480)), "utc_offset_minutes": 480, "counted": CARDS[0][0], "of": CARDS[0][1],
                            "least_cases": 30, "shares": shares, "covers": sorted(covers.items()), "more_than_per_cent": 50}).encode()
@@ -2593,6 +2607,7 @@ def test_town(base: Path, same: Any) -> None:
     """The good town is good, and every error planted in it is found where it stands."""
     town, evidence = good_town(base / "towns")
     town.export(base / "good")
+    put(base / "vkey", test_vkey().encode())
     known = {sha256(evidence): evidence}
     same("a good export", answer(base / "good", known)[::2], (0, ""))
     same("a good export without evidence", answer(base / "good")[::2], (0, ""))
@@ -2631,6 +2646,22 @@ def test_outliers(same: Any) -> None:
     for what, shares, above in table:
         found = outliers([(str(n), count, of) for n, (count, of) in enumerate(shares)])
         same(f"outliers: {what}", found and sorted(found[0]), above if above is None else [str(n) for n in above])
+
+
+def test_examples(same: Any) -> None:
+    """A record of each kind, if the documents are at hand."""
+    file = Path(__file__).resolve().parent.parent / "docs/record-format-examples.txt"
+    if not file.is_file():
+        return
+    seen = set()
+    for line in file.read_text().splitlines():
+        what, leaf, entry = line.split(" ")
+        same(f"example {what}", leaf_hash(bytes.fromhex(entry)).hex(), leaf)
+        kind, body = decode(bytes.fromhex(entry))["body"]
+        seen.add((kind, next((body[part][0] for part in ("step", "note", "event") if part in body), "")))
+    inner = {"Chain": STEP, "Note": NOTE, "Registrar": REGISTRAR, "Programme": PROGRAMME}
+    kinds = {(part[0], variant[0]) for part in BODY[1:] for variant in inner.get(part[0], ("enum", ("",)))[1:]}
+    same("kinds without an example", kinds - seen, set())
 
 
 def test_keys(same: Any) -> None:
@@ -2696,6 +2727,7 @@ def self_test(keep: Path | None = None) -> int:
         entry = b"\x01" + write(RECORD, record)
         same(f"golden {body[0]}", leaf_hash(entry).hex(), expected)
         same(f"decoded {body[0]}", decode(entry), record)
+    test_examples(same)
     test_keys(same)
     test_outliers(same)
     with tempfile.TemporaryDirectory() as scratch:
