@@ -436,7 +436,10 @@ STATISTICS = fields(("from", "time"), ("until", "time"), ("offset", "i16"),
                     ("covers", ("list", fields(("institution", "inst"), ("size", "u64"), ("root", "b32")))),
                     ("table", "b32"), ("rows", "u32"), ("totals", ("list", fields(("measure", MEASURE), ("count", "u64")))))
 ROW = fields(("day", "i32"), ("programme", NAME), ("community", ("option", "inst")), ("hospital", ("option", "inst")), ("measure", MEASURE), ("count", "u64"))
-FINDING = fields(("kind", words("Fork, RootMismatch, BadRecord, ClockWentBack, RuleBroken, SecondSuccessor, BadPresentation, PresentationTwice, StatisticsDiffer, TakenBackWrongly, SettledBeforeKnown, UseDisputed, NotConserved, OverlappingPresence, BackDated, UsedAfterBlock, ExaminedBeforeIssue, OutlierHospital, AssistedShare")),
+FINDINGS = words("Fork, RootMismatch, BadRecord, ClockWentBack, RuleBroken, SecondSuccessor, BadPresentation, PresentationTwice, StatisticsDiffer, "
+                 "TakenBackWrongly, SettledBeforeKnown, UseDisputed, NotConserved, OverlappingPresence, BackDated, UsedAfterBlock, "
+                 "ExaminedBeforeIssue, OutlierHospital, AssistedShare")
+FINDING = fields(("kind", FINDINGS),
                  ("institution", "inst"), ("voucher", ("option", VOUCHER)), ("records", NAMES), ("count", "u64"), ("evidence", ("option", "b32")))
 BODY = (
     "enum",
@@ -2184,6 +2187,7 @@ def judge_note(book: Ledger, view: View, voucher: tuple[str, bytes], kind: str, 
 
 START = week_begin(2930, 480) + DAY // 2  # a Monday noon
 FEDERATION, HOLDERS = "test.example", 34
+FIRST, SECOND = bytes(16), bytes(15) + b"\x01"  # two operators
 
 
 def secret(of: str) -> ed25519.Ed25519PrivateKey:
@@ -2322,6 +2326,9 @@ class Town:
         voucher, at = self.claimed(card)
         return voucher, self.step("issuer", "Issuer", voucher, at, "Redeemed")
 
+    def reversed(self, voucher: dict, at: Name, operator: bytes) -> Name:
+        return self.step("issuer", "Issuer", voucher, at, "Reversed", reason=("Mistake", {}), approver=FIRST, void=True, operator=operator)
+
     # -- figures, as they stand now
 
     def covers(self) -> list[dict]:
@@ -2403,19 +2410,25 @@ def good_town(keep: Path) -> tuple[Town, bytes]:
     for n in range(HOLDERS):
         town.redeemed(card=n % 10 < 8)
     voucher, at = town.booked()
-    town.step("hosp", "Hospital", voucher, at, "BookingReleased", reason=("Unable", {}))
-    voucher, at = town.booked()
-    town.use(voucher, at)
+    presentation = town.presented("module", -6, claims_voucher(("issuer", voucher["uuid"])))
+    town.note("module", "Voucher", voucher, at, "CancelRequested", witnessed={"presentation": presentation, "registrar": as_name(town.last("issuer"))})
+    at = town.step("hosp", "Hospital", voucher, at, "BookingReleased", reason=("Unable", {}))
+    town.step("module", "Voucher", voucher, at, "Returned", reason=("HolderGaveBack", {}))
+    voucher, at = town.claimed()
+    at = town.step("issuer", "Issuer", voucher, at, "ClaimRejected", reason=("OpeningMissing", {}), is_final=False)
+    at = town.step("hosp", "Hospital", voucher, at, "RedemptionClaimed", answers=as_name(at))
+    town.reversed(voucher, town.step("issuer", "Issuer", voucher, at, "Redeemed"), SECOND)
     voucher, at = town.generated()
-    town.step("issuer", "Issuer", voucher, at, "Voided", cause=("Reason", {"reason": ("Mistake", {})}), operator=bytes(16))
-    town.record("issuer", "Issuer", ("Approved", {"record": as_name(town.last("issuer")), "approver": bytes(16)}), operator=bytes(15) + b"\x01")
+    town.step("issuer", "Issuer", voucher, at, "Voided", cause=("Reason", {"reason": ("Mistake", {})}), operator=FIRST)
+    town.record("issuer", "Issuer", ("Approved", {"record": as_name(town.last("issuer")), "approver": FIRST}), operator=SECOND)
     for _ in range(260):
         town.record("audit", "Auditor", ("Heartbeat", {}))
-    # A booking lapses by the hospital's own clock.
-    voucher, at = town.booked()
+    # One booking lapses by the hospital's own clock; of another the hospital says nothing any more.
+    lapses, silent = town.booked(), town.booked()
     town.now += 3 * DAY
     town.record("hosp", "Hospital", ("Heartbeat", {}))
-    town.step("module", "Voucher", voucher, at, "BookingLapsed", position=as_name(town.last("hosp")))
+    town.step("module", "Voucher", *lapses, "BookingLapsed", position=as_name(town.last("hosp")))
+    town.step("issuer", "Issuer", *silent, "Reclaimed", reason=("Silent", {}), positions=[as_name(town.last("hosp"))])
     known, _ = read_town(town, keep / "half")
     for days in (1, 7, 31):
         town.publish(town.figures(days, known))
@@ -2438,7 +2451,7 @@ def bad_figures(figures: dict) -> list[tuple[str, str, dict]]:
     totals, covers = figures["totals"], figures["covers"]
     other = [{**covers[0], "root": bytes(32)}, *covers[1:]]
     wrong = [(f"figure {item['measure'][0]}", "sums differ", {"totals": [{**t, "count": t["count"] + (t is item)} for t in totals]}) for item in totals]
-    return [*wrong, ("figure left out", "sums differ", {"totals": totals[1:]}), ("figure of nothing", "sums differ", {"totals": [*totals, {"measure": ("Reversed", {}), "count": 1}]}),
+    return [*wrong, ("figure left out", "sums differ", {"totals": totals[1:]}), ("figure that is there twice", "sums differ", {"totals": [*totals, totals[-1]]}),
             ("figures of another order", "sums differ", {"totals": totals[::-1]}), ("number of rows", "rows are published", {"rows": figures["rows"] + 1}),
             ("table", "digest of the table", {"table": bytes(32)}), ("time zone", "digest of the table", {"offset": -300}),
             ("period", "sums differ", {"from": figures["from"] + DAY}),
@@ -2482,8 +2495,13 @@ def bad_steps() -> list[tuple[str, str, Any]]:
         presentation = t.presented("module", -6, claims_voucher(("issuer", v["uuid"])), key="thief")
         return t.note("module", "Voucher", v, at, "CancelRequested", witnessed={"presentation": presentation, "registrar": as_name(t.last("issuer"))})
 
-    keep = lambda at: ("Keep", {"record": as_name(at)})
-    booking = lambda t, who, role, v, at: t.step(who, role, v, at, "Booked", hospital="hosp", details=bytes(32), respond_by=t.now + DAY, use_from=t.now, use_by=t.now + DAY)
+    def resolved(t: Town, v: dict, at: Name) -> Name:
+        return t.step("issuer", "Issuer", v, at, "Resolved", outcome=("Keep", {"record": as_name(at)}), approver=FIRST, operator=SECOND)
+
+    def booking(t: Town, who: str, role: str, v: dict, at: Name) -> Name:
+        return t.step(who, role, v, at, "Booked", hospital="hosp", details=bytes(32), respond_by=t.now + DAY, use_from=t.now, use_by=t.now + DAY)
+
+    reclaimed = lambda t, v, at: t.step("issuer", "Issuer", v, at, "Reclaimed", reason=("Silent", {}), positions=[])
     return [
         ("a redemption of what is redeemed", "does not follow redeemed", after("redeemed", lambda t, v, at: t.step("issuer", "Issuer", v, at, "Redeemed"))),
         ("a second redemption beside the first", "second successor", after("claimed", again)),
@@ -2503,9 +2521,9 @@ def bad_steps() -> list[tuple[str, str, Any]]:
         ("a use by who is suspended", "good standing", after("booked", suspended)),
         ("a lapse that nothing proves", "no position", after("booked", lapse)),
         ("an expiry that nothing proves", "no position", after("booked", expire)),
-        ("a voucher taken back too early", "grace", after("booked", lambda t, v, at: t.step("issuer", "Issuer", v, at, "Reclaimed", reason=("Silent", {}), positions=[]))),
-        ("a resolution of nothing", "nothing to resolve", after("booked", lambda t, v, at: t.step("issuer", "Issuer", v, at, "Resolved", outcome=keep(at), approver=bytes(16), operator=bytes(15) + b"\x01"))),
-        ("a reversal by one person", "second person", after("redeemed", lambda t, v, at: t.step("issuer", "Issuer", v, at, "Reversed", reason=("Mistake", {}), approver=bytes(16), void=True, operator=bytes(16)))),
+        ("a voucher taken back too early", "grace", after("booked", reclaimed)),
+        ("a resolution of nothing", "nothing to resolve", after("booked", resolved)),
+        ("a reversal by one person", "second person", after("redeemed", lambda t, v, at: t.reversed(v, at, FIRST))),
         ("a fourth hand", "not of this voucher", after("booked", lambda t, v, at: t.step("hosp", "Hospital", v, t.last("audit"), "UseAborted", reason=("Unable", {})))),
         ("a voucher QR by another key", "VQ1", lambda t: ("comm", len(t.logs["comm"]) - 2 if t.issued(node_key="thief") else 0)),
     ]
@@ -2514,18 +2532,27 @@ def bad_steps() -> list[tuple[str, str, Any]]:
 def bad_records() -> list[tuple[str, str, Any]]:
     """Records that are wrong by themselves or by their place."""
     weak = (1).to_bytes(32, "little")
+    restored = ("Registrar", {"event": ("MemberRestored", {"institution": "hosp", "from": 0, "approver": bytes(16)})})
+
+    def endless(t: Town) -> Name:
+        """Figures that cover 2^63 logs."""
+        log = t.logs["hosp"]
+        start = b"\x01" + write("inst", "hosp") + write("u64", len(log)) + write("u32", 3) + write("time", t.now) + bytes(2) + write("u32", 4)
+        log.append(start + bytes(18) + write("u64", 2**63))
+        return t.last("hosp")
+
     beat = ("Heartbeat", {})
     approved = lambda t, name, who: t.record("issuer", "Issuer", ("Approved", {"record": as_name(name), "approver": who}), operator=bytes(16))
     return [
         ("a time that goes back", "before that of the record before it", lambda t: t.record("hosp", "Hospital", beat, at=START)),
-        ("a name by another hash", "another hash", lambda t: approved(t, (*t.last("issuer")[:2], bytes(32)), bytes(15) + b"\x01")),
+        ("a name by another hash", "another hash", lambda t: approved(t, (*t.last("issuer")[:2], bytes(32)), SECOND)),
         ("one person twice", "second person", lambda t: approved(t, t.last("issuer"), bytes(16))),
-        ("a registrar's event elsewhere", "than the registrar", lambda t: t.record("comm", "Community", ("Registrar", {"event": ("MemberRestored", {"institution": "hosp", "from": 0, "approver": bytes(16)})}))),
+        ("a registrar's event elsewhere", "than the registrar", lambda t: t.record("comm", "Community", restored)),
         ("a weak key", "unfit", lambda t: t.register("weak", ["Hospital"], weak)),
         ("a key that is registered already", "already", lambda t: t.register("double", ["Hospital"], public("hosp log"))),
         ("a card with a key of mixed order", "unfit", lambda t: t.event("CardIssued", enrolment=as_name(t.holder), card=bytes(16), key=mixed_key())),
         ("bytes behind a record", "left over", lambda t: t.logs["hosp"].append(t.logs["hosp"][-1] + b"\0") or t.last("hosp")),
-        ("a list of 2^63 entries", "longer than the record", lambda t: t.logs["hosp"].append(b"\x01" + write("inst", "hosp") + len(t.logs["hosp"]).to_bytes(8, "little") + bytes(4) + t.now.to_bytes(8, "little") + b"\0\0\x04\0\0\0" + bytes(18) + (2**63).to_bytes(8, "little")) or t.last("hosp")),
+        ("a list of 2^63 entries", "longer than the record", endless),
         ("a week that was not so", "no week", lambda t: t.told(3)),
         ("an outlier among two", "no week", lambda t: t.told(3, kind="OutlierHospital")),
     ]
@@ -2561,6 +2588,10 @@ def hostile_files() -> list[tuple[str, int, str, Any]]:
         file = base / "records/hosp.jsonl"
         file.write_text(file.read_text().replace('"bytes": "AQ', '"bytes": "AR', 1))
 
+    def unsigned(base: Path) -> None:
+        file = base / hosp / "cosigned-checkpoint"
+        file.write_bytes(file.read_bytes().replace(b"\n", b"\n1", 1))
+
     text = lambda path, data: lambda base: (base / path).write_bytes(data)
     edit = lambda field, value: lambda base: (base / "export.json").write_text(json.dumps({**json.loads((base / "export.json").read_text()), field: value}))
     return [
@@ -2574,7 +2605,7 @@ def hostile_files() -> list[tuple[str, int, str, Any]]:
         ("a head of no text", 1, "no UTF-8", text(hosp / "checkpoint", b"\xff\xfe\n\n")),
         ("another tile above the first level", 1, "level-1 tile", lambda base: (base / "logs/audit/tile/1/000.p/1").write_bytes(bytes(32))),
         ("a tile that is missing", 2, "tile/0", lambda base: next((base / hosp / "tile/0/000.p").iterdir()).unlink()),
-        ("an older head that nobody signed", 1, "cosigned-checkpoint", lambda base: (base / hosp / "cosigned-checkpoint").write_bytes((base / hosp / "cosigned-checkpoint").read_bytes().replace(b"\n", b"\n1", 1))),
+        ("an older head that nobody signed", 1, "cosigned-checkpoint", unsigned),
         ("a line of another record", 1, "hosp.jsonl: line 1 ", line),
         ("a line that never ends", 2, "a line longer", text("records/hosp.jsonl", b"[" * (MAX_LINE + 1))),
         ("a line too many", 1, "hosp.jsonl", lambda base: (base / "records/hosp.jsonl").open("a").write("{}\n")),
@@ -2612,7 +2643,9 @@ def test_town(base: Path, same: Any) -> None:
     same("a good export", answer(base / "good", known)[::2], (0, ""))
     same("a good export without evidence", answer(base / "good")[::2], (0, ""))
     book, _ = verify(base / "good", [test_vkey()], known)
-    same("what was counted again", [book.counts[what] for what in ("statistics recounted", "weeks counted by their evidence", "superseded records", "notes that wait for others")], [3, 1, 0, 0])
+    counted = ("statistics recounted", "weeks counted by their evidence", "superseded records", "records that wait for others", "notes that wait for others")
+    same("what was counted", [book.counts[what] for what in counted], [3, 1, 0, 0, 0])
+    same("measures", {item["measure"][0] for item in town.figures(7, book)["totals"]}, set(MEASURE_ORDER))
     planted = [(what, words, lambda t, fields=fields: t.publish(town.figures(7, book), **fields)) for what, words, fields in bad_figures(town.figures(7, book))]
     for what, words, plant in [*planted, *bad_steps(), *bad_records()]:
         other = town.copy()
