@@ -2491,8 +2491,8 @@ def bad_steps() -> list[tuple[str, str, Any]]:
         t.now += 91 * DAY
         return t.step("issuer", "Issuer", v, at, "Voided", cause=("Expired", {"positions": [as_name(at)]}))
 
-    def cancel(t: Town, v: dict, at: Name) -> Name:
-        presentation = t.presented("module", -6, claims_voucher(("issuer", v["uuid"])), key="thief")
+    def cancel(t: Town, v: dict, at: Name, key: str | None = None) -> Name:
+        presentation = t.presented("module", -6, claims_voucher(("issuer", v["uuid"])), key=key)
         return t.note("module", "Voucher", v, at, "CancelRequested", witnessed={"presentation": presentation, "registrar": as_name(t.last("issuer"))})
 
     def resolved(t: Town, v: dict, at: Name) -> Name:
@@ -2516,7 +2516,8 @@ def bad_steps() -> list[tuple[str, str, Any]]:
         ("a presentation of another voucher", "another voucher", after("booked", lambda t, v, at: t.use(v, at, uuid=bytes(16)))),
         ("an old presentation", "five minutes", after("booked", lambda t, v, at: t.use(v, at, late=400))),
         ("a presentation used twice", "presented before", after("booked", replay)),
-        ("a note's presentation by another key", "does not verify", after("booked", cancel)),
+        ("a note's presentation by another key", "does not verify", after("booked", lambda t, v, at: cancel(t, v, at, "thief"))),
+        ("a note about what nobody has", "nobody has the voucher", after("generated", cancel)),
         ("a use long after a block", "too old", after("booked", blocked)),
         ("a use by who is suspended", "good standing", after("booked", suspended)),
         ("a lapse that nothing proves", "no position", after("booked", lapse)),
@@ -2810,6 +2811,8 @@ def main() -> int:
     sys.stdout.reconfigure(errors="backslashreplace")
     sys.setrecursionlimit(20_000)
     if args.self_test:
+        if args.dir and args.dir.exists() and (not args.dir.is_dir() or any(args.dir.iterdir())):
+            parser.error(f"{args.dir} is there already")
         return self_test(args.dir)
     if args.dir is None or args.registrar_vkey is None:
         parser.error("DIR and --registrar-vkey are needed")

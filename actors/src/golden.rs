@@ -127,7 +127,8 @@ fn other_events() -> Vec<(&'static str, Body)> {
     let (institution, from, size, approver) = (id("h"), 12, 12, operator(6));
     let (root, community, voucher_module) = (Digest(bytes(8)), id("c"), id("v"));
     let key = Some(HolderKey::Ed25519(bytes(0x60)));
-    let changed = RegistrarEvent::MemberChanged { institution, from, roles: vec![Role::Auditor], url: "https://h".into() };
+    let changed =
+        RegistrarEvent::MemberChanged { institution, from, roles: vec![Role::Auditor], url: "https://h".into() };
     let successor = id("s");
     let events = vec![
         ("member-changed", changed),
