@@ -750,6 +750,7 @@ class Change:
     start: int
     what: str  # the event's name
     value: Any = None  # roles, or who succeeds
+    root: bytes | None = None  # of a log that ends: its root there
 
 
 @dataclass
@@ -758,7 +759,6 @@ class Member:
     roles: list[str]  # the newest
     keys: dict[str, list[tuple[int, bytes]]]  # by purpose: index from which, key
     changes: list[Change]
-    end_root: bytes | None = None
 
     def standing(self, role: str, applies: Any) -> str | None:
         """How it stands in a role by the changes that apply; None if it does not play it."""
@@ -1138,7 +1138,7 @@ class Ledger:
         member = self.members.get(who)
         if member is None:
             return f"{who} is no member"
-        change = Change(position, at, event.get("from", event.get("size")), kind)
+        change = Change(position, at, event.get("from", event.get("size")), kind, root=event.get("root"))
         if kind == "MemberChanged":
             member.roles = change.value = [role[0] for role in event["roles"]]
         elif kind == "KeyRotated":
@@ -1148,8 +1148,6 @@ class Ledger:
             if what := self.no_heir(who, event["successor"]):
                 return what
             change.value = event["successor"]
-        if kind in ("LogFrozen", "LogSucceeded") and member.end(EVER) is None:
-            member.end_root = event["root"]
         member.changes.append(change)
         return None
 
@@ -1186,9 +1184,10 @@ class Ledger:
             else:
                 self.counts["names"] += 1
         for who, member in self.members.items():
-            leaves, end = self.leaves.get(who), member.end(EVER)
-            if end is not None and leaves is not None and len(leaves) >= 32 * end and root_of(leaves, end) != member.end_root:
-                self.wrong(who, None, f"its log has another root at size {end} than the registrar drew the line at")
+            leaves = self.leaves.get(who, b"")
+            for change in member.changes:
+                if change.root is not None and len(leaves) >= 32 * change.start and root_of(leaves, change.start) != change.root:
+                    self.wrong(who, None, f"its log has another root at size {change.start} than the registrar drew the line at")
 
 
 def possession(who: str, purpose: str, origin: str) -> bytes:
