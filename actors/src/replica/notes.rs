@@ -220,8 +220,8 @@ struct NotHere;
 /// Whose the voucher was at a record of its chain: nothing but that record and what it continues.
 fn enrolment_of(doc: &VoucherDoc, about: RecordName) -> Result<Option<RecordName>, NotHere> {
     let mut next = Some(about);
-    // Names cannot run in circles; a path is no longer than all records together.
-    for _ in 0..doc.links.len() {
+    // Names cannot run in circles; a path is no longer than all records together, and ends behind them.
+    for _ in 0..=doc.links.len() {
         let Some(name) = next else { return Ok(None) };
         let link = doc.links.iter().find(|l| l.name == name).ok_or(NotHere)?;
         next = match &link.step {

@@ -136,13 +136,14 @@ impl Files {
 /// A file of at most so many bytes; none if it is not there.
 fn read_to(path: &Path, most: usize) -> anyhow::Result<Option<Vec<u8>>> {
     let name = || path.display().to_string();
-    let file = match File::open(path) {
-        Ok(file) => file,
+    // Before it is opened: a pipe would be waited for.
+    match path.metadata() {
+        Ok(found) => ensure!(found.is_file(), "{} is not a file", path.display()),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(name),
-    };
+    }
     let mut bytes = Vec::new();
-    file.take(most as u64 + 1).read_to_end(&mut bytes).with_context(name)?;
+    File::open(path).with_context(name)?.take(most as u64 + 1).read_to_end(&mut bytes).with_context(name)?;
     ensure!(bytes.len() <= most, "{} has more than {most} bytes", path.display());
     Ok(Some(bytes))
 }

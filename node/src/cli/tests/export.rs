@@ -228,6 +228,15 @@ fn an_export_is_judged_and_what_was_changed_in_it_is_named() {
         assert!(!found.good && found.faults.iter().any(|f| f.contains(file)), "no {file}: {:?}", found.faults);
         fs::write(&path, before).unwrap();
     }
+    // A pipe to which nobody writes is not waited for.
+    let head = log.join("checkpoint");
+    let before = fs::read(&head).unwrap();
+    fs::remove_file(&head).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&head).status().unwrap().success());
+    let found = judged(&house, dir);
+    assert!(!found.good && found.faults.iter().any(|fault| fault.contains("is not a file")), "{:?}", found.faults);
+    fs::remove_file(&head).unwrap();
+    fs::write(&head, before).unwrap();
     for (contents, said) in [
         ("{", "is no export"),
         (r#"{"version":2,"federation":"f","registrar":"a","utc_offset_minutes":0,"logs":[]}"#, "version 2"),
