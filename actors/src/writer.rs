@@ -729,7 +729,7 @@ mod tests {
             ledger::mirror::step(&held, head.sign(&signer).as_bytes(), origin, &keys, &new, &[]).unwrap()
         };
         writer.accept(step(2), liar).unwrap();
-        let fork = replica::Fork { common_size: 2, held: String::new(), offered: String::new() };
+        let fork = replica::Fork { common_size: 2, held: String::new(), offered: String::new(), split: None };
         let keep = |desk: &mut Desk<'_>| {
             desk.work.keep_fork(liar, &fork);
             Ok(())

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use chrono::FixedOffset;
-use domain::ids::InstitutionId;
+use domain::ids::{Digest, InstitutionId};
 use domain::member::Role;
 use domain::time::Millis;
 use serde::{Deserialize, Serialize};
@@ -239,6 +239,19 @@ pub struct Registrar {
     /// The verification key of its log. Empty on the registrar itself.
     #[serde(default)]
     pub log_vkey: String,
+    /// Which history of its log counts, once it has shown two: agreed among the members outside of the ledger.
+    #[serde(default)]
+    pub history: Option<History>,
+}
+
+/// A head by which one history of a log is told from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct History {
+    /// A size past the last one at which both are the same.
+    pub size: u64,
+    /// The root of that history there, in hexadecimal.
+    pub root: Digest,
 }
 
 /// How it follows the others.

@@ -12,7 +12,9 @@ use actors::role::{Hint, LookAround, RoleActor, Rules};
 use actors::writer::{Act, CLOCK_BEHIND, Writer};
 use domain::ids::InstitutionId;
 use domain::reasons::Reason;
+use domain::record::{Body, Insistence, OperatorInsisted};
 use domain::time::Timestamp;
+use ledger::fork::Split;
 use ledger::mirror::Evidence;
 use parking_lot::RwLock;
 
@@ -22,7 +24,7 @@ use crate::api::community::UnderWay;
 use crate::api::problem::Problem;
 use crate::api::seen::{SeenHolders, SeenPeers};
 use crate::clock::NodeClock;
-use crate::config::Config;
+use crate::config::{Config, History, Registrar};
 use crate::keys::NodeKeys;
 use crate::limits::Limits;
 use crate::oidc::Oidc;
@@ -248,18 +250,58 @@ impl Node {
         self.writer.read(|work| work.frozen(institution)).answer
     }
 
-    /// Keeps the proof that a log has shown two histories, and up to which size they are the same, once that is found.
-    pub async fn keep_fork(&self, institution: InstitutionId, evidence: &Evidence, common_size: Option<u64>) {
-        tracing::error!(%institution, ?common_size, "the log has signed two histories; the proof is kept");
+    /// Which history of the registrar's log the members have agreed on.
+    #[must_use]
+    pub fn agreed(&self, institution: InstitutionId) -> Option<History> {
+        let Registrar { institution: registrar, history, .. } = &self.config.registrar;
+        history.filter(|_| institution == *registrar)
+    }
+
+    /// The members have agreed on the history that is held of the registrar's log: it is followed again, and that the trust anchor
+    /// is another one goes on record.
+    ///
+    /// # Errors
+    ///
+    /// Nothing can be written now.
+    pub async fn settle_registrar(&self) -> Result<(), Reason> {
+        let registrar = self.config.registrar.institution;
+        if !self.is_forked(registrar) || self.is_given_up(registrar) || self.agreed(registrar).is_none() {
+            return Ok(());
+        }
+        let done = self.writer.decide(Act::default(), |desk| {
+            desk.work.forget_fork(registrar);
+            let role = desk.work.settings.roles.first().copied().ok_or(Reason::WrongRole)?;
+            desk.write(role, Body::OperatorInsisted(OperatorInsisted { what: Insistence::TrustAnchor }))
+        });
+        self.writer.durable(done.map_err(|refused| refused.reason())?.ticket).await;
+        tracing::warn!(%registrar, "the registrar's log is followed again, by the history that the configuration names");
+        Ok(())
+    }
+
+    /// Keeps the proof that a log has shown two histories; what shows it to others and up to which size they are the same, once
+    /// that is found. What was proved before stays.
+    pub async fn keep_fork(
+        &self,
+        institution: InstitutionId,
+        evidence: &Evidence,
+        split: Option<Split>,
+        common_size: Option<u64>,
+    ) {
         let origin = self.writer.logs().origin(institution);
         let kept = self.writer.decide(Act::default(), |desk| {
-            let fork = Fork {
-                // What is held leads to one of the two heads; nothing past it is taken any more.
-                common_size: common_size.unwrap_or_else(|| self.writer.ledger().accepted_size(&origin)),
-                held: evidence.held.note.to_string(),
-                offered: evidence.offered.note.to_string(),
+            let known = desk.work.fork(institution);
+            // What is held leads to one of the two heads; nothing past it is taken any more.
+            let before = known.as_ref().map_or_else(|| self.writer.ledger().accepted_size(&origin), |f| f.common_size);
+            let common_size = common_size.map_or(before, |size| size.min(before));
+            let (held, offered) = (evidence.held.note.to_string(), evidence.offered.note.to_string());
+            let fork = match known.clone() {
+                Some(known) if known.split.is_some() || split.is_none() => Fork { common_size, ..known },
+                _ => Fork { common_size, held, offered, split },
             };
-            desk.work.keep_fork(institution, &fork);
+            if known.as_ref() != Some(&fork) {
+                tracing::error!(%institution, common_size, "the log has signed two histories; the proof is kept");
+                desk.work.keep_fork(institution, &fork);
+            }
             Ok(())
         });
         match kept {

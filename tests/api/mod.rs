@@ -3,3 +3,4 @@
 mod bad_input;
 mod oidc;
 mod proof;
+mod second_opinion;

@@ -22,6 +22,8 @@ pub struct FakeLog {
     entries: Vec<Vec<u8>>,
     /// What is served.
     served: Vec<Vec<u8>>,
+    /// The leaf hashes that it shows.
+    tiles: Option<Vec<u8>>,
     bundle: Option<Vec<u8>>,
     note: Option<Vec<u8>>,
     /// A head that it claims to hold of whoever asks.
@@ -32,7 +34,8 @@ pub struct FakeLog {
 
 impl FakeLog {
     pub fn new(signer: NoteSigner, entries: Vec<Vec<u8>>) -> Self {
-        Self { signer, served: entries.clone(), entries, bundle: None, note: None, longest: None, ahead: None }
+        let tiles = Some(entries.iter().flat_map(|entry| leaf_hash(entry).0).collect());
+        Self { signer, served: entries.clone(), entries, tiles, bundle: None, note: None, longest: None, ahead: None }
     }
 
     pub fn signed_by(mut self, signer: NoteSigner) -> Self {
@@ -47,6 +50,16 @@ impl FakeLog {
 
     pub fn leaving_out(mut self, index: usize) -> Self {
         self.served.remove(index);
+        self
+    }
+
+    pub fn without_tiles(mut self) -> Self {
+        self.tiles = None;
+        self
+    }
+
+    pub fn changing_tiles(mut self) -> Self {
+        self.tiles.iter_mut().flatten().for_each(|byte| *byte ^= 1);
         self
     }
 
@@ -96,8 +109,7 @@ impl FakeLog {
                 Some(self.bundle.clone().unwrap_or_else(|| encode_bundle(some)))
             }
             TileKind::Hashes(0) if tile.index == 0 => {
-                let some = self.entries.iter().take(usize::from(tile.width));
-                Some(some.flat_map(|entry| leaf_hash(entry).0).collect())
+                Some(self.tiles.as_ref()?.iter().copied().take(32 * usize::from(tile.width)).collect())
             }
             _ => None,
         }

@@ -11,6 +11,7 @@ use actors::clock::Clock as _;
 use domain::member::Role;
 use domain::time::{Millis, Timestamp};
 use ledger::checkpoint::Checkpoint;
+use ledger::fork::{Beginning, Split};
 use ledger::key::{NoteSigner, PrivateKey};
 use ledger::merkle::Hash;
 use ledger::witness::add_checkpoint;
@@ -59,12 +60,15 @@ type Row = (&'static str, fn(&Liar), Noticed);
 
 const HONEST: [i64; 3] = [0, 1, 2];
 
-const TABLE: [Row; 9] = [
+const TABLE: [Row; 11] = [
     // Signs the same size twice: shown to a witness below.
     ("equivocator", |_| {}, Found("fork")),
     ("rewinder", |liar| liar.server.say(liar.log(&[0, 1])), Refused),
-    // Refused by everybody alike. It is no finding as long as nobody has taken the other history.
-    ("rewriter", |liar| liar.server.say(liar.log(&[0, 5, 6, 7])), Refused),
+    // A longer log that leaves out what it signed before, and one that does not show how it is made.
+    ("rewriter", |liar| liar.server.say(liar.log(&[0, 5, 6, 7])), Found("fork")),
+    ("shy-rewriter", |liar| liar.server.say(liar.log(&[0, 5, 6, 7]).without_tiles()), Refused),
+    // Its head is as it should be; its tiles are of another log.
+    ("tile-forger", |liar| liar.server.say(liar.log(&[0, 1, 2, 3]).changing_entry(3).changing_tiles()), Refused),
     (
         "split-viewer",
         |liar| {
@@ -152,8 +156,7 @@ async fn each_liar_is_noticed() {
     for (liar, (name, _, noticed)) in liars.iter().zip(TABLE) {
         let of: Vec<_> = found.iter().filter(|(of, ..)| of == name).map(|(_, kind, _)| kind.as_str()).collect();
         match noticed {
-            // A fork is told of again when more is known: how far its two histories are one.
-            Found(kind) => assert!(of.iter().all(|found| *found == kind), "{name}: {of:?}"),
+            Found(kind) => assert_eq!(of, [kind], "{name}"),
             Refused => {
                 assert!(of.is_empty(), "{name}: {of:?}");
                 assert_eq!(auditor.folded(name).await, 3, "{name}");
@@ -174,7 +177,15 @@ async fn each_liar_is_noticed() {
         let known = [node.keys().log_signer(&node.origin()).unwrap().verifier().clone()];
         let signed = |note: &Value| Checkpoint::open(note.as_str().unwrap(), &node.origin(), &known).unwrap();
         if kind == "fork" {
-            assert_ne!(signed(&proof["held"]), signed(&proof["offered"]), "{of}");
+            let hash = |text: &Value| Hash::from_base64(text.as_str().unwrap()).unwrap();
+            let begin = |root: &str, steps: &str| Beginning {
+                root: hash(&proof[root]),
+                proof: proof[steps].as_array().unwrap().iter().map(hash).collect(),
+            };
+            let (held, offered) = (begin("held_root", "held_proof"), begin("offered_root", "offered_proof"));
+            let split = Split { size: proof["size"].as_u64().unwrap(), held, offered };
+            let text = |note: &str| proof[note].as_str().unwrap().to_owned();
+            split.prove(&node.origin(), &known, &text("held"), &text("offered")).unwrap();
         } else {
             assert_eq!((signed(&proof["seen"][0]["head"]).size, &proof["records"][0]["index"]), (3, &3.into()));
         }

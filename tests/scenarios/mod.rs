@@ -18,5 +18,6 @@ mod registration;
 mod replication;
 mod restore;
 mod stop;
+mod succession;
 mod transport;
 mod witnesses;

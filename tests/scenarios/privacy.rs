@@ -467,3 +467,53 @@ async fn keys_are_sealed_and_lost_as_the_manual_says() {
     community.ready().await;
     assert_eq!(known(&community).await, 404);
 }
+
+/// What docs/operating/recovery.md says of a backup that has the vault. With the node's own vault nobody comes back who was erased since;
+/// with the backup's they do, which is said, and they are erased again.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_erased_after_a_backup_comes_back_with_its_vault_alone_and_is_erased_again() {
+    let root = tempfile::tempdir().unwrap();
+    let (_issuer, mut community) = federation(root.path()).await;
+    let person = json!({
+        "document_type": "passport", "document_number": DOCUMENT, "born": "1949-12-31", "sex": "F", "name": NAME,
+        "phone": TELEPHONE, "class": "elderly",
+    });
+    let (status, done) = community.post("/v1/community/registrations/without-phone", &person).await;
+    assert_eq!(status, 201, "{done}");
+    let out = root.path().join("backup");
+    let (made, said) = command(&community, &["backup", "--with-vault", "--out", out.to_str().unwrap()], None);
+    assert!(made, "{said}");
+    let opens = |node: &TestNode| {
+        let burglar = Burglar::breaks_into(node);
+        [NAME, DOCUMENT, TELEPHONE].map(|text| burglar.opens(text))
+    };
+    let erase = async |community: &TestNode| {
+        let wish = json!({ "holder": done["result"]["holder"] });
+        let (status, erased) = community.post("/v1/community/erasures", &wish).await;
+        assert_eq!(status, 201, "{erased}");
+        eventually("nothing of them opens", Duration::from_secs(20), || async { opens(community) == [0; 3] }).await;
+    };
+    erase(&community).await;
+    for lost in [&["journal", "store"][..], &["journal", "store", "vault"]] {
+        let vault_is_lost = lost.contains(&"vault");
+        community.terminate();
+        for name in lost {
+            let path = community.dir.join("ledger").join(name);
+            if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+        }
+        let (restored, said) = command(&community, &["restore", "--from", out.to_str().unwrap()], None);
+        assert!(restored, "{said}");
+        assert_eq!(said.contains("WHO WAS ERASED SINCE THEN IS BACK"), vault_is_lost, "{said}");
+        if !vault_is_lost {
+            // What they had left has no key any more, which looks like a vault that is lost.
+            assert!(said.contains("keys forget-lost"), "{said}");
+            let (forgot, said) = command(&community, &["keys", "forget-lost"], None);
+            assert!(forgot, "{said}");
+        }
+        community.start().await;
+        assert_eq!(opens(&community)[0] > 0, vault_is_lost);
+        if vault_is_lost {
+            erase(&community).await;
+        }
+    }
+}

@@ -18,7 +18,7 @@ use super::restore::{generate, head, is_forked};
 use crate::support::town::{Phone, good};
 use crate::support::{TestNode, desk, eventually, program};
 
-const WITHIN: Duration = Duration::from_secs(20);
+pub(super) const WITHIN: Duration = Duration::from_secs(20);
 
 /// Runs a command of the program over a node's files: its exit code, and what it printed.
 fn command(node: &TestNode, name: &str, args: &[(&str, &Path)]) -> (Option<i32>, String) {
@@ -36,7 +36,7 @@ fn lose_the_disk(node: &mut TestNode) {
     std::fs::remove_dir_all(node.dir.join("ledger")).unwrap();
 }
 
-async fn has_all(reader: &TestNode, writer: &TestNode) -> u64 {
+pub(super) async fn has_all(reader: &TestNode, writer: &TestNode) -> u64 {
     let size = writer.folded(writer.id).await;
     eventually("the other has followed", WITHIN, || async { reader.folded(writer.id).await >= size }).await;
     size
@@ -160,7 +160,7 @@ async fn an_empty_store_comes_back_from_the_member_who_holds_most() {
 }
 
 /// A hospital, its doctor there by day and night.
-async fn hospital(root: &Path, id: &'static str, issuer: &TestNode) -> TestNode {
+pub(super) async fn hospital(root: &Path, id: &'static str, issuer: &TestNode) -> TestNode {
     let mut hospital = TestNode::new(root, id, &[Role::Hospital], Some(issuer));
     desk::register(issuer, &hospital).await;
     hospital.start().await;
@@ -173,36 +173,35 @@ async fn hospital(root: &Path, id: &'static str, issuer: &TestNode) -> TestNode 
 }
 
 /// Somebody with a voucher, who goes to hospitals.
-struct Patient {
-    phone: Phone,
-    community: TestNode,
-    voucher: String,
+pub(super) struct Patient {
+    pub(super) phone: Phone,
+    pub(super) voucher: String,
 }
 
 impl Patient {
-    fn name(&self) -> VoucherName {
+    pub(super) fn name(&self) -> VoucherName {
         let id: VoucherId = self.voucher.parse().unwrap();
         VoucherName { issuer: id.issuer.to_string(), id: id.uuid }
     }
 
     /// Books the next appointment; the voucher's code.
-    async fn book(&mut self, hospital: &TestNode) -> String {
+    pub(super) async fn book(&mut self, community: &TestNode, hospital: &TestNode) -> String {
         let (_, slots) = hospital.get("/v1/hospital/slots?department=imaging&doctor=d-1&limit=2").await;
         let booking = json!({ "voucher": self.voucher, "hospital": hospital.id, "department": "imaging", "doctor": "d-1",
                               "start": slots["items"][1]["start"] });
-        good(self.phone.keys.send(&self.community, Method::POST, "/v1/wallet/bookings", &booking).await);
+        good(self.phone.keys.send(community, Method::POST, "/v1/wallet/bookings", &booking).await);
         let booked = |wallet: &Value| wallet["vouchers"][0]["stage"] == "booked";
-        let wallet = self.phone.until(&self.community, "booked", booked).await;
+        let wallet = self.phone.until(community, "booked", booked).await;
         wallet["vouchers"][0]["token"].as_str().unwrap().to_owned()
     }
 
-    async fn arrive(&self, hospital: &TestNode, code: &str) -> Value {
+    pub(super) async fn arrive(&self, hospital: &TestNode, code: &str) -> Value {
         let arrive = vp1::Step::Arrive { audience: hospital.id.to_owned(), voucher: self.name() };
         let arrival = json!({ "personal_qr": self.phone.by_enrolment(arrive), "voucher_qr": code });
         good(hospital.post("/v1/hospital/visits", &arrival).await)
     }
 
-    async fn examined(&self, hospital: &TestNode) {
+    pub(super) async fn examined(&self, hospital: &TestNode) {
         let began = NodeClock::real().now();
         tokio::time::sleep(Duration::from_millis(50)).await;
         let complete = vp1::Step::Complete { audience: hospital.id.to_owned(), voucher: self.name() };
@@ -212,7 +211,7 @@ impl Patient {
         good(hospital.post(&format!("/v1/hospital/visits/{}/completion", self.voucher), &completion).await);
     }
 
-    async fn stage(&self, at: &TestNode) -> String {
+    pub(super) async fn stage(&self, at: &TestNode) -> String {
         let (_, voucher) = at.get(&format!("/v1/vouchers/{}", self.voucher)).await;
         voucher["inside"]["stage"].as_str().unwrap_or_default().to_owned()
     }
@@ -239,24 +238,24 @@ async fn a_log_whose_tail_is_lost_for_good_is_succeeded_and_its_vouchers_go_on()
     .await;
     let mut phone = Phone::with_voucher(&community, 5, "E12345678").await;
     let voucher = phone.wallet(&community).await["vouchers"][0]["voucher"].as_str().unwrap().to_owned();
-    let mut patient = Patient { phone, community, voucher };
-    let code = patient.book(&gulou).await;
+    let mut patient = Patient { phone, voucher };
+    let code = patient.book(&community, &gulou).await;
     for reader in [&issuer, &zhongda] {
         has_all(reader, &gulou).await;
     }
     eventually("the hospital knows", WITHIN, || async { patient.stage(&gulou).await == "booked" }).await;
 
     // The holder arrives while nobody follows: acknowledged, and gone with the machine.
-    for node in [&mut issuer, &mut patient.community, &mut zhongda] {
+    for node in [&mut issuer, &mut community, &mut zhongda] {
         node.terminate();
     }
     let lost = patient.arrive(&gulou, &code).await;
     gulou.kill();
     std::fs::remove_dir_all(&gulou.dir).unwrap();
-    for node in [&mut issuer, &mut patient.community, &mut zhongda] {
+    for node in [&mut issuer, &mut community, &mut zhongda] {
         node.spawn();
     }
-    for node in [&mut issuer, &mut patient.community, &mut zhongda] {
+    for node in [&mut issuer, &mut community, &mut zhongda] {
         node.ready().await;
     }
     let index = lost["records"][0]["index"].as_u64().unwrap();
@@ -267,7 +266,7 @@ async fn a_log_whose_tail_is_lost_for_good_is_succeeded_and_its_vouchers_go_on()
     let succession = json!({ "size": index, "root": hex::encode(root.0), "successor": "zhongda" });
     let (status, answer) = issuer.post_by_two("/v1/issuer/members/gulou/log-succession", &succession).await;
     assert_eq!(status, 201, "{answer}");
-    for reader in [&patient.community, &zhongda] {
+    for reader in [&community, &zhongda] {
         has_all(reader, &issuer).await;
     }
     // It is stated in a signed record, for whoever asks.
@@ -281,14 +280,14 @@ async fn a_log_whose_tail_is_lost_for_good_is_succeeded_and_its_vouchers_go_on()
     let cancel = vp1::Step::Cancel { audience: "xuanwu".into(), voucher: patient.name() };
     let word = json!({ "qr": patient.phone.by_enrolment(cancel) });
     let path = format!("/v1/wallet/bookings/{}/cancellation", patient.voucher);
-    good(patient.phone.keys.send(&patient.community, Method::POST, &path, &word).await);
+    good(patient.phone.keys.send(&community, Method::POST, &path, &word).await);
     let free = |wallet: &Value| wallet["vouchers"][0]["stage"] == "issued";
-    patient.phone.until(&patient.community, "the heir has let it go", free).await;
-    let code = patient.book(&zhongda).await;
+    patient.phone.until(&community, "the heir has let it go", free).await;
+    let code = patient.book(&community, &zhongda).await;
     eventually("the heir knows", WITHIN, || async { patient.stage(&zhongda).await == "booked" }).await;
     patient.arrive(&zhongda, &code).await;
     patient.examined(&zhongda).await;
-    for node in [&issuer, &patient.community, &zhongda] {
+    for node in [&issuer, &community, &zhongda] {
         eventually("it is redeemed everywhere", WITHIN, || async { patient.stage(node).await == "redeemed" }).await;
     }
 }

@@ -6,6 +6,7 @@ mod commit;
 pub mod cosignature;
 pub mod disk;
 pub mod fail;
+pub mod fork;
 pub mod frame;
 #[cfg(test)]
 mod fuzz;

@@ -3,9 +3,11 @@
 
 mod support;
 
+use ledger::fork::{Beginning, Split, Unproved};
 use ledger::log::{Batch, Ledger, SubmitError};
 use ledger::merkle::Hash;
 use ledger::mirror::{self, Accepted, Held, MAX_CHECKPOINT_BYTES, MAX_STEP_ENTRIES, Refused};
+use ledger::tile::TileHashes;
 use support::*;
 
 fn step(held: &Held, note: &str, from: u64, to: u64, proof: &[Hash]) -> Result<Accepted, Refused> {
@@ -97,6 +99,75 @@ fn a_fork_shows_when_entries_pass_the_head_accepted_before() {
     assert_eq!((start.held().size(), start.held().root()), (3, root(3)));
     let refused = step(start.held(), &signed(PEER, 9), 3, 9, &[]).unwrap_err();
     assert!(matches!(refused, Refused::Fork(_)), "{refused}");
+}
+
+/// What proves two histories to somebody who has the log's key alone, and what accuses nobody.
+#[test]
+fn a_split_proves_two_histories_and_nothing_else() {
+    // From entry 3 on the other history is another one.
+    let leaf = |other: bool, index: u64| match other && index >= 3 {
+        true => ledger::merkle::leaf_hash(format!("other {index}").as_bytes()),
+        false => ledger::merkle::leaf_hash(&entry(index)),
+    };
+    let begin = |other: bool, size: u64, of: u64| {
+        let tile = |_: u8, _: u64, width: u16| Some((0..width.into()).flat_map(|i| leaf(other, i).0).collect());
+        let (tile, root) = (&TileHashes(&tile), |size| ledger::merkle::root(size, &TileHashes(&tile)).unwrap());
+        let proof = ledger::merkle::consistency_proof(size, of, tile).unwrap();
+        (Beginning { root: root(size), proof }, root(of))
+    };
+    let note = |name: &str, key: &str, size: u64, root: Hash| {
+        ledger::checkpoint::Checkpoint { origin: name.into(), size, root }.sign(&signer(key))
+    };
+    let judge = |size: u64, held: u64, (other, offered): (bool, u64), change: fn(&mut Split), by: (&str, &str)| {
+        let ((ours, held_root), (theirs, offered_root)) = (begin(false, size, held), begin(other, size, offered));
+        let mut split = Split { size, held: ours, offered: theirs };
+        change(&mut split);
+        let (held, offered) = (note(PEER, PEER, held, held_root), note(by.0, by.1, offered, offered_root));
+        split.prove(PEER, &keys(PEER), &held, &offered)
+    };
+    let (peer, as_it_is): (_, fn(&mut Split)) = ((PEER, PEER), |_| ());
+    for (size, held, offered) in [(5, 5, 5), (5, 5, 9), (5, 9, 5), (4, 7, 9), (9, 9, 12)] {
+        judge(size, held, (true, offered), as_it_is, peer)
+            .unwrap_or_else(|e| panic!("{size} of {held}, {offered}: {e}"));
+    }
+    type Expected = fn(&Unproved) -> bool;
+    type Row<'a> = (&'a str, u64, (bool, u64), fn(&mut Split), (&'a str, &'a str), Expected);
+    let table: [Row<'_>; 9] = [
+        ("it goes on", 5, (false, 9), as_it_is, peer, |e| matches!(e, Unproved::Alike)),
+        ("before they differ", 3, (true, 9), as_it_is, peer, |e| matches!(e, Unproved::Alike)),
+        ("of nothing", 0, (true, 9), as_it_is, peer, |e| matches!(e, Unproved::Alike)),
+        (
+            "a root of nobody",
+            5,
+            (false, 9),
+            |s| s.offered.root = Hash([7; 32]),
+            peer,
+            |e| matches!(e, Unproved::Beginning(_)),
+        ),
+        (
+            "a held root of nobody",
+            5,
+            (true, 9),
+            |s| s.held.root = Hash([7; 32]),
+            peer,
+            |e| matches!(e, Unproved::Beginning(_)),
+        ),
+        (
+            "a proof of nobody",
+            5,
+            (true, 9),
+            |s| s.offered.proof[0].0[0] ^= 1,
+            peer,
+            |e| matches!(e, Unproved::Beginning(_)),
+        ),
+        ("no proof", 5, (true, 9), |s| s.offered.proof.clear(), peer, |e| matches!(e, Unproved::Beginning(_))),
+        ("another key", 5, (true, 9), as_it_is, (PEER, "c.example/log"), |e| matches!(e, Unproved::Head(_))),
+        ("another log", 5, (true, 9), as_it_is, ("c.example/log", "c.example/log"), |e| matches!(e, Unproved::Head(_))),
+    ];
+    for (name, size, offered, change, by, expected) in table {
+        let unproved = judge(size, 5, offered, change, by).unwrap_err();
+        assert!(expected(&unproved), "{name}: {unproved}");
+    }
 }
 
 #[test]

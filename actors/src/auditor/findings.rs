@@ -7,12 +7,14 @@ use domain::ids::{InstitutionId, RecordName};
 use domain::lifecycle::Step;
 use domain::reasons::Reason;
 use domain::record::{Finding, FindingKind, MAX_NAMES};
+use ledger::fork::Split;
+use ledger::merkle::Hash;
 use serde_json::json;
 
 use super::rows;
 use crate::keys;
 use crate::kv::{Space, after_prefix, read};
-use crate::replica::{Broken, VoucherDoc, Work, counters};
+use crate::replica::{Broken, Fork, VoucherDoc, Work, counters};
 
 /// Broken records looked at in one round.
 pub const ROUND: usize = 2_000;
@@ -111,17 +113,22 @@ fn superseded(work: &Work<'_>, name: &RecordName) -> (FindingKind, InstitutionId
     (FindingKind::RuleBroken, name.institution)
 }
 
-/// Logs that have shown two histories, with the two signed heads as evidence.
+/// Logs that have shown two histories, with what proves it to anyone as evidence: two signed heads, a size at which they have two
+/// roots, and for each the proof that its root there leads to it ([`ledger::fork`]).
 #[must_use]
 pub fn forks(work: &Work<'_>) -> Vec<(InstitutionId, Vec<u8>)> {
-    let members = work.registry.members.keys();
-    members
-        .filter_map(|id| {
-            let fork = work.fork(*id)?;
-            let json = json!({ "common_size": fork.common_size, "held": fork.held, "offered": fork.offered });
-            Some((*id, json.to_string().into_bytes()))
-        })
-        .collect()
+    let lines = |proof: &[Hash]| proof.iter().map(Hash::to_base64).collect::<Vec<_>>();
+    let proved = |id: &InstitutionId| {
+        let Fork { held, offered, split, .. } = work.fork(*id)?;
+        let Split { size, held: ours, offered: theirs } = split?;
+        let json = json!({
+            "held": held, "offered": offered, "size": size,
+            "held_root": ours.root.to_base64(), "held_proof": lines(&ours.proof),
+            "offered_root": theirs.root.to_base64(), "offered_proof": lines(&theirs.proof),
+        });
+        Some((*id, json.to_string().into_bytes()))
+    };
+    work.registry.members.keys().filter_map(proved).collect()
 }
 
 /// Programmes whose vouchers do not add up, with the figures as evidence.

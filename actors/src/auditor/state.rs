@@ -19,7 +19,7 @@ pub(super) const EVERY: Millis = Millis::minutes(1);
 
 pub(super) fn tick(work: &Work<'_>, now: Timestamp) -> Option<Command> {
     // A fork is not put off: the proof is here, and others still follow that log.
-    if findings::forks(work).iter().any(|(_, proof)| rows::is_new(&work.tx, &(FindingKind::Fork, proof))) {
+    if findings::forks(work).iter().any(|(id, _)| rows::is_new(&work.tx, &(FindingKind::Fork, id))) {
         return Some(Command::Watch);
     }
     if rows::next(&work.tx).0 <= now {
@@ -89,11 +89,11 @@ fn audit(desk: &mut Desk<'_>) -> Result<usize, Refused> {
     Ok(written)
 }
 
-/// Publishes each proof that a log has shown two histories.
+/// Publishes that a log has shown two histories, once: it is not followed any further, whatever else is found out about it.
 fn forks(desk: &mut Desk<'_>) -> Result<usize, Refused> {
     let mut written = 0;
     for (institution, proof) in findings::forks(&desk.work) {
-        if rows::first_time(&mut desk.work.tx, &(FindingKind::Fork, &proof)) {
+        if rows::first_time(&mut desk.work.tx, &(FindingKind::Fork, institution)) {
             let (kind, records) = (FindingKind::Fork, Vec::new());
             let finding = Finding { kind, institution, voucher: None, records, count: 1, evidence: None };
             written += write_proved(desk, finding, &proof)?;

@@ -5,6 +5,7 @@ use domain::ids::{Digest, InstitutionId};
 use domain::time::{Millis, Timestamp};
 use ledger::checkpoint::Checkpoint;
 use ledger::cosignature::Cosigner;
+use ledger::fork::{Beginning, Split};
 use ledger::merkle::Hash;
 use ledger::witness::{Refusal, Signed};
 use serde::{Deserialize, Serialize};
@@ -46,8 +47,10 @@ pub struct Mirror {
     pub institution: InstitutionId,
     /// How many entries are held.
     pub size: u64,
-    /// The newest signed head that they lead to, if the checkpoint contradicts them.
-    pub unlike: Option<String>,
+    /// The newest signed head that they lead to, if the checkpoint contradicts them, and what shows that to others.
+    pub unlike: Option<(String, Option<Split>)>,
+    /// The members have agreed which of its histories counts.
+    pub is_settled: bool,
 }
 
 /// What a log's name is looked up by: SHA-256 of the name.
@@ -83,12 +86,17 @@ pub fn add_checkpoint(desk: &mut Desk<'_>, signed: &Signed<'_>, cosigner: &Cosig
             Answer::Cosigned(line)
         }
         Err(refusal) => {
-            let Mirror { institution, size: common_size, unlike } = mirror;
-            let held = unlike.or_else(|| before.filter(|_| refusal.is_evidence()).map(|before| before.note));
+            let Mirror { institution, size: common_size, unlike, is_settled } = mirror;
+            let of_one_size = |before: Cosigned| {
+                let all = |root| Beginning { root, proof: Vec::new() };
+                let split = Split { size, held: all(Hash(before.root.0)), offered: all(root) };
+                (before.note, Some(split))
+            };
+            let held = unlike.or_else(|| before.filter(|_| refusal.is_evidence()).map(of_one_size));
             // What is said of the own log is no news about another, and one proof of a fork is enough.
-            let is_news = institution != desk.work.settings.me && desk.work.fork(institution).is_none();
-            if let Some(held) = held.filter(|_| is_news) {
-                desk.work.keep_fork(institution, &Fork { common_size, held, offered: signed.note() });
+            let is_news = institution != desk.work.settings.me && !is_settled && desk.work.fork(institution).is_none();
+            if let Some((held, split)) = held.filter(|_| is_news) {
+                desk.work.keep_fork(institution, &Fork { common_size, held, offered: signed.note(), split });
             }
             Answer::Refused(refusal)
         }

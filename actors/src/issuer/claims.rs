@@ -151,7 +151,11 @@ pub(super) fn receive(
     id: VoucherId,
     openings: &Openings,
 ) -> Result<Answer, Refused> {
-    let (doc, state) = own_voucher(desk, id)?;
+    let (doc, state) = own_voucher(desk, id).map_err(|refused| match refused.reason() {
+        // Whether it is the heir of the voucher's issuer this node may hear after the hospital: the sender tries again.
+        Reason::NotCustodian => Reason::Waiting.into(),
+        _ => refused,
+    })?;
     match state.stage {
         Stage::Examined | Stage::Claimed | Stage::Rejected => {}
         Stage::Redeemed | Stage::Voided | Stage::Refused => return Ok(Answer::Claim(ClaimOutcome::Answered)),

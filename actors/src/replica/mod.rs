@@ -117,6 +117,8 @@ pub struct Fork {
     pub held: String,
     /// The signed head that does not fit it.
     pub offered: String,
+    /// What shows others that the two do not fit; none until it could be had.
+    pub split: Option<ledger::fork::Split>,
 }
 
 /// The line that the registrar drew in a log that had shown two histories.
@@ -343,6 +345,13 @@ impl Work<'_> {
         voucher::judge_log_again(self, institution, fork.common_size);
     }
 
+    /// The members have agreed on one history of the registrar's log: what it wrote is judged by that alone.
+    pub fn forget_fork(&mut self, institution: InstitutionId) {
+        let Some(fork) = self.fork(institution) else { return };
+        self.tx.delete(Space::Private, keys::forked(institution));
+        voucher::judge_log_again(self, institution, fork.common_size);
+    }
+
     /// The line that the registrar drew in a log that had shown two histories.
     #[must_use]
     pub fn frozen(&self, institution: InstitutionId) -> Option<Frozen> {
@@ -400,11 +409,14 @@ impl Work<'_> {
         names.iter().filter_map(|(_, name)| self.programme(&crate::kv::read(name))).collect()
     }
 
-    /// The newest registrar position that is folded here: what a new record is judged by.
+    /// The newest registrar position that is folded here: what a new record is judged by. None past the last common size of a registrar
+    /// that has shown two histories: whichever of them will count has that one.
     #[must_use]
     pub fn registrar_position(&self) -> Option<RecordName> {
-        let index = self.cursor(self.settings.registrar).next.checked_sub(1)?;
-        self.name_at(self.settings.registrar, index)
+        let registrar = self.settings.registrar;
+        let next = self.cursor(registrar).next;
+        let size = self.fork(registrar).map_or(next, |fork| fork.common_size.min(next));
+        self.name_at(registrar, size.checked_sub(1)?)
     }
 
     /// The name of the record at a position that is folded here.

@@ -183,6 +183,9 @@ pub(crate) async fn checked(node: &Node, caller: &Caller, text: &str) -> Result<
 
 /// The evidence of a finding of this auditor, JSON: two signed heads, or figures that differ.
 ///
+/// Of a fork: `held` and `offered`, two notes; `size`; for each of them `…_root`, the root of its first `size` entries, and `…_proof`, the
+/// RFC 6962 consistency proof from there to the head, all base64. Both proofs verify and the roots differ: that no one log has.
+///
 /// `200`; `401` for callers from outside; `404`.
 #[utoipa::path(tag = "audit", params(("digest" = String, Path)), responses(
     (status = 200, body = Object), (status = 401, body = ProblemBody), (status = 404, body = ProblemBody),

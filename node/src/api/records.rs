@@ -259,7 +259,7 @@ pub(crate) async fn voucher_at(node: &Node, get: &Get, id: &str) -> Result<Vouch
             voucher: id,
             genuine: true,
             in_time: state.is_valid_at(now) && state.stage != Stage::Voided,
-            known_until: work.cursor(id.issuer).last_at,
+            known_until: work.cursor(state.issuer).last_at,
             inside: if get.caller.is_inside() { inside(&doc) } else { None },
         })
     });

@@ -9,6 +9,7 @@ use actors::clock::Clock as _;
 use actors::writer::{Act, Desk};
 use domain::ids::{Digest, InstitutionId};
 use domain::reasons::Reason;
+use ledger::mirror::{Evidence, Head};
 use ledger::witness::{AddCheckpoint, MAX_REQUEST_BYTES, Refusal};
 use utoipa_actix_web::service_config::ServiceConfig;
 
@@ -76,9 +77,14 @@ async fn cosigned(node: &Data<Node>, body: &[u8]) -> Result<Answer, Problem> {
             Ok((_, None)) => return Ok((Answer::Refused(Refusal::UnknownLog), None)),
             Err(refusal) => return Ok((Answer::Refused(refusal), None)),
         };
-        let unlike = forks::unlike(&deciding, institution, &signed.checkpoint).map(|held| held.note.to_string());
+        let unlike = forks::unlike(&deciding, institution, &signed.checkpoint).map(|held| {
+            let offered = Head { checkpoint: signed.checkpoint.clone(), note: signed.note().into() };
+            let evidence = Evidence { held, offered };
+            (evidence.held.note.to_string(), forks::split(&deciding, institution, &evidence, None))
+        });
         let size = deciding.writer.ledger().accepted_size(&signed.checkpoint.origin);
-        let mirror = Mirror { institution, size, unlike };
+        let is_settled = deciding.agreed(institution).is_some();
+        let mirror = Mirror { institution, size, unlike, is_settled };
         let decide = |desk: &mut Desk<'_>| Ok(witness::add_checkpoint(desk, &signed, &cosigner, mirror));
         deciding.writer.decide(Act::default(), decide).map(|done| (done.answer, Some(done.ticket)))
     });

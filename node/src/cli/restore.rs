@@ -230,7 +230,11 @@ fn restore_vault(
 ) -> anyhow::Result<String> {
     let to = config.vault();
     if to.exists() {
-        return Ok(format!("the vault {} is there already and stays: it is the newer one", to.display()));
+        return Ok(format!(
+            "the vault {} is there already and stays: it is the newer one. If the node says that rows have no key, they are of people \
+             who were erased since: voucher-node keys forget-lost",
+            to.display()
+        ));
     }
     if args.without_vault {
         return Ok(

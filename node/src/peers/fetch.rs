@@ -3,6 +3,7 @@
 //! What is read needs no trust: [`mirror::step`] checks it against the head.
 
 use ledger::checkpoint::Checkpoint;
+use ledger::fork::Beginning;
 use ledger::key::NoteVerifier;
 use ledger::merkle::{Hash, verify_consistency};
 use ledger::mirror::{self, Accepted, Held, Refused};
@@ -64,16 +65,19 @@ pub async fn step(node: &Node, source: Source<'_>, held: &Held, most: u64) -> Re
     Ok(mirror::step(held, source.note, source.origin, source.keys, &slices, &proof)?)
 }
 
-/// The root of a log's first `size` entries, at least one, by the tiles of a peer: proved to be a beginning of a signed head.
+/// The first `size` entries of a signed head, at least one, by the tiles of a peer: proved to be a beginning of it.
 ///
 /// # Errors
 ///
 /// [`FetchError`]: the tiles cannot be had, do not fit together, or do not lead to the head.
-pub async fn root_at(node: &Node, place: &Place, size: u64, head: &Checkpoint) -> Result<Hash, FetchError> {
+pub async fn beginning(node: &Node, place: &Place, size: u64, head: &Checkpoint) -> Result<Beginning, FetchError> {
+    if size == head.size {
+        return Ok(Beginning { root: head.root, proof: Vec::new() });
+    }
     let root = over_tiles(node, place, head.size, |tiles| ledger::merkle::root(size, tiles)).await?;
     let proof = prove(node, place, size, head.size).await?;
     verify_consistency(size, &root, head.size, &head.root, &proof).map_err(Refused::BadProof)?;
-    Ok(root)
+    Ok(Beginning { root, proof })
 }
 
 async fn tile(node: &Node, place: &Place, path: TilePath) -> Result<Answer, FetchError> {

@@ -13,7 +13,7 @@ use domain::ids::InstitutionId;
 use domain::reasons::Reason;
 use domain::time::Timestamp;
 use ledger::key::NoteVerifier;
-use ledger::mirror::{self, Held, Refused};
+use ledger::mirror::{self, Head, Held, Refused};
 
 use super::clocks::first_ahead;
 use super::fetch::{self, FetchError, STEP_ENTRIES, Source};
@@ -42,6 +42,8 @@ enum Trouble {
     Here(Reason),
     #[error("no key is known for this log")]
     NoKey,
+    #[error("this is not, or does not show, the history of the registrar's log that the configuration names")]
+    OtherHistory,
     #[error("the next record is of {0}, too far ahead of the clock here")]
     TooEarly(Timestamp),
 }
@@ -61,7 +63,7 @@ pub async fn follow(node: Arc<Node>, institution: InstitutionId) {
             node.set_too_early(institution, None);
             return;
         }
-        if frozen.is_none() && node.is_forked(institution) {
+        if node.is_given_up(institution) || (frozen.is_none() && node.is_forked(institution)) {
             node.set_too_early(institution, None);
             tokio::time::sleep(longest).await;
             continue;
@@ -154,6 +156,9 @@ async fn round(
     let keys = super::keys_for(node, institution, &note);
     let head =
         ledger::checkpoint::Checkpoint::open(&note, &origin, &keys).map_err(|e| FetchError::from(Refused::from(e)))?;
+    if !forks::is_agreed(node, &place, institution, &head, held.size()).await? {
+        return Err(Trouble::OtherHistory);
+    }
     let source = Source { place: &place, origin: &origin, keys: &keys, note: &note, size: head.size };
     let taken = take(node, institution, source, frozen, &held).await;
     // A mirror may be behind, and a node that was brought back shows less than it has signed: neither tells what there was.
@@ -166,10 +171,11 @@ async fn round(
         if let Some(frozen) = frozen {
             forks::refused(node, &place, institution, frozen, &head).await;
         }
-        if let Refused::Fork(evidence) = refused
-            && !node.is_judged(institution)
+        let offered = Head { checkpoint: head, note: String::from_utf8_lossy(&note).into() };
+        if !node.is_judged(institution)
+            && let Some(evidence) = forks::evidence(node, &place, institution, refused, &offered).await
         {
-            forks::keep(node, &place, institution, evidence).await;
+            forks::keep(node, &place, institution, &evidence).await;
         }
     }
     taken
@@ -212,9 +218,9 @@ async fn next_step(node: &Node, source: Source<'_>, most: u64) -> Result<mirror:
 
 /// A head that is not longer than ours: the same, an older one that fits, or proof of a fork.
 fn judge_old(node: &Node, note: &[u8], origin: &str, keys: &[NoteVerifier], held: &Held) -> Result<Round, Trouble> {
-    if let Some(newest) = &held.newest {
+    if let Some(newest) = forks::held_head(node, origin, held.size()) {
         let root_at = |size| node.writer.ledger().root_at(origin, size);
-        if let Some(evidence) = mirror::conflict(newest, note, origin, keys, root_at).map_err(FetchError::from)? {
+        if let Some(evidence) = mirror::conflict(&newest, note, origin, keys, root_at).map_err(FetchError::from)? {
             return Err(FetchError::from(Refused::Fork(Box::new(evidence))).into());
         }
     }

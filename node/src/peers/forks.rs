@@ -4,11 +4,21 @@
 use actors::replica::Frozen;
 use domain::ids::InstitutionId;
 use ledger::checkpoint::Checkpoint;
-use ledger::mirror::{Evidence, Head};
+use ledger::fork::{Beginning, Split};
+use ledger::mirror::{Evidence, Head, Refused};
 
 use super::Place;
 use super::fetch::{self, FetchError};
 use crate::node::Node;
+
+/// A head that the first `size` entries held of a log lead to: one of which all entries are here, if there is one, since what leads to
+/// that can be shown to others.
+#[must_use]
+pub fn held_head(node: &Node, origin: &str, size: u64) -> Option<Head> {
+    let ledger = node.writer.ledger();
+    let whole = ledger.head(origin).filter(|head| head.checkpoint.size >= size);
+    whole.or_else(|| ledger.edge(origin).newest)
+}
 
 /// The newest head that is held of a log, if the entries that lead to it contradict a head that the log's key has signed. A
 /// contradiction of the own log stops this node, unless it does not write yet.
@@ -17,7 +27,7 @@ pub fn unlike(node: &Node, log: InstitutionId, offered: &Checkpoint) -> Option<H
     let (ledger, origin) = (node.writer.ledger(), node.writer.logs().origin(log));
     ledger.root_at(&origin, offered.size).filter(|root| *root != offered.root)?;
     if log != node.config.institution {
-        return ledger.edge(&origin).newest;
+        return held_head(node, &origin, offered.size);
     }
     if node.may_write() {
         let size = offered.size;
@@ -28,15 +38,48 @@ pub fn unlike(node: &Node, log: InstitutionId, offered: &Checkpoint) -> Option<H
     None // the start rule is at it
 }
 
-/// Keeps two heads that do not fit, and finds by the tiles of who showed the second how far the histories are the same.
+/// Keeps two heads that do not fit, and finds by the tiles of who showed the second what proves it to others, and how far the
+/// histories are the same.
 pub async fn keep(node: &Node, place: &Place, log: InstitutionId, evidence: &Evidence) {
-    node.keep_fork(log, evidence, None).await;
-    match common_size(node, place, log, &evidence.offered).await {
-        Ok(Some(size)) => node.keep_fork(log, evidence, Some(size)).await,
-        Ok(None) => {}
+    // What the members did not agree on is no news any more; who goes on from what they did may fork again.
+    let Evidence { held, offered } = evidence;
+    if node.agreed(log).is_some() && !is_agreed(node, place, log, &offered.checkpoint, 0).await.unwrap_or(false) {
+        return;
+    }
+    // What is held proves nothing before it is on the disk.
+    node.writer.durable(node.writer.ledger().last_ticket()).await;
+    node.keep_fork(log, evidence, split(node, log, evidence, None), None).await;
+    let found = async {
+        let size = held.checkpoint.size.min(offered.checkpoint.size);
+        let there = fetch::beginning(node, place, size, &offered.checkpoint).await?;
+        Ok::<_, FetchError>((split(node, log, evidence, Some(there)), common_size(node, place, log, offered).await?))
+    };
+    match found.await {
+        Ok((split, size)) => node.keep_fork(log, evidence, split, size).await,
         // Whoever shows that history the next time is asked again.
         Err(trouble) => tracing::debug!(%log, %trouble, "how far the two histories are the same is not known yet"),
     }
+}
+
+/// What shows others that two heads do not fit, if it holds: the shorter one and the beginning of the longer one. What is held begins
+/// here, and what was offered `there` if it is longer.
+#[must_use]
+pub fn split(node: &Node, log: InstitutionId, evidence: &Evidence, there: Option<Beginning>) -> Option<Split> {
+    let (ledger, origin) = (node.writer.ledger(), node.writer.logs().origin(log));
+    let (held, offered) = (&evidence.held.checkpoint, &evidence.offered.checkpoint);
+    let all = |head: &Checkpoint| Beginning { root: head.root, proof: Vec::new() };
+    let size = held.size.min(offered.size);
+    let here = || {
+        let proof = ledger.consistency_proof(&origin, size, held.size)?;
+        Some(Beginning { root: ledger.root_at(&origin, size)?, proof })
+    };
+    let split = Split {
+        size,
+        held: if size == held.size { all(held) } else { here()? },
+        offered: if size == offered.size { all(offered) } else { there? },
+    };
+    let keys = super::keys_of(node, log);
+    split.prove(&origin, &keys, &evidence.held.note, &evidence.offered.note).is_ok().then_some(split)
 }
 
 /// The last size at which what is held is the same as the history of another head; none if it is so to its end.
@@ -50,12 +93,10 @@ async fn common_size(
     let ledger = node.writer.ledger();
     let new = &offered.checkpoint;
     let same_at = async |size: u64| -> Result<bool, FetchError> {
-        let there = match size {
-            0 => return Ok(true),
-            size if size == new.size => new.root,
-            size => fetch::root_at(node, place, size, new).await?,
-        };
-        Ok(ledger.root_at(&origin, size) == Some(there))
+        if size == 0 {
+            return Ok(true);
+        }
+        Ok(ledger.root_at(&origin, size) == Some(fetch::beginning(node, place, size, new).await?.root))
     };
     let (mut same, mut unlike) = (0, ledger.edge(&origin).size().min(new.size));
     if same_at(unlike).await? {
@@ -75,12 +116,29 @@ pub async fn continues(
     log: InstitutionId,
     offered: &Head,
 ) -> Result<Option<Evidence>, FetchError> {
-    let held = node.writer.ledger().edge(&node.writer.logs().origin(log));
+    let origin = node.writer.logs().origin(log);
+    let held = node.writer.ledger().edge(&origin);
     let size = held.size();
-    let Some(newest) = held.newest.clone().filter(|_| size > 0) else { return Ok(None) };
+    let Some(head) = held_head(node, &origin, size).filter(|_| size > 0) else { return Ok(None) };
     // Tiles that do not lead to the signed head prove nothing against the log: only its own signature does.
-    let root = fetch::root_at(node, place, size, &offered.checkpoint).await?;
-    Ok((root != held.root()).then(|| Evidence { held: newest, offered: offered.clone() }))
+    let there = fetch::beginning(node, place, size, &offered.checkpoint).await?;
+    Ok((there.root != held.root()).then(|| Evidence { held: head, offered: offered.clone() }))
+}
+
+/// What a refusal is evidence of: entries that do not lead from what is held to the signed head may be false themselves, or the head
+/// may leave out or change what its log signed before.
+pub async fn evidence(
+    node: &Node,
+    place: &Place,
+    log: InstitutionId,
+    refused: &Refused,
+    offered: &Head,
+) -> Option<Evidence> {
+    match refused {
+        Refused::Fork(evidence) => Some((**evidence).clone()),
+        Refused::RootMismatch | Refused::BadProof(_) => continues(node, place, log, offered).await.ok().flatten(),
+        _ => None,
+    }
 }
 
 /// Whether nothing more is to be had of a log that the registrar has frozen. A mirror of the other history is given up.
@@ -94,8 +152,43 @@ pub async fn is_complete(node: &Node, log: InstitutionId, frozen: Frozen) -> boo
 
 /// Entries of a frozen log were refused: if they lead to the registrar's line, it is what is held that does not.
 pub async fn refused(node: &Node, place: &Place, log: InstitutionId, frozen: Frozen, offered: &Checkpoint) {
-    let there = fetch::root_at(node, place, frozen.size, offered).await;
-    if there.is_ok_and(|root| root.0 == frozen.root.0) {
+    let there = fetch::beginning(node, place, frozen.size, offered).await;
+    if there.is_ok_and(|there| there.root.0 == frozen.root.0) {
         node.give_up_mirror(log).await;
+    }
+}
+
+/// Gives up a mirror of the registrar's log that follows another history than the members have agreed on: at the start, before
+/// anything is followed. Of a mirror that does not reach so far nobody knows which it follows.
+pub async fn give_up_other_history(node: &Node) {
+    let registrar = node.config.registrar.institution;
+    let Some(agreed) = node.agreed(registrar).filter(|_| registrar != node.config.institution) else { return };
+    let (ledger, origin) = (node.writer.ledger(), node.writer.logs().origin(registrar));
+    let is_other = match ledger.root_at(&origin, agreed.size) {
+        Some(root) => root.0 != agreed.root.0,
+        None => ledger.accepted_size(&origin) > 0 && node.is_forked(registrar),
+    };
+    if is_other {
+        node.give_up_mirror(registrar).await;
+    }
+}
+
+/// Whether a head of the registrar's log is of the history that the members have agreed on; of every other log, and where nothing
+/// was agreed or that is held already, it is.
+///
+/// # Errors
+///
+/// [`FetchError`]: its tiles do not show it.
+pub async fn is_agreed(
+    node: &Node,
+    place: &Place,
+    log: InstitutionId,
+    head: &Checkpoint,
+    held: u64,
+) -> Result<bool, FetchError> {
+    match node.agreed(log).filter(|agreed| held < agreed.size) {
+        Some(agreed) if head.size < agreed.size => Ok(false),
+        Some(agreed) => Ok(fetch::beginning(node, place, agreed.size, head).await?.root.0 == agreed.root.0),
+        None => Ok(true),
     }
 }

@@ -11,11 +11,11 @@ use domain::ids::InstitutionId;
 use domain::reasons::Reason;
 use ledger::checkpoint::Checkpoint;
 use ledger::key::NoteVerifier;
-use ledger::mirror::Refused;
+use ledger::mirror::Head;
 
-use super::Place;
 use super::client::Peer;
 use super::fetch::{self, FetchError, Source};
+use super::{Place, forks};
 use crate::api::log::{Longest, LongestAnswer};
 use crate::node::{Node, Writing};
 use crate::rotation;
@@ -37,8 +37,7 @@ struct Answered {
 /// A head under this node's own key that somebody holds.
 #[derive(Debug, Clone)]
 struct Seen {
-    checkpoint: Checkpoint,
-    note: String,
+    head: Head,
     /// Where its tiles may be had.
     place: Place,
 }
@@ -81,17 +80,17 @@ pub async fn settle(node: &Arc<Node>, plain_restart: bool) -> Result<(), Unlike>
         let size = node.writer.ledger().accepted_size(&origin);
         let mut longer: Vec<&Seen> = Vec::new();
         for seen in answers.iter().filter_map(|a| a.head.as_ref()) {
-            let there = seen.checkpoint.size;
+            let there = seen.head.checkpoint.size;
             let root = node.writer.ledger().root_at(&origin, there);
             if there > size {
                 longer.push(seen);
-            } else if root.is_some_and(|root| root != seen.checkpoint.root) {
+            } else if root.is_some_and(|root| root != seen.head.checkpoint.root) {
                 return Err(Unlike { here: size, there });
             }
         }
-        longer.sort_by_key(|seen| std::cmp::Reverse(seen.checkpoint.size));
+        longer.sort_by_key(|seen| std::cmp::Reverse(seen.head.checkpoint.size));
         if let Some(longest) = longer.first() {
-            let there = longest.checkpoint.size;
+            let there = longest.head.checkpoint.size;
             match restore_from_any(node, &origin, &keys, &longer).await {
                 // Asked again: what was true of the shorter log may not be of the longer one.
                 Ok(true) => continue,
@@ -179,7 +178,7 @@ async fn restore_from_any(
     longer: &[&Seen],
 ) -> Result<bool, Forked> {
     for seen in longer {
-        let (place, note, size) = (&seen.place, seen.note.as_bytes(), seen.checkpoint.size);
+        let (place, note, size) = (&seen.place, seen.head.note.as_bytes(), seen.head.checkpoint.size);
         let from = place.peer.institution;
         match restore(node, Source { place, origin, keys, note, size }).await {
             Ok(entries) => {
@@ -192,7 +191,9 @@ async fn restore_from_any(
                 }
                 return Ok(true);
             }
-            Err(RestoreError::Fetch(FetchError::Refused(Refused::Fork(_) | Refused::RootMismatch))) => {
+            Err(RestoreError::Fetch(FetchError::Refused(refused)))
+                if forks::evidence(node, place, node.config.institution, &refused, &seen.head).await.is_some() =>
+            {
                 return Err(Forked);
             }
             Err(trouble) => tracing::warn!(%trouble, %from, "the missing entries cannot be had here"),
@@ -252,7 +253,7 @@ async fn ask_all(node: &Arc<Node>, origin: &str, keys: &[NoteVerifier]) -> (Vec<
 /// A head that is signed under our key; what is not says nothing about our log.
 fn seen(peer: &Peer, me: InstitutionId, origin: &str, keys: &[NoteVerifier], note: String) -> Option<Seen> {
     let checkpoint = Checkpoint::open(note.as_bytes(), origin, keys).ok()?;
-    Some(Seen { checkpoint, note, place: Place::of(me, peer.clone()) })
+    Some(Seen { head: Head { checkpoint, note: note.into() }, place: Place::of(me, peer.clone()) })
 }
 
 #[cfg(test)]

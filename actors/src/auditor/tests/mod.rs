@@ -11,6 +11,8 @@ use domain::member::Role;
 use domain::record::{Body, ChainRecord, Finding, FindingKind, Note, Witnessed};
 use domain::statistics::Counter;
 use domain::time::Millis;
+use ledger::fork::{Beginning, Split};
+use ledger::merkle::Hash;
 
 use super::*;
 use crate::hospital::Hospital;
@@ -234,25 +236,47 @@ fn a_planted_double_count_is_found() {
     assert!(scene.town.read(audit(), report::report).programmes.iter().all(|p| p.holds));
 }
 
+/// One fork is one finding: not before it can be shown to others, and not again when more is known of it.
 #[test]
-fn two_histories_are_published_with_their_proof() {
+fn two_histories_are_published_once_with_their_proof() {
     let mut scene = Scene::new();
-    let fork = Fork { common_size: 3, held: "one head".into(), offered: "another".into() };
-    let kept = scene.town.decide(audit(), |desk| {
-        desk.work.keep_fork(gulou(), &fork);
-        Ok(())
-    });
-    kept.unwrap();
-    let at_once = scene.town.read(audit(), |work| Auditor::tick(work, scene.town.now));
-    assert_eq!(at_once, Some(Command::Watch), "it is not put off to the next minute");
+    let keep = |scene: &mut Scene, common_size: u64, offered: &str, roots: Option<[u8; 2]>| {
+        let begin = |root| Beginning { root: Hash([root; 32]), proof: Vec::new() };
+        let split = roots.map(|[held, offered]| Split { size: 5, held: begin(held), offered: begin(offered) });
+        let fork = Fork { common_size, held: "one head".into(), offered: offered.into(), split };
+        let kept = scene.town.decide(audit(), |desk| {
+            desk.work.keep_fork(gulou(), &fork);
+            Ok(())
+        });
+        kept.unwrap();
+    };
+    let tick = |scene: &Scene| scene.town.read(audit(), |work| Auditor::tick(work, scene.town.now));
+    let forked_at = |scene: &Scene| {
+        let report = scene.town.read(audit(), report::report);
+        report.logs.iter().find(|l| l.institution == gulou()).unwrap().forked_at
+    };
+    keep(&mut scene, 5, "another", None);
+    assert_eq!(findings(&mut scene), [], "nobody else could tell");
+    assert_eq!((tick(&scene), forked_at(&scene)), (None, Some(5)));
+
+    keep(&mut scene, 5, "another", Some([1, 2]));
+    assert_eq!(tick(&scene), Some(Command::Watch), "it is not put off to the next minute");
     let found = findings(&mut scene);
     assert_eq!(found.iter().map(|f| (f.kind, f.institution)).collect::<Vec<_>>(), [(FindingKind::Fork, gulou())]);
     let proof = scene.town.read(audit(), |work| evidence(&work.tx, found[0].evidence.unwrap())).unwrap();
-    assert!(String::from_utf8(proof).unwrap().contains("another"));
-    assert_eq!(findings(&mut scene), []);
-    assert_eq!(scene.town.read(audit(), |work| Auditor::tick(work, scene.town.now)), None, "once");
-    let report = scene.town.read(audit(), report::report);
-    assert_eq!(report.logs.iter().find(|l| l.institution == gulou()).unwrap().forked_at, Some(3));
+    let proof: serde_json::Value = serde_json::from_slice(&proof).unwrap();
+    let hash = |n| Hash([n; 32]).to_base64();
+    let expected = serde_json::json!({
+        "held": "one head", "offered": "another", "size": 5,
+        "held_root": hash(1), "held_proof": [], "offered_root": hash(2), "offered_proof": [],
+    });
+    assert_eq!(proof, expected);
+
+    for (common_size, offered) in [(3, "another"), (3, "a third")] {
+        keep(&mut scene, common_size, offered, Some([1, 3]));
+        assert_eq!((tick(&scene), findings(&mut scene)), (None, Vec::new()), "once");
+    }
+    assert_eq!(forked_at(&scene), Some(3));
 }
 
 #[test]

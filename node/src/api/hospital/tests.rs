@@ -65,7 +65,12 @@ impl Everyone {
                 scrub_kib_per_sec: 0,
                 marker_dir: dir.to_owned(),
             },
-            registrar: Registrar { institution: me(), url: "http://127.0.0.1:1".into(), log_vkey: String::new() },
+            registrar: Registrar {
+                institution: me(),
+                url: "http://127.0.0.1:1".into(),
+                log_vkey: String::new(),
+                history: None,
+            },
             tls: None,
             log: Default::default(),
             status: Default::default(),

@@ -44,7 +44,7 @@ fn node(dir: &std::path::Path) -> Data<Node> {
             scrub_kib_per_sec: 0,
             marker_dir: dir.to_owned(),
         },
-        registrar: Registrar { institution, url: "http://127.0.0.1:1".into(), log_vkey: String::new() },
+        registrar: Registrar { institution, url: "http://127.0.0.1:1".into(), log_vkey: String::new(), history: None },
         tls: None,
         log: Default::default(),
         status: Default::default(),

@@ -255,8 +255,9 @@ pub(crate) struct VoucherRow {
     pub(crate) head: Option<RecordRef>,
 }
 
+/// A voucher of this issuer, or of one that it has succeeded; none for one of another.
 fn row(work: &Work<'_>, voucher: VoucherId, doc: &VoucherDoc) -> Option<VoucherRow> {
-    let state = doc.state()?;
+    let state = doc.state().filter(|state| state.issuer == work.settings.me)?;
     Some(VoucherRow {
         voucher,
         stage: state.stage,
@@ -296,7 +297,7 @@ pub(crate) async fn listed(node: &Node, get: &Get, which: Which) -> Result<Liste
             next = (!whole || n + 1 < ids.len()).then(|| id.to_string());
             let row = work.voucher(*id).and_then(|doc| row(work, *id, &doc));
             let wanted = |r: &VoucherRow| programme.is_none() || r.programme == programme;
-            items.extend(row.filter(wanted).filter(|r| r.voucher.issuer == work.settings.me));
+            items.extend(row.filter(wanted));
             if items.len() == limit {
                 break;
             }
@@ -321,7 +322,7 @@ pub(crate) async fn expiring(node: &Node, before: Timestamp, limit: usize) -> (V
             is_whole &= ids.len() < MAX_LOOKED_AT;
             let found = ids.into_iter().filter_map(|id| row(work, id, &work.voucher(id)?));
             let ends = |r: &VoucherRow| now < r.valid_until && r.valid_until <= before;
-            rows.extend(found.filter(|r| r.voucher.issuer == work.settings.me && ends(r)));
+            rows.extend(found.filter(ends));
         }
         rows.sort_by_key(|r| (r.valid_until, r.voucher));
         is_whole &= rows.len() <= limit;

@@ -64,7 +64,7 @@ pub(crate) fn node_alone(dir: &std::path::Path, roles: &[Role]) -> Node {
             scrub_kib_per_sec: 0,
             marker_dir: dir.to_owned(),
         },
-        registrar: Registrar { institution, url: nobody, log_vkey: String::new() },
+        registrar: Registrar { institution, url: nobody, log_vkey: String::new(), history: None },
         tls: None,
         log: Default::default(),
         status: Default::default(),

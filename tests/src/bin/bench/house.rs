@@ -68,8 +68,9 @@ pub(crate) fn config(dir: &Path, id: &str, roles: &[Role], trust: Option<&Config
             institution: trust.institution,
             url: trust.http.url.clone(),
             log_vkey: verifier(trust)?.to_string(),
+            history: None,
         },
-        None => Registrar { institution, url: url.clone(), log_vkey: String::new() },
+        None => Registrar { institution, url: url.clone(), log_vkey: String::new(), history: None },
     };
     Ok(Config {
         version: 1,
