@@ -182,6 +182,9 @@ async fn an_auditor_sees_who_cosigned_and_holds_an_export_against_its_own_copy()
     }
 }
 
+/// What is wrong, the file that is written in place of the good one, or taken away, and what is said then.
+type Case<'a> = (&'a str, &'a str, Option<Vec<u8>>, &'a str, &'a str);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_brought_as_an_export_gets_a_clear_answer() {
     let root = tempfile::tempdir().unwrap();
@@ -202,7 +205,7 @@ async fn whatever_is_brought_as_an_export_gets_a_clear_answer() {
     let checkpoint = "logs/health/checkpoint";
     let entries = format!("logs/health/tile/entries/001.p/{}", size - 256);
     let odd = "logs/health/tile/<img src=x onerror=alert(1)>\u{202e}%2e%2e %00#?.p";
-    let table: Vec<(&str, &str, Option<Vec<u8>>, &str, &str)> = vec![
+    let table: Vec<Case<'_>> = vec![
         ("no contents", "export.json", None, "bad", "no export"),
         ("empty contents", "export.json", Some(Vec::new()), "bad", "no export"),
         ("contents of another kind", "export.json", Some(b"[[[[".to_vec()), "bad", "no export"),
