@@ -42,5 +42,11 @@ pub fn keep(desk: &mut Desk<'_>, head: &CosignedHead) {
 /// What was kept.
 #[must_use]
 pub fn kept(base: &dyn Base) -> Option<CosignedHead> {
-    Tx::new(base).load_private(&Key::new(COSIGNED_HEAD).done())
+    kept_in(&Tx::new(base))
+}
+
+/// What was kept, as a transaction sees it.
+#[must_use]
+pub fn kept_in(tx: &Tx<'_>) -> Option<CosignedHead> {
+    tx.load_private(&Key::new(COSIGNED_HEAD).done())
 }

@@ -8,7 +8,9 @@ const noCode = form.querySelector("#no-code");
 
 // The node reads the code in a picture.
 async function textOfPicture(picture) {
-  const answer = await fetch("/v1/qr/decode", { method: "POST", headers: { "content-type": picture.type }, body: picture });
+  const token = document.querySelector("meta[name=csrf-token]")?.content ?? "";
+  const headers = { "content-type": picture.type, "x-csrf-token": token };
+  const answer = await fetch("/v1/qr/decode", { method: "POST", headers, body: picture });
   if (!answer.ok) return "";
   return (await answer.json()).texts[0] ?? "";
 }
@@ -34,7 +36,9 @@ addEventListener("dragover", (event) => event.preventDefault());
 addEventListener("drop", (event) => {
   event.preventDefault();
   const brought = event.dataTransfer.files[0];
-  if (brought) take(brought);
+  const entry = event.dataTransfer.items[0]?.webkitGetAsEntry();
+  if (entry?.isDirectory) form.dispatchEvent(new CustomEvent("folder", { detail: entry }));
+  else if (brought) take(brought);
   else {
     text.value = event.dataTransfer.getData("text");
     if (text.value) form.requestSubmit();

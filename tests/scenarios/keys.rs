@@ -6,9 +6,8 @@ use std::time::Duration;
 use domain::member::{Purpose, Role};
 use serde_json::{Value, json};
 
-use super::restore::copy_dir;
 use crate::liars::fake_log::{FakeLog, serve};
-use crate::support::{TestNode, desk, eventually, program};
+use crate::support::{TestNode, copy_dir, desk, eventually, program};
 
 /// How long nodes may take to hear of something and act on it.
 const SOON: Duration = Duration::from_secs(20);

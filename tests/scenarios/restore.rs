@@ -10,22 +10,9 @@ use serde_json::{Value, json};
 
 use super::crash::issuer;
 use crate::liars::fake_log::{FakeLog, serve};
-use crate::support::{TestNode, desk, eventually, program};
+use crate::support::{TestNode, copy_dir, desk, eventually, program};
 
 const WITHIN: Duration = Duration::from_secs(15);
-
-pub(super) fn copy_dir(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_dir(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
 
 fn bring_back(copy: &Path, store: &Path) {
     std::fs::remove_dir_all(store).unwrap();

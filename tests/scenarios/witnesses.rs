@@ -71,6 +71,26 @@ async fn a_receipt_carries_the_auditors_cosignature() {
     let (code, said) = verify(root.path(), &proof, &format!("{log}witness else {other}\nquorum else\n"), id);
     assert!(code == Some(1) && said.contains("NOT PROVED"), "{code:?} {said}");
 
+    // The auditor serves it too, for records of a log that is not its own, and says who has cosigned how much.
+    let (_, proof) = text(format!("{}/v1/records/health.{index}/proof", auditor.url)).await;
+    let (code, said) = verify(root.path(), &proof, &format!("{log}witness audit {witness}\nquorum audit\n"), id);
+    assert!(code == Some(0) && said.contains(&format!("cosigned by {}", auditor.origin())), "{code:?} {said}");
+    let (status, note) = text(format!("{}/mirrors/health/checkpoint?cosigned=true", auditor.url)).await;
+    assert!(status == 200 && note.contains(&format!("\u{2014} {} ", auditor.origin())), "{status} {note}");
+    let (_, report) = auditor.get("/v1/audit/report").await;
+    let of = |id: &str| report["logs"].as_array().unwrap().iter().find(|log| log["institution"] == id).unwrap().clone();
+    assert_eq!(of("health")["cosigned"]["size"], size, "{report}");
+    assert!(of("health")["cosigned"]["by"]["audit"].is_string() && of("audit")["cosigned"].is_null(), "{report}");
+    // A head says whose log it is, whether its history is held here, and who cosigned it.
+    let (_, said) = auditor.post("/v1/audit/check", &json!({ "text": note })).await;
+    let fact = |name: &str| {
+        said["facts"].as_array().unwrap().iter().find(|fact| fact["name"] == name).unwrap()["value"].clone()
+    };
+    assert_eq!(
+        (said["genuine"].clone(), fact("held-here"), fact("cosigned-by")),
+        (json!(true), json!("same"), json!("audit"))
+    );
+
     // The witness starts again, and still knows what it cosigned: a head that contradicts it gets nothing.
     auditor.kill();
     auditor.start().await;
@@ -84,6 +104,11 @@ async fn a_receipt_carries_the_auditors_cosignature() {
         let root = Hash([9; 32]);
         ledger::checkpoint::Checkpoint { origin: issuer.origin(), size, root }.sign(&signer)
     };
+    // Nor is it genuine to who asks here, although the log's key has signed it; of a longer one nothing is known.
+    for (of, genuine, held) in [(size, false, "other"), (size + 1, true, "fewer")] {
+        let (_, said) = auditor.post("/v1/audit/check", &json!({ "text": liar(of) })).await;
+        assert!(said["genuine"] == genuine && said.to_string().contains(&format!("\"value\":\"{held}\"")), "{said}");
+    }
     for (body, expected) in [
         (add_checkpoint(size, &[], &liar(size)), (422, "checkpoint-unfit")),
         (add_checkpoint(size, &[], &liar(size + 1)), (422, "checkpoint-unfit")),

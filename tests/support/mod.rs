@@ -317,6 +317,20 @@ impl Drop for TestNode {
     }
 }
 
+/// Copies a directory with all that is below it.
+pub fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
 /// Waits until something holds.
 pub async fn eventually<F, Fut>(what: &str, within: Duration, mut holds: F)
 where

@@ -1,12 +1,15 @@
 //! Checking a single text: a personal QR, a voucher QR, a proof, a checkpoint or a record, by what this node holds.
 
+use std::collections::BTreeMap;
+
 use domain::ids::{InstitutionId, RecordName};
-use domain::member::{Member, Purpose};
+use domain::member::{Member, Purpose, Role};
 use domain::record::{Body, Consent, Record};
 use domain::time::Timestamp;
-use ledger::checkpoint::Checkpoint;
+use ledger::checkpoint::{Checkpoint, claimed_size};
 use ledger::key::{KeyKind, NoteVerifier, PublicKey};
 use ledger::merkle::{Hash, leaf_hash};
+use ledger::note::VerifiedNote;
 use ledger::proof::TlogProof;
 use serde::Serialize;
 
@@ -45,11 +48,14 @@ pub struct Checked {
     pub genuine: bool,
     /// What can be said of it, in order: a name and a value.
     pub facts: Vec<(String, String)>,
+    /// The head that it is, if a member's log key signed it: still to be held [`Checked::against`] what this node holds.
+    #[serde(skip)]
+    pub head: Option<(InstitutionId, Checkpoint)>,
 }
 
 impl Checked {
     fn new(kind: TextKind) -> Self {
-        Self { kind, genuine: false, facts: Vec::new() }
+        Self { kind, genuine: false, facts: Vec::new(), head: None }
     }
     fn fact(mut self, name: &str, value: impl ToString) -> Self {
         self.facts.push((name.to_owned(), value.to_string()));
@@ -58,6 +64,19 @@ impl Checked {
     fn genuine(mut self, genuine: bool) -> Self {
         self.genuine = genuine;
         self
+    }
+
+    /// Says of a signed head whether it is of the history that this node holds. `held` is the root of that over as many entries;
+    /// none if fewer are held.
+    #[must_use]
+    pub fn against(self, held: Option<Hash>) -> Self {
+        let Some((_, head)) = &self.head else { return self };
+        match held {
+            Some(root) if root == head.root => self.fact("held-here", "same"),
+            None => self.fact("held-here", "fewer"),
+            // Signed it is; that it is the log, nobody may conclude.
+            Some(_) => self.fact("held-here", "other").genuine(false),
+        }
     }
 }
 
@@ -151,29 +170,67 @@ fn word<T: Serialize>(value: &T) -> String {
     serde_json::to_value(value).ok().and_then(|v| v.as_str().map(ToOwned::to_owned)).unwrap_or_default()
 }
 
-fn log_keys(member: &Member) -> Vec<NoteVerifier> {
-    let old = member.old_keys.iter().filter(|(purpose, ..)| *purpose == Purpose::Log).map(|(_, key, _)| key);
-    let all = std::iter::once(&member.entry.keys[Purpose::Log as usize]).chain(old);
-    let verifier =
-        |key: &[u8; 32]| NoteVerifier::new(&member.entry.origin, KeyKind::Log, PublicKey::checked(key).ok()?).ok();
-    all.filter_map(verifier).collect()
+fn verifier(member: &Member, kind: KeyKind, key: &[u8; 32]) -> Option<NoteVerifier> {
+    NoteVerifier::new(&member.entry.origin, kind, PublicKey::checked(key).ok()?).ok()
+}
+
+/// The keys that may have signed a head over so many entries: one that was replaced signs nothing longer.
+fn log_keys(member: &Member, size: u64) -> Vec<NoteVerifier> {
+    let old = member.old_keys.iter().filter(|(purpose, _, until)| *purpose == Purpose::Log && size <= *until);
+    let all = std::iter::once(&member.entry.keys[Purpose::Log as usize]).chain(old.map(|(_, key, _)| key));
+    all.filter_map(|key| verifier(member, KeyKind::Log, key)).collect()
+}
+
+/// The keys of the federation's witnesses.
+fn witness_keys(work: &Work<'_>) -> Vec<NoteVerifier> {
+    let auditors = work.registry.playing(Role::Auditor);
+    auditors.filter_map(|m| verifier(m, KeyKind::Witness, &m.entry.keys[Purpose::Witness as usize])).collect()
 }
 
 /// Whose checkpoint a text is, if that member's log key signed it.
-fn signed_by<'a>(work: &'a Work<'_>, note: &str) -> Option<(&'a Member, Checkpoint)> {
+fn signed_by<'a>(work: &'a Work<'_>, note: &str) -> Option<(&'a Member, Checkpoint, VerifiedNote)> {
     let origin = note.split('\n').next()?;
     let member = work.registry.members.values().find(|m| m.entry.origin == origin)?;
-    Some((member, Checkpoint::open(note, origin, &log_keys(member)).ok()?))
+    let mut keys = log_keys(member, claimed_size(note)?);
+    keys.extend(witness_keys(work));
+    let (head, note) = Checkpoint::open_note(note, origin, &keys).ok()?;
+    Some((member, head, note))
+}
+
+/// Auditors that have cosigned a checkpoint, and when.
+pub type By = BTreeMap<InstitutionId, Timestamp>;
+
+/// How many entries are under a member's signed checkpoint, and whose cosignatures below it are good.
+pub(super) fn cosigned(work: &Work<'_>, note: &str) -> Option<(u64, By)> {
+    let (_, head, note) = signed_by(work, note)?;
+    Some((head.size, cosigned_by(work, &note)))
+}
+
+fn cosigned_by(work: &Work<'_>, note: &VerifiedNote) -> By {
+    let by = note.signatures().iter().filter_map(|signature| {
+        let at = i64::try_from(signature.seconds?).ok()?;
+        let name = signature.verifier.name();
+        let member = work.registry.members.values().find(|m| m.entry.origin == name)?;
+        Some((member.entry.institution, Timestamp::from_millis(at.saturating_mul(1_000))))
+    });
+    by.collect()
+}
+
+fn names(by: &By) -> String {
+    let names: Vec<String> = by.keys().map(ToString::to_string).collect();
+    if names.is_empty() { "–".to_owned() } else { names.join(", ") }
 }
 
 fn checkpoint(work: &Work<'_>, text: &str) -> Checked {
     let checked = Checked::new(TextKind::Checkpoint);
-    let Some((member, head)) = signed_by(work, text) else {
+    let Some((member, head, note)) = signed_by(work, text) else {
         return checked.fact("problem", "no member's log key signed it");
     };
     let id = member.entry.institution;
     let checked = checked.genuine(true).fact("institution", id).fact("size", head.size);
-    checked.fact("root", Hash::to_base64(&head.root)).fact("folded-here", work.cursor(id).next)
+    let checked = checked.fact("root", Hash::to_base64(&head.root)).fact("folded-here", work.cursor(id).next);
+    let checked = checked.fact("cosigned-by", names(&cosigned_by(work, &note)));
+    Checked { head: Some((id, head)), ..checked }
 }
 
 fn proof(work: &Work<'_>, text: &str) -> Checked {
@@ -182,16 +239,17 @@ fn proof(work: &Work<'_>, text: &str) -> Checked {
         Ok(proof) => proof,
         Err(error) => return checked.fact("problem", error),
     };
-    let Some((member, head)) = signed_by(work, &proof.checkpoint) else {
+    let Some((member, head, note)) = signed_by(work, &proof.checkpoint) else {
         return checked.fact("problem", "no member's log key signed its checkpoint");
     };
     let id = member.entry.institution;
     let checked = checked.fact("institution", id).fact("index", proof.index).fact("size", head.size);
+    let checked = checked.fact("cosigned-by", names(&cosigned_by(work, &note)));
     let Some(bytes) = work.tx.entry(id, proof.index) else {
         return checked.fact("problem", "the record is not held here");
     };
     let leaf = leaf_hash(&bytes);
-    match proof.verify(&leaf, &member.entry.origin, &log_keys(member), &ledger::policy::Policy::default()) {
+    match proof.verify(&leaf, &member.entry.origin, &log_keys(member, head.size), &ledger::policy::Policy::default()) {
         Ok(_) => described(work, checked.genuine(true), id, proof.index, &bytes),
         Err(error) => checked.fact("problem", error),
     }

@@ -9,10 +9,13 @@ use domain::statistics::{Conservation, Counter, StatisticsPublished};
 use domain::time::Timestamp;
 use serde::Serialize;
 
+use super::check::{self, By};
 use super::recount::Difference;
+use super::witness;
 use crate::keys::{self, Parts};
 use crate::kv::{Space, read};
 use crate::misbehave::misbehaves;
+use crate::receipts;
 use crate::replica::{Broken, Work, counters};
 
 /// How a log stands.
@@ -46,6 +49,18 @@ pub struct LogReport {
     pub forked_at: Option<u64>,
     /// Findings about it, by all auditors.
     pub findings: BTreeMap<FindingKind, u64>,
+    /// The newest head that auditors have cosigned, as far as it is known here: of another's log what this auditor has cosigned
+    /// itself, of its own log what the others have.
+    pub cosigned: Option<Cosigned>,
+}
+
+/// A head with good cosignatures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Cosigned {
+    /// Entries under it.
+    pub size: u64,
+    /// The auditors that have cosigned it, and when.
+    pub by: By,
 }
 
 /// One programme.
@@ -117,6 +132,18 @@ fn code(broken: &Broken) -> String {
     }
 }
 
+/// What stands behind a log beside its own signature.
+fn cosigned(work: &Work<'_>, institution: InstitutionId) -> Option<Cosigned> {
+    let note = if institution == work.settings.me {
+        receipts::kept_in(&work.tx).map(|kept| kept.note())
+    } else {
+        let origin = &work.registry.member(institution)?.entry.origin;
+        witness::cosigned(work, witness::digest_of(origin)).map(|cosigned| cosigned.note)
+    };
+    let (size, by) = check::cosigned(work, &note?)?;
+    (!by.is_empty()).then_some(Cosigned { size, by })
+}
+
 /// Reports how everything stands. It reads every row of records that do not count, and no voucher.
 #[must_use]
 pub fn report(work: &Work<'_>) -> Report {
@@ -156,6 +183,7 @@ pub fn report(work: &Work<'_>) -> Report {
                 not_counting,
                 forked_at,
                 findings: found.remove(id).unwrap_or_default(),
+                cosigned: cosigned(work, *id),
             }
         })
         .collect();

@@ -31,6 +31,14 @@ pub struct Cosigned {
     line: String,
 }
 
+impl Cosigned {
+    /// What the checkpoint says, which is of the log of this name.
+    #[must_use]
+    pub fn checkpoint(&self, origin: String) -> Checkpoint {
+        Checkpoint { origin, size: self.size, root: Hash(self.root.0) }
+    }
+}
+
 /// What is answered to a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
@@ -68,7 +76,7 @@ pub fn add_checkpoint(desk: &mut Desk<'_>, signed: &Signed<'_>, cosigner: &Cosig
     let Checkpoint { origin: name, size, root } = signed.checkpoint.clone();
     let origin = digest_of(&name);
     let before = rows::cosigned(&desk.work.tx, origin);
-    let kept = before.as_ref().map(|before| Checkpoint { origin: name, size: before.size, root: Hash(before.root.0) });
+    let kept = before.as_ref().map(|before| before.checkpoint(name));
     let fits = if mirror.unlike.is_some() { Err(Refusal::OtherRoot) } else { Ok(()) };
     match signed.judge(kept.as_ref()).and(fits) {
         Ok(()) => {

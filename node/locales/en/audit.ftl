@@ -11,6 +11,19 @@ audit-records = Records
 audit-last = Newest record
 audit-checkpoint = Checkpoint
 audit-head = { $size } records, signatures: { $signatures }
+audit-cosigned = Cosigned
+audit-cosigned-size = { $size ->
+    [one] one record
+   *[other] { $size } records
+}
+audit-cosigned-not = Not known here
+audit-cosigned-means = A cosignature says: at that time this auditor had seen the log up to there, and everything that it had seen of it before was still in it, unchanged. Who shows somebody another history cannot show these cosignatures with it. It does not say that the records are right: the verdict does. What stands here are the cosignatures that this node knows: of the logs of others its own, of its own log those of the other auditors.
+audit-cosigned-newest = The newest cosignature is of { $time }, { $minutes ->
+    [0] less than a minute ago
+    [one] one minute ago
+   *[other] { $minutes } minutes ago
+}. A log that does not grow gets no new one.
+audit-cosigned-none = No cosignature is known here.
 audit-findings = Findings
 audit-no-findings = Nothing was found.
 finding-count = How many
@@ -23,7 +36,7 @@ audit-table-same = The same
 audit-table-differs = Differs
 audit-table-waits = Not counted again yet
 audit-check = Check something
-audit-check-about = A QR, a proof, a checkpoint or a record: is it genuine?
+audit-check-about = A QR, a proof, a checkpoint, a record or an export: is it genuine?
 check-lead = Paste the text of a QR, a proof file, a checkpoint or a record, or drop a file or picture here. Nothing is kept.
 check-text = Text
 check-file = File or picture
@@ -33,6 +46,35 @@ check-now = Check
 check-genuine = genuine
 check-not-genuine = not proved
 check-outside = Who signs in as an auditor learns more.
+export = An export
+export-lead = The directory that voucher-node export has written, as it is. It stays on this computer: of each log only the checkpoint is sent, and each tile is held byte by byte against this auditor's own verified copy. The readable lines and the Parquet files beside the logs are not looked at.
+export-folder = Directory
+export-hint = Choose it, or drop it anywhere on this page. This compares it with what this node holds. Who does not want to trust this node judges it with:
+export-why = Why
+export-reads = The export is being read.
+export-step = { $log }: { $size } records are being compared.
+export-tag-good = The same
+export-tag-bad = Not genuine
+export-tag-wait = Not judged
+export-good = All { $size } records are as this auditor holds them, and so is the signed checkpoint.
+export-longer = The log's key has signed { $size } records, and this auditor holds { $known } of them. Those are the same; beyond them nothing is judged.
+export-unknown = This auditor holds no log of this name.
+export-cosigned = Cosigned over { $size } records by: { $by }
+export-differs = { $file } is not what this auditor holds.
+export-missing = { $file } is missing.
+export-unreadable = { $file } cannot be read.
+export-stopped = It was not looked further.
+export-no-head = { $file } is no checkpoint that a key of this log has signed.
+export-other = { $file } is signed, and is of another history than this auditor holds: the log's key has signed two. Keep this export, it is evidence.
+export-all-good = Every log of this export is as this auditor holds it.
+export-all-bad = This export is not what this auditor holds.
+export-all-wait = Nothing in this export differs from what this auditor holds, but not all of it could be judged.
+export-others = Other files below logs/, not looked at: { $count }
+export-none = This is no export: it has no export.json that names logs.
+export-away = The node does not answer. Nothing can be said of the export; choose it again later.
+export-signed-out = The session is over. Sign in again, then choose the export again.
+export-refused = The node answers with status { $status }. Nothing can be said of the export.
+export-failed = The check broke off. Nothing can be said of the export.
 records = Records
 records-about = Every log record by record, and the way of each voucher.
 records-find = Voucher or record
@@ -97,8 +139,10 @@ fact-age-secs = Age in seconds
 fact-at = Time
 fact-blocked = Person blocked
 fact-community = Community
+fact-cosigned-by = Cosigned by
 fact-current = The newest QR
 fact-folded-here = Records known here
+fact-held-here = Held here
 fact-in-time = In time
 fact-index = Place in the log
 fact-institution = Institution
@@ -116,6 +160,10 @@ fact-step = What for
 fact-valid-until = Valid until
 fact-verdict = Verdict
 fact-voucher = Voucher
+
+held-same = Yes, this very history
+held-fewer = Fewer records are held here: nothing can be said
+held-other = No, another history: the log's key has signed two. Keep this text, it is evidence
 
 body-registrar = Register of members and people
 body-programme = Programme

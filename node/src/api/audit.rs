@@ -11,6 +11,7 @@ use actors::writer::Act;
 use domain::ids::{Digest, InstitutionId, VoucherId};
 use domain::reasons::Reason;
 use domain::record::FindingKind;
+use ledger::checkpoint::Checkpoint;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_actix_web::service_config::ServiceConfig;
@@ -176,6 +177,9 @@ pub(crate) async fn checked(node: &Node, caller: &Caller, text: &str) -> Result<
     }
     let now = node.writer.now();
     let checked = answer::read(node, |work| check::check(work, text, now)).await;
+    let held = |(id, head): &(_, Checkpoint)| node.writer.ledger().root_at(&node.writer.logs().origin(*id), head.size);
+    let held = checked.head.as_ref().and_then(held);
+    let checked = checked.against(held);
     let facts = if caller.is_inside() { checked.facts } else { Vec::new() };
     let facts = facts.into_iter().map(|(name, value)| Fact { name, value }).collect();
     Ok(CheckedText { kind: checked.kind, genuine: checked.genuine, facts })

@@ -15,6 +15,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::answer::{Get, Listed};
 use super::caller::Caller;
 use super::problem::Problem;
+use super::records::cosigned_head;
 use crate::config::MAX_POLL_WAIT_SECS;
 use crate::node::Node;
 
@@ -43,7 +44,8 @@ pub struct Newer {
     /// Wait at most so long; nobody waits longer than 30 seconds.
     #[param(maximum = 300)]
     pub wait_secs: Option<u64>,
-    /// The newest that witnesses have cosigned, which may be older; of this institution's own log.
+    /// The newest that witnesses have cosigned, which may be older: of this institution's own log, and of others' where it is an
+    /// auditor.
     #[serde(default)]
     pub cosigned: bool,
 }
@@ -138,9 +140,9 @@ async fn checkpoint(node: &Node, of: InstitutionId, newer: &Newer) -> Result<Htt
         }
     }
     let head = node.writer.ledger().head(&origin).ok_or(Reason::NotFound)?;
-    let cosigned = node.witnesses.newest().filter(|_| of == node.config.institution);
+    let cosigned = cosigned_head(node, of).await;
     let note = match cosigned {
-        Some(cosigned) if newer.cosigned || cosigned.checkpoint == head.checkpoint => cosigned.note(),
+        Some((cosigned, note)) if newer.cosigned || cosigned == head.checkpoint => note,
         None if newer.cosigned => return Err(Reason::NotFound.into()),
         Some(_) | None => head.note.to_string(),
     };

@@ -2,6 +2,7 @@
 
 use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse, get, post};
+use actors::auditor::{Auditor, witness};
 use actors::replica::{Broken, VoucherDoc};
 use domain::ids::{InstitutionId, RecordName, VoucherId};
 use domain::lifecycle::{Stage, Step};
@@ -9,6 +10,7 @@ use domain::policy::is_hidden;
 use domain::reasons::Reason;
 use domain::record::Record;
 use domain::time::Timestamp;
+use ledger::checkpoint::Checkpoint;
 use ledger::proof::TlogProof;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -126,6 +128,21 @@ pub(crate) async fn newest(
     .await
 }
 
+/// The newest cosigned head of a log that this node knows, all of whose entries it holds, and the note with the cosignatures: of
+/// its own log what the auditors have answered, of another's, where this node is an auditor, what it has cosigned itself.
+pub(crate) async fn cosigned_head(node: &Node, institution: InstitutionId) -> Option<(Checkpoint, String)> {
+    if institution == node.config.institution {
+        return node.witnesses.newest().map(|head| (head.checkpoint.clone(), head.note()));
+    }
+    node.role::<Auditor>().ok()?;
+    let origin = node.writer.logs().origin(institution);
+    let digest = witness::digest_of(&origin);
+    let cosigned = answer::read(node, |work| witness::cosigned(work, digest)).await?;
+    let head = cosigned.checkpoint(origin);
+    // A witness may have seen a head whose entries are not here yet.
+    (node.writer.ledger().root_at(&head.origin, head.size) == Some(head.root)).then_some((head, cosigned.note))
+}
+
 /// The signature of a record: a C2SP tlog-proof (path and signed checkpoint), to keep and verify offline.
 #[utoipa::path(tag = "records", params(("position" = String, Path)), responses(
     (status = 200, description = "A tlog-proof", body = String, content_type = "text/plain"),
@@ -134,19 +151,19 @@ pub(crate) async fn newest(
 #[get("/v1/records/{position}/proof")]
 async fn proof(node: Data<Node>, position_text: Path<String>, get: Get) -> Result<HttpResponse, Problem> {
     let (institution, index) = position(&position_text)?;
-    let text =
-        proof_of(&node, institution, index).ok_or_else(|| Problem::new(Reason::NotFound).language(get.language))?;
+    let text = proof_of(&node, institution, index)
+        .await
+        .ok_or_else(|| Problem::new(Reason::NotFound).language(get.language))?;
     Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text))
 }
 
-/// The tlog-proof of a record: of the own log under the newest head that a witness cosigned, if it covers the record; else under the
+/// The tlog-proof of a record: under the newest head that is known here to be cosigned, if it covers the record; else under the
 /// newest durable head.
-#[must_use]
-pub fn proof_of(node: &Node, institution: InstitutionId, index: u64) -> Option<String> {
+pub async fn proof_of(node: &Node, institution: InstitutionId, index: u64) -> Option<String> {
     let origin = node.writer.logs().origin(institution);
-    let cosigned = node.witnesses.newest().filter(|_| institution == node.config.institution);
-    let (size, checkpoint) = match cosigned.filter(|head| index < head.checkpoint.size) {
-        Some(head) => (head.checkpoint.size, head.note()),
+    let cosigned = cosigned_head(node, institution).await;
+    let (size, checkpoint) = match cosigned.filter(|(head, _)| index < head.size) {
+        Some((head, note)) => (head.size, note),
         None => {
             let head = node.writer.ledger().head(&origin).filter(|head| index < head.checkpoint.size)?;
             (head.checkpoint.size, head.note.to_string())
@@ -361,19 +378,18 @@ async fn history(
 ) -> Result<HttpResponse, Problem> {
     let mut told = history_of(&node, &get, &id).await?;
     if proofs {
-        prove(&node, &mut told);
+        prove(&node, &mut told).await;
     }
     Ok(HttpResponse::Ok().json(told))
 }
 
 /// Adds the proof of every record, and the newest head of each log.
-fn prove(node: &Node, told: &mut History) {
-    let by_proof = |name: &RecordRef| proof_of(node, name.institution, name.index);
+async fn prove(node: &Node, told: &mut History) {
     for step in told.path.iter_mut().chain(&mut told.aside) {
-        step.proof = by_proof(&step.name);
+        step.proof = proof_of(node, step.name.institution, step.name.index).await;
     }
     for note in &mut told.notes {
-        note.proof = by_proof(&note.name);
+        note.proof = proof_of(node, note.name.institution, note.name.index).await;
     }
     for log in &mut told.complete_as_of {
         let head = node.writer.ledger().head(&node.writer.logs().origin(log.institution));

@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError as _};
 use actors::auditor::report::LogVerdict;
 use askama::Template;
 use domain::member::Role;
+use domain::time::Timestamp;
 use serde::Deserialize;
 
 use super::answer::{show, show_as};
@@ -44,6 +45,13 @@ struct Log {
     size: String,
     signatures: usize,
     note: Option<String>,
+    cosigned: Option<Cosigned>,
+}
+
+/// What auditors have cosigned of a log.
+struct Cosigned {
+    size: u64,
+    by: Vec<(String, String)>,
 }
 
 /// A programme's figures from both ends.
@@ -86,6 +94,8 @@ struct Report {
     programmes: Vec<Programme>,
     tables: Vec<Table>,
     findings: Vec<Found>,
+    /// Of all cosignatures the newest: when, and how many minutes ago.
+    newest: Option<(String, i64)>,
     next: Option<String>,
 }
 
@@ -95,6 +105,9 @@ async fn page(node: Data<Node>, request: HttpRequest, which: Query<Page>, get: G
     let found = audit::found(&node, &get, &which).await?;
     let frame = Frame::new(&node, &request, &get.caller);
     let heads = heads(&node);
+    let newest = report.logs.iter().flat_map(|log| log.cosigned.iter().flat_map(|cosigned| cosigned.by.values())).max();
+    let minutes = |at: Timestamp| (node.writer.now().millis() - at.millis()).max(0) / 60_000;
+    let newest = newest.map(|at| (words::when(&node, *at), minutes(*at)));
     let log = |log: actors::auditor::report::LogReport| {
         let head = heads.iter().find(|head| head.institution == log.institution);
         let lines = head.map_or("", |head| head.note.as_str()).lines();
@@ -110,6 +123,10 @@ async fn page(node: Data<Node>, request: HttpRequest, which: Query<Page>, get: G
             size: or_dash(size),
             signatures: lines.filter(|line| line.starts_with('\u{2014}')).count(),
             note: head.map(|head| head.note.clone()),
+            cosigned: log.cosigned.map(|cosigned| Cosigned {
+                size: cosigned.size,
+                by: cosigned.by.iter().map(|(by, at)| (by.to_string(), words::when(&node, *at))).collect(),
+            }),
         }
     };
     let programme = |p: actors::auditor::report::ProgrammeReport| Programme {
@@ -146,6 +163,7 @@ async fn page(node: Data<Node>, request: HttpRequest, which: Query<Page>, get: G
         programmes: report.programmes.into_iter().map(programme).collect(),
         tables: report.tables.into_iter().map(table).collect(),
         findings: found.items.into_iter().map(finding).collect(),
+        newest,
         next: found.next,
         frame,
     })
@@ -182,6 +200,8 @@ struct Check {
     notice: Option<Notice>,
     text: String,
     said: Option<Said>,
+    /// Who may compare an export with what this node holds.
+    is_inside: bool,
 }
 
 /// What can be said.
@@ -210,7 +230,11 @@ fn check_page(
             "index" => record.clone(),
             _ => None,
         };
-        let fact = |f: &audit::Fact| (frame.t(&format!("fact-{}", f.name)), f.value.clone(), link(&f.name, &f.value));
+        let value = |f: &audit::Fact| match f.name.as_str() {
+            "held-here" => frame.t(&format!("held-{}", f.value)),
+            _ => f.value.clone(),
+        };
+        let fact = |f: &audit::Fact| (frame.t(&format!("fact-{}", f.name)), value(f), link(&f.name, &f.value));
         Said {
             kind: words::word(&frame, "text-kind", &said.kind),
             genuine: said.genuine,
@@ -218,7 +242,7 @@ fn check_page(
             is_outside: !caller.is_inside(),
         }
     });
-    show_as(&Check { notice, text, said, frame }, status)
+    show_as(&Check { notice, text, said, is_inside: caller.is_inside(), frame }, status)
 }
 
 async fn check_form(node: Data<Node>, request: HttpRequest, get: Get) -> Result<HttpResponse, Problem> {

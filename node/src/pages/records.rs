@@ -165,7 +165,7 @@ async fn record(
         operator: record.as_ref().and_then(|record| record.operator).map(|operator| operator.0.to_string()),
         refused: refused.map(|reason| domain::reason_texts::texts(reason, frame.language).desk),
         json,
-        proof: proof_of(&node, name.institution, name.index),
+        proof: proof_of(&node, name.institution, name.index).await,
         frame,
     })
 }

@@ -2,6 +2,7 @@
 
 use domain::member::Purpose;
 use ledger::checkpoint::Checkpoint;
+use ledger::cosignature::Cosigner;
 use ledger::key::{NoteSigner, PrivateKey};
 use ledger::merkle::{Edge, Hash, leaf_hash};
 use ledger::proof::TlogProof;
@@ -76,6 +77,49 @@ fn a_proof_is_looked_up_and_verified() {
     assert_eq!((fact(&good, "institution"), fact(&good, "verdict")), ("health", "stands"));
     assert!(!said(&proof(1, &two)).genuine, "a path that does not lead to the root");
     assert!(!said("c2sp.org/tlog-proof@v1\n").genuine);
+}
+
+#[test]
+fn a_head_is_held_against_the_history_that_is_here() {
+    let mut scene = Scene::new();
+    scene.booked();
+    let (note, root) = signed_head(&scene, "health", 2, "health");
+    let now = scene.town.now;
+    // the root that is held over as many entries; whether it is genuine, and what is said of it
+    for (held, genuine, says) in
+        [(Some(root), true, "same"), (None, true, "fewer"), (Some(Hash([9; 32])), false, "other")]
+    {
+        let said = scene.town.read(audit(), |work| check(work, &note, now)).against(held);
+        assert_eq!((said.genuine, fact(&said, "held-here"), fact(&said, "cosigned-by")), (genuine, says, "–"));
+    }
+    // What is no signed head is held against nothing.
+    let said = scene.town.read(audit(), |work| check(work, "窗前明月光", now));
+    assert_eq!(said.clone().against(Some(root)), said);
+}
+
+#[test]
+fn a_cosignature_counts_if_it_is_an_auditors() {
+    let mut scene = Scene::new();
+    scene.booked();
+    let (note, _) = signed_head(&scene, "health", 2, "health");
+    let text = note.split_once("\n\n").map(|(text, _)| format!("{text}\n")).unwrap();
+    let line = |of: &str, text: &str| {
+        let key = PrivateKey::from_seed(&seed(id(of), Purpose::Witness));
+        Cosigner::new(&format!("town/{of}"), key).unwrap().sign(1_767_225_600, text)
+    };
+    let now = scene.town.now;
+    for (lines, by) in [
+        (line("audit", &text), "audit"),
+        (line("gulou", &text), "–"),
+        (line("gulou", &text) + &line("audit", &text), "audit"),
+        (String::new(), "–"),
+    ] {
+        let said = scene.town.read(audit(), |work| check(work, &format!("{note}{lines}"), now));
+        assert_eq!((said.genuine, fact(&said, "cosigned-by")), (true, by), "{lines}");
+    }
+    // A false line of a key that is known makes the whole note false.
+    let said = scene.town.read(audit(), |work| check(work, &format!("{note}{}", line("audit", "town/else\n1\n")), now));
+    assert!(!said.genuine, "{said:?}");
 }
 
 #[test]

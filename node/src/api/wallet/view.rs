@@ -82,8 +82,10 @@ async fn proof(node: Data<Node>, position: Path<String>, get: Get) -> Result<Htt
         let (institution, index) = records::position(&position)?;
         let told = answer::read(&node, |work| wallet::notices(work, holder, usize::MAX)).await?;
         let is_own = |n: &Notice| (n.record.institution, n.record.index) == (institution, index);
-        let text = told.iter().any(is_own).then(|| records::proof_of(&node, institution, index)).flatten();
-        let text = text.ok_or(Reason::NotFound)?;
+        if !told.iter().any(is_own) {
+            return Err(Reason::NotFound.into());
+        }
+        let text = records::proof_of(&node, institution, index).await.ok_or(Reason::NotFound)?;
         Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text))
     };
     shown.await.map_err(|problem: Problem| problem.language(get.language))
