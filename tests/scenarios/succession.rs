@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::crash::issuer;
 use super::recovery::{Patient, WITHIN, has_all, hospital};
-use super::restore::{copy_dir, head, is_forked};
+use super::restore::{head, is_forked};
 use crate::support::town::{Phone, good};
-use crate::support::{TestNode, desk, eventually};
+use crate::support::{TestNode, copy_dir, desk, eventually};
 
 /// An issuer's machine is lost with its keys, between an examination and the claim for it. By the word of two persons of the
 /// registrar another issuer goes on with its vouchers: it settles that claim and those that come, what nobody has used comes back to
