@@ -4,7 +4,11 @@
 //! Whoever decides holds its own log and some prefix of each other one, any: so a message may be late for as long as one
 //! likes, logs overtake each other, and a node that crashed may know less of the others than it did. Each record is dated
 //! now or a moment ago, so clocks differ. An honest institution writes whatever the rules let it write, whether it makes
-//! sense or not. A liar writes what it likes behind any record, under any time that its log allows.
+//! sense or not. A liar writes any step of a hospital behind any record, under any time that its log allows; it shows one
+//! history to all.
+//!
+//! That honest work counts can fail, and does with planted faults. The other two properties hold by the fold's own making:
+//! here they are held against all that can be written, and nothing is planted that would break them.
 //!
 //! `VOUCHER_TEST_WRITES=n cargo test -p domain --test model -- --nocapture` looks further than the tests do.
 #![allow(clippy::unwrap_used)]
@@ -140,18 +144,22 @@ struct Federation {
 }
 
 impl Federation {
-    /// A voucher that is issued, or booked at the first hospital and confirmed.
+    /// A voucher that is issued, booked at the first hospital and confirmed, or claimed by it.
     fn new(start: Stage, writes: usize, fault: Fault) -> Self {
         let mut before = Town::new();
         let mut last = before.issue();
         for who in WHO {
             before.heartbeat(who, 5);
         }
-        if start == Stage::Booked {
+        if start != Stage::Issued {
             let [respond_by, use_from, use_by] = BOOKINGS[0].map(hour);
             let (hospital, details) = (id(WHO[2]), Digest::default());
             last = before.step("v", hour(6), last, Step::Booked { hospital, details, respond_by, use_from, use_by });
             last = before.step(WHO[2], hour(7), last, Step::BookingConfirmed);
+        }
+        if start == Stage::Claimed {
+            last = before.use_it(WHO[2], BOOKINGS[0][1], last);
+            last = before.complete_and_claim(WHO[2], BOOKINGS[0][1], last);
         }
         Self { before, start: last, writes, fault }
     }
@@ -398,10 +406,13 @@ impl Federation {
             (0..).zip(&state.logs).flat_map(|(who, log)| (0..log.len() as u8).map(move |nth| Place { who, nth }));
         let mut lies = Vec::new();
         for prev in std::iter::once(None).chain(places.map(Some)) {
-            for act in [Act::Confirm, Act::Decline, Act::Return, Act::Use, Act::Complete, Act::Claim] {
+            for act in
+                [Act::Confirm, Act::Decline, Act::Release, Act::Return, Act::Use, Act::Abort, Act::Complete, Act::Claim]
+            {
                 lies.extend(state.times(who).map(|at| Write { who: who as u8, act, prev, at }));
             }
         }
+        lies.extend(state.times(who).map(|at| Write { who: who as u8, act: Act::Heartbeat, prev: None, at }));
         lies
     }
 
@@ -417,12 +428,11 @@ fn honest_work_counts(model: &Federation, state: &State) -> bool {
     let seen = town.look();
     let is_honest = |name: RecordName| model.fault != Fault::Liar || name.institution != id(LIAR);
     let reclaimed = seen.folded.path.iter().any(|(i, _)| matches!(seen.links[*i].step, Step::Reclaimed { .. }));
-    seen.links.iter().zip(&seen.folded.verdicts).filter(|(link, _)| is_honest(link.name)).all(|(_, verdict)| {
-        match verdict {
-            Verdict::Counts => true,
-            Verdict::Superseded | Verdict::Broken(_) => reclaimed || model.fault == Fault::Liar,
-            Verdict::Waits => false,
-        }
+    let mut honest = seen.links.iter().zip(&seen.folded.verdicts).filter(|(link, _)| is_honest(link.name));
+    honest.all(|(_, verdict)| match verdict {
+        Verdict::Counts => true,
+        Verdict::Superseded | Verdict::Broken(_) => reclaimed,
+        Verdict::Waits => false,
     })
 }
 
@@ -510,7 +520,7 @@ fn honest_institutions_agree_and_none_works_for_nothing() {
 
 #[test]
 fn one_hospital_that_lies_takes_nothing_from_others() {
-    for start in [Stage::Issued, Stage::Booked] {
+    for start in [Stage::Issued, Stage::Booked, Stage::Claimed] {
         assert_eq!(broken(&found(start, 2, Fault::Liar)), [""; 0], "{start:?}");
     }
 }
