@@ -163,19 +163,21 @@ async function judge(signal, log, known, files, used) {
     const head = await judgeHead(signal, log, note);
     if (!head) return bad(said("no-head", { file: name }));
     if (head.held === "other") return bad(said("other", { file: name }));
+    // The cosigned one is the same or older: else what is said of it would be said of entries that nobody looks at.
+    if (heads.length > 0 && head.size > heads[0].size) return bad(said("ahead", { file: name }));
     heads.push(head);
   }
   if (known === undefined) return { log, verdict: "wait", why: [said("unknown")] };
-  const size = Math.max(...heads.map((head) => head.size));
-  const most = Math.min(known, heads[0].size);
+  const { size } = heads[0];
+  const most = Math.min(known, size);
   step.textContent = said("step", { log, size: most });
   bar.max = Math.max(filesIn(most), 1);
   bar.value = 0;
-  const why = await compare(signal, { log, known: most, size: heads[0].size, files, used });
+  const why = await compare(signal, { log, known: most, size, files, used });
   if (why.length > 0) return { log, verdict: "bad", why: why.length < MAX_NAMED ? why : [...why, said("stopped")] };
   const by = heads.find((head) => head.by && head.by !== "–");
   const cosigned = by ? [said("cosigned", { size: by.size, by: by.by })] : [];
-  if (heads.some((head) => head.held !== "same")) {
+  if (!(known >= size) || heads.some((head) => head.held !== "same")) {
     return { log, verdict: "wait", why: [said("longer", { size, known: most }), ...cosigned] };
   }
   return { log, verdict: "good", why: [said("good", { size }), ...cosigned] };

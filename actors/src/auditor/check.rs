@@ -48,7 +48,7 @@ pub struct Checked {
     pub genuine: bool,
     /// What can be said of it, in order: a name and a value.
     pub facts: Vec<(String, String)>,
-    /// The head that it is, if a member's log key signed it: still to be held [`Checked::against`] what this node holds.
+    /// The head that it is or stands on, if a member's log key signed it: still to be held [`Checked::against`] what this node holds.
     #[serde(skip)]
     pub head: Option<(InstitutionId, Checkpoint)>,
 }
@@ -245,6 +245,7 @@ fn proof(work: &Work<'_>, text: &str) -> Checked {
     let id = member.entry.institution;
     let checked = checked.fact("institution", id).fact("index", proof.index).fact("size", head.size);
     let checked = checked.fact("cosigned-by", names(&cosigned_by(work, &note)));
+    let checked = Checked { head: Some((id, head.clone())), ..checked };
     let Some(bytes) = work.tx.entry(id, proof.index) else {
         return checked.fact("problem", "the record is not held here");
     };

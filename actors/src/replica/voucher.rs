@@ -547,10 +547,13 @@ pub(super) fn pass_on(work: &mut Work<'_>, from: InstitutionId) {
 pub(super) fn judge_again_since(work: &mut Work<'_>, since: Timestamp) {
     let mut seen = BTreeSet::new();
     for institution in work.logs() {
-        // The times of a log never go back, so the first record before it ends the search.
+        // The times of records that count never go back, so the first of them before it ends the search.
         for index in (0..work.cursor(institution).next).rev() {
             let Some(record) = record_at(work, institution, index) else { continue };
             if record.at < since {
+                if work.tx.get(Space::State, &keys::broken(institution, index)).is_some() {
+                    continue;
+                }
                 break;
             }
             seen.extend(about(&record));

@@ -64,6 +64,7 @@ export-differs = { $file } is not what this auditor holds.
 export-missing = { $file } is missing.
 export-unreadable = { $file } cannot be read.
 export-stopped = It was not looked further.
+export-ahead = { $file } is longer than checkpoint, which no export is.
 export-no-head = { $file } is no checkpoint that a key of this log has signed.
 export-other = { $file } is signed, and is of another history than this auditor holds: the log's key has signed two. Keep this export, it is evidence.
 export-all-good = Every log of this export is as this auditor holds it.

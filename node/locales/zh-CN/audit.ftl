@@ -60,6 +60,7 @@ export-differs = { $file } 与本审计节点的副本不同。
 export-missing = 缺少 { $file }。
 export-unreadable = 无法读取 { $file }。
 export-stopped = 后面的没有再检查。
+export-ahead = { $file } 比 checkpoint 更长，任何导出都不会如此。
 export-no-head = { $file } 不是由该日志的密钥签名的检查点。
 export-other = { $file } 有签名，但与本审计节点的历史不同：该日志的密钥签了两个版本。请保留这份导出，它是证据。
 export-all-good = 这份导出的每个日志都与本审计节点的副本一致。

@@ -296,8 +296,8 @@ fn wild_histories_give_the_same_state_in_any_order_of_arrival() {
     assert!(stages.len() >= 5, "the histories get about: {stages:?}");
 }
 
-/// The programme forbids cards; a hospital that has not heard of it uses one long after. Who hears of the use first
-/// judges it again when the change comes.
+/// The programme forbids cards; a hospital that has not heard of it uses one long after, and writes under an old date behind
+/// it. Who hears of the use first judges it again when the change comes.
 #[test]
 fn a_change_of_programme_that_comes_late_is_judged_as_if_it_had_come_first() {
     let mut scene = Scene::new();
@@ -315,6 +315,9 @@ fn a_change_of_programme_that_comes_late_is_judged_as_if_it_had_come_first() {
     let presentation = Presentation { assisted, ..scene.presentation(&text) };
     let used = Step::UseConfirmed { presentation, complete_by: SLOT + Millis::days(7) };
     scene.town.decide(gulou(), |desk| desk.step(Role::Hospital, voucher, used)).unwrap();
+    let now = std::mem::replace(&mut scene.town.now, DAWN);
+    scene.town.lie(gulou(), Role::Hospital, Body::Heartbeat);
+    scene.town.now = now;
     let stage = |scene: &Scene, at| scene.town.voucher(at, voucher).unwrap().state().unwrap().stage;
     scene.town.carry(gulou(), audit(), u64::MAX);
     assert_eq!(stage(&scene, audit()), Stage::InUse, "nothing is known against it");
