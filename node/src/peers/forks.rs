@@ -42,7 +42,7 @@ pub fn unlike(node: &Node, log: InstitutionId, offered: &Checkpoint) -> Option<H
 /// histories are the same.
 pub async fn keep(node: &Node, place: &Place, log: InstitutionId, evidence: &Evidence) {
     // What the members did not agree on is no news any more; who goes on from what they did may fork again.
-    let Evidence { held, offered } = evidence;
+    let offered = &evidence.offered;
     if node.agreed(log).is_some() && !is_agreed(node, place, log, &offered.checkpoint, 0).await.unwrap_or(false) {
         return;
     }
@@ -50,15 +50,35 @@ pub async fn keep(node: &Node, place: &Place, log: InstitutionId, evidence: &Evi
     node.writer.durable(node.writer.ledger().last_ticket()).await;
     node.keep_fork(log, evidence, split(node, log, evidence, None), None).await;
     let found = async {
-        let size = held.checkpoint.size.min(offered.checkpoint.size);
-        let there = fetch::beginning(node, place, size, &offered.checkpoint).await?;
-        Ok::<_, FetchError>((split(node, log, evidence, Some(there)), common_size(node, place, log, offered).await?))
+        let (evidence, split) = proved(node, place, log, evidence).await?;
+        Ok::<_, FetchError>((evidence, split, common_size(node, place, log, offered).await?))
     };
     match found.await {
-        Ok((split, size)) => node.keep_fork(log, evidence, split, size).await,
+        Ok((evidence, split, size)) => node.keep_fork(log, &evidence, split, size).await,
         // Whoever shows that history the next time is asked again.
         Err(trouble) => tracing::debug!(%log, %trouble, "how far the two histories are the same is not known yet"),
     }
+}
+
+/// What shows others that a head does not fit what is held, by the tiles of who showed it: beside the head of the evidence, of which
+/// not all entries may be here, the newest of which they are.
+async fn proved(
+    node: &Node,
+    place: &Place,
+    log: InstitutionId,
+    evidence: &Evidence,
+) -> Result<(Evidence, Option<Split>), FetchError> {
+    let whole = node.writer.ledger().head(&node.writer.logs().origin(log));
+    let whole = whole.filter(|whole| whole.checkpoint.size > 0 && whole.checkpoint != evidence.held.checkpoint);
+    for held in std::iter::once(evidence.held.clone()).chain(whole) {
+        let evidence = Evidence { held, offered: evidence.offered.clone() };
+        let size = evidence.held.checkpoint.size.min(evidence.offered.checkpoint.size);
+        let there = fetch::beginning(node, place, size, &evidence.offered.checkpoint).await?;
+        if let Some(split) = split(node, log, &evidence, Some(there)) {
+            return Ok((evidence, Some(split)));
+        }
+    }
+    Ok((evidence.clone(), None))
 }
 
 /// What shows others that two heads do not fit, if it holds: the shorter one and the beginning of the longer one. What is held begins
