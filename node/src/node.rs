@@ -266,6 +266,7 @@ impl Node {
         let registrar = self.config.registrar.institution;
         let done = self.writer.decide(Act::default(), |desk| {
             desk.work.settle_fork(registrar);
+            actors::auditor::forget_fork(&mut desk.work.tx, registrar);
             Ok(())
         });
         self.writer.durable(done.map_err(|refused| refused.reason())?.ticket).await;
