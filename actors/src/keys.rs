@@ -217,6 +217,9 @@ pub fn finding(institution: InstitutionId, index: u64) -> Vec<u8> {
 /// How far the stored bytes were read again; a private row.
 pub const SCRUB: &[u8] = b"z";
 
+/// That another history of the registrar's log was taken, which is not on record yet; a private row.
+pub const SETTLED: &[u8] = b"K";
+
 /// The last common size of a log that forked.
 #[must_use]
 pub fn forked(institution: InstitutionId) -> Vec<u8> {

@@ -257,24 +257,37 @@ impl Node {
         history.filter(|_| institution == *registrar)
     }
 
-    /// The members have agreed on the history that is held of the registrar's log: it is followed again, and that the trust anchor
-    /// is another one goes on record.
+    /// The members have agreed on the history that is held of the registrar's log: it is followed again.
+    ///
+    /// # Errors
+    ///
+    /// The store takes nothing now.
+    pub async fn settle_registrar(&self) -> Result<(), Reason> {
+        let registrar = self.config.registrar.institution;
+        let done = self.writer.decide(Act::default(), |desk| {
+            desk.work.settle_fork(registrar);
+            actors::auditor::forget_fork(&mut desk.work.tx, registrar);
+            Ok(())
+        });
+        self.writer.durable(done.map_err(|refused| refused.reason())?.ticket).await;
+        tracing::warn!(%registrar, "the registrar's log is followed again, by the history that the configuration names");
+        Ok(())
+    }
+
+    /// Puts on record that the trust anchor is another one, if it was replaced and that is not there yet.
     ///
     /// # Errors
     ///
     /// Nothing can be written now.
-    pub async fn settle_registrar(&self) -> Result<(), Reason> {
-        let registrar = self.config.registrar.institution;
-        if !self.is_forked(registrar) || self.is_given_up(registrar) || self.agreed(registrar).is_none() {
-            return Ok(());
-        }
+    pub async fn record_settlement(&self) -> Result<(), Reason> {
         let done = self.writer.decide(Act::default(), |desk| {
-            desk.work.forget_fork(registrar);
+            if !desk.work.take_settled() {
+                return Ok(());
+            }
             let role = desk.work.settings.roles.first().copied().ok_or(Reason::WrongRole)?;
-            desk.write(role, Body::OperatorInsisted(OperatorInsisted { what: Insistence::TrustAnchor }))
+            desk.write(role, Body::OperatorInsisted(OperatorInsisted { what: Insistence::TrustAnchor })).map(drop)
         });
         self.writer.durable(done.map_err(|refused| refused.reason())?.ticket).await;
-        tracing::warn!(%registrar, "the registrar's log is followed again, by the history that the configuration names");
         Ok(())
     }
 

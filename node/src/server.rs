@@ -247,7 +247,7 @@ pub async fn run(config: Config, clock: Arc<NodeClock>) -> anyhow::Result<()> {
     }
     let turned = node.clone();
     tokio::task::spawn_blocking(move || rotation::turn(&turned)).await?.context("the next key")?;
-    peers::forks::give_up_other_history(&node).await;
+    peers::forks::take_agreed_history(&node).await?;
     tokio::spawn(start_writing(node.clone().into_inner(), plain_restart));
     tokio::spawn(rotation::watch(node.clone().into_inner()));
     tokio::spawn(follow_members(node.clone().into_inner()));
@@ -363,13 +363,14 @@ async fn start_writing(node: Arc<Node>, plain_restart: bool) {
         return;
     }
     tracing::info!("the start rule is satisfied: this node may write");
-    if let Err(reason) = node.settle_registrar().await {
-        tracing::error!(%reason, "the registrar's log is not followed yet: start the node again");
-    }
     if let Err(error) = found_federation(&node) {
         ledger::fail::stop(&error.to_string());
     }
     node.wake();
+    while let Err(reason) = node.record_settlement().await {
+        tracing::warn!(%reason, "that the trust anchor was replaced is not on record yet: it is tried again");
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
 }
 
 /// Follows every member's log, also of those who join later.

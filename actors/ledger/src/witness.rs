@@ -180,6 +180,17 @@ impl Signed<'_> {
         Ok(())
     }
 
+    /// How many entries it is said to go on from.
+    pub fn old(&self) -> u64 {
+        self.request.old
+    }
+
+    /// Whether its proof leads from that many entries with this root to the checkpoint.
+    pub fn continues(&self, root: &Hash) -> bool {
+        let (AddCheckpoint { old, proof, .. }, new) = (self.request, &self.checkpoint);
+        verify_consistency(*old, root, new.size, &new.root, proof).is_ok()
+    }
+
     /// The checkpoint with the signatures of its log alone: lines that anybody may add are not kept.
     pub fn note(&self) -> String {
         format!("{}\n{}", self.text, self.lines)

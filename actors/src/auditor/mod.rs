@@ -41,6 +41,7 @@ use crate::writer::{Desk, Refused};
 
 pub use command::{Answer, Command};
 pub use rows::{Recounted, evidence, recounted};
+pub use state::forget_fork;
 
 /// The rules of an auditor.
 pub struct Auditor;

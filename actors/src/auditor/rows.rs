@@ -178,6 +178,11 @@ pub(super) fn is_new<T: Serialize>(tx: &Tx<'_>, about: &T) -> bool {
     tx.get(Space::Private, &once(about)).is_none()
 }
 
+/// What is asked about next is new.
+pub(super) fn forget_once<T: Serialize>(tx: &mut Tx<'_>, about: &T) {
+    tx.delete(Space::Private, once(about));
+}
+
 /// True the first time that something is asked about.
 pub(super) fn first_time<T: Serialize>(tx: &mut Tx<'_>, about: &T) -> bool {
     let first = is_new(tx, about);

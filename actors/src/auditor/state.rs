@@ -1,5 +1,6 @@
 //! What an auditor decides: which findings to write, each once.
 
+use domain::ids::InstitutionId;
 use domain::member::Role;
 use domain::reasons::Reason;
 use domain::record::{Body, Finding, FindingKind, Record};
@@ -10,7 +11,7 @@ use super::recount::Difference;
 use super::rows::{self, Recounted};
 use super::{findings, sightings, watch, weeks};
 use crate::keys;
-use crate::kv::Space;
+use crate::kv::{Space, Tx};
 use crate::replica::Work;
 use crate::writer::{Desk, Refused};
 
@@ -89,6 +90,11 @@ fn audit(desk: &mut Desk<'_>) -> Result<usize, Refused> {
     Ok(written)
 }
 
+/// A fork was settled: another one of that log is another finding.
+pub fn forget_fork(tx: &mut Tx<'_>, institution: InstitutionId) {
+    rows::forget_once(tx, &(FindingKind::Fork, institution));
+}
+
 /// Publishes that a log has shown two histories, once: it is not followed any further, whatever else is found out about it.
 fn forks(desk: &mut Desk<'_>) -> Result<usize, Refused> {
     let mut written = 0;
@@ -142,7 +148,7 @@ fn watch(desk: &mut Desk<'_>) -> Result<usize, Refused> {
 
 fn recounted(
     desk: &mut Desk<'_>,
-    issuer: domain::ids::InstitutionId,
+    issuer: InstitutionId,
     index: u64,
     difference: Option<Difference>,
 ) -> Result<usize, Refused> {

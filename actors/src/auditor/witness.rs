@@ -57,7 +57,7 @@ pub struct Mirror {
     pub size: u64,
     /// The newest signed head that they lead to, if the checkpoint contradicts them, and what shows that to others.
     pub unlike: Option<(String, Option<Split>)>,
-    /// The members have agreed which of its histories counts.
+    /// The members have agreed which of its histories counts, and the checkpoint is not shown to go on from that.
     pub is_settled: bool,
 }
 

@@ -345,11 +345,22 @@ impl Work<'_> {
         voucher::judge_log_again(self, institution, fork.common_size);
     }
 
-    /// The members have agreed on one history of the registrar's log: what it wrote is judged by that alone.
-    pub fn forget_fork(&mut self, institution: InstitutionId) {
+    /// The members have agreed on one history of the registrar's log: what it wrote is judged by that alone. That the anchor is
+    /// another one is to go on record.
+    pub fn settle_fork(&mut self, institution: InstitutionId) {
         let Some(fork) = self.fork(institution) else { return };
         self.tx.delete(Space::Private, keys::forked(institution));
+        self.tx.store_private(keys::SETTLED.to_vec(), &institution);
         voucher::judge_log_again(self, institution, fork.common_size);
+    }
+
+    /// Whether a settlement is to go on record; it is asked once.
+    pub fn take_settled(&mut self) -> bool {
+        let is_settled = self.tx.get(Space::Private, keys::SETTLED).is_some();
+        if is_settled {
+            self.tx.delete(Space::Private, keys::SETTLED.to_vec());
+        }
+        is_settled
     }
 
     /// The line that the registrar drew in a log that had shown two histories.

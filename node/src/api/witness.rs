@@ -16,6 +16,7 @@ use utoipa_actix_web::service_config::ServiceConfig;
 use super::answer::{self, Get};
 use super::caller;
 use super::problem::{Problem, ProblemBody};
+use crate::config::History;
 use crate::node::Node;
 use crate::peers::{self, forks};
 
@@ -82,8 +83,13 @@ async fn cosigned(node: &Data<Node>, body: &[u8]) -> Result<Answer, Problem> {
             let evidence = Evidence { held, offered };
             (evidence.held.note.to_string(), forks::split(&deciding, institution, &evidence, None))
         });
-        let size = deciding.writer.ledger().accepted_size(&signed.checkpoint.origin);
-        let is_settled = deciding.agreed(institution).is_some();
+        let (ledger, origin) = (deciding.writer.ledger(), &signed.checkpoint.origin);
+        let size = ledger.accepted_size(origin);
+        // What the members did not agree on may be longer than what they did: it is no news, whoever brings it.
+        let goes_on = |root| signed.continues(&root);
+        let is_past =
+            |agreed: History| signed.old() >= agreed.size && ledger.root_at(origin, signed.old()).is_some_and(goes_on);
+        let is_settled = deciding.agreed(institution).is_some_and(|agreed| !is_past(agreed));
         let mirror = Mirror { institution, size, unlike, is_settled };
         let decide = |desk: &mut Desk<'_>| Ok(witness::add_checkpoint(desk, &signed, &cosigner, mirror));
         deciding.writer.decide(Act::default(), decide).map(|done| (done.answer, Some(done.ticket)))
@@ -183,9 +189,9 @@ mod tests {
         };
     }
 
-    /// A member whose log key has this seed, in the federation of the vectors.
-    fn member(seed: &[u8; 32]) -> MemberEntry {
-        let (institution, origin) = ("issuer-01".parse().unwrap(), "ledger.example/issuer-01");
+    /// A member whose log key has this seed.
+    fn member(seed: &[u8; 32], origin: &str) -> MemberEntry {
+        let institution = "issuer-01".parse().unwrap();
         let keys = [PrivateKey::from_seed(seed), PrivateKey::from_seed(&[1; 32]), PrivateKey::from_seed(&[2; 32])];
         let proof = |purpose: Purpose| {
             let message = actors::replica::possession_message(institution, purpose, origin);
@@ -201,13 +207,17 @@ mod tests {
     fn witness(dir: &std::path::Path, roles: &[Role]) -> Data<Node> {
         let mut node = node_alone(dir, roles);
         node.config.federation = "ledger.example".into();
+        knows(&mut node, "ledger.example/issuer-01");
+        Data::new(node)
+    }
+
+    fn knows(node: &mut Node, origin: &str) {
         node.config.log.public = true;
         let seed: [u8; 32] = std::array::from_fn(|n| n as u8);
-        let registered = RegistrarEvent::MemberRegistered(member(&seed));
+        let registered = RegistrarEvent::MemberRegistered(member(&seed, origin));
         node.writer
             .decide(Act::default(), |desk| desk.write(Role::Issuer, Body::Registrar(registered.clone())))
             .unwrap();
-        Data::new(node)
     }
 
     #[actix_web::test]
@@ -277,6 +287,46 @@ mod tests {
         // One proof is enough.
         assert_eq!(shown!(app, add_checkpoint(4, &[], &head(3))).0, 422);
         assert_eq!(kept(&node).unwrap(), fork);
+    }
+
+    /// Once the members have agreed which history counts, the other one is no news, however long it is; what is shown to go on from the
+    /// agreed one and contradicts it is.
+    #[actix_web::test]
+    async fn a_fork_past_the_settled_one_is_kept_again() {
+        let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
+        let mut node = node_alone(dir.path(), &Role::ALL);
+        let (institution, origin): (InstitutionId, _) = ("issuer-01".parse().unwrap(), "test/issuer-01");
+        knows(&mut node, origin);
+        let seed: [u8; 32] = std::array::from_fn(|n| n as u8);
+        let log = NoteSigner::new(origin, PrivateKey::from_seed(&seed)).unwrap();
+        let leaf = |n: u8| vec![ledger::record::FORMAT, n];
+        let edge = |leaves: &[u8]| {
+            let mut edge = ledger::merkle::Edge::default();
+            leaves.iter().for_each(|n| edge.push(ledger::merkle::leaf_hash(&leaf(*n))));
+            edge
+        };
+        let head = |leaves: &[u8]| {
+            let edge = edge(leaves);
+            Checkpoint { origin: origin.into(), size: edge.size(), root: edge.root() }.sign(&log)
+        };
+        let held: Vec<Vec<u8>> = (0..4).map(leaf).collect();
+        let (held, keys): (Vec<&[u8]>, _) = (held.iter().map(Vec::as_slice).collect(), [log.verifier().clone()]);
+        let nothing = ledger::mirror::Held::default();
+        let step = ledger::mirror::step(&nothing, head(&[0, 1, 2, 3]).as_bytes(), origin, &keys, &held, &[]).unwrap();
+        node.writer.accept(step, institution).unwrap();
+        node.writer.durable(node.writer.ledger().last_ticket()).await;
+        let root = Digest(edge(&[0, 1]).root().0);
+        node.config.registrar.institution = institution;
+        node.config.registrar.history = Some(History { size: 2, root });
+        let node = Data::new(node);
+        let app = serve!(node);
+        // Both first entries differ, or only what stands past the agreed two.
+        for (leaves, is_kept) in [([9, 1, 2, 3], false), ([0, 1, 2, 9], true)] {
+            let proof = [edge(&leaves[2..]).root()];
+            let (status, _, answer) = shown!(app, add_checkpoint(2, &proof, &head(&leaves)));
+            assert!(status == 409 || status == 422, "{status} {answer}");
+            assert_eq!(node.is_forked(institution), is_kept, "{leaves:?}");
+        }
     }
 
     #[actix_web::test]

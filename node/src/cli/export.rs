@@ -223,7 +223,7 @@ pub(super) fn write_log(
 
 /// The newest head that is cosigned, as far as this node knows one of that log: in place of the head, where it is the same, else beside it.
 fn cosigned(opened: &Opened, institution: InstitutionId, head: &Head, dir: &Path) -> anyhow::Result<()> {
-    let Checkpoint { origin, size, .. } = &head.checkpoint;
+    let (ledger, Checkpoint { origin, size, .. }) = (&opened.logs.ledger, &head.checkpoint);
     let note = if institution == opened.settings.me {
         receipts::kept(&opened.logs).map(|kept| kept.note())
     } else {
@@ -231,8 +231,9 @@ fn cosigned(opened: &Opened, institution: InstitutionId, head: &Head, dir: &Path
         let work = Work { tx: Tx::new(&opened.logs), registry, settings: &opened.settings };
         witness::cosigned(&work, witness::digest_of(origin)).map(|cosigned| cosigned.note)
     };
-    // A witness may have seen a head whose entries are not here yet.
-    let note = note.filter(|note| claimed_size(note).is_some_and(|cosigned| cosigned <= *size));
+    // A witness may have seen a head whose entries are not here yet, or one of another history.
+    let is_of = |note: &String| claimed_size(note).is_some_and(|at| at <= *size && is_held(ledger, origin, at, note));
+    let note = note.filter(is_of);
     match note {
         Some(note) if note.starts_with(&head.checkpoint.note_text()) => put(&dir.join("checkpoint"), note.as_bytes()),
         Some(note) => put(&dir.join(COSIGNED), note.as_bytes()),
@@ -255,13 +256,14 @@ fn last(ledger: &Ledger, head: &Head, dir: &Path) -> anyhow::Result<u64> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(error).with_context(|| file.display().to_string()),
     };
-    let size = claimed_size(&text).filter(|size| size <= held);
-    let same = |size| {
-        let root = ledger.root_at(origin, size)?;
-        let expected = Checkpoint { origin: origin.clone(), size, root }.note_text();
-        text.starts_with(&format!("{expected}\n")).then_some(size)
-    };
-    size.and_then(same).with_context(|| format!("{} is of another history, or of a longer one", file.display()))
+    let size = claimed_size(&text).filter(|size| size <= held && is_held(ledger, origin, *size, &text));
+    size.with_context(|| format!("{} is of another history, or of a longer one", file.display()))
+}
+
+/// Whether a note is a head over the first `size` entries that are held of a log.
+fn is_held(ledger: &Ledger, origin: &str, size: u64, note: &str) -> bool {
+    let head = |root| Checkpoint { origin: origin.to_owned(), size, root }.note_text();
+    ledger.root_at(origin, size).is_some_and(|root| note.starts_with(&format!("{}\n", head(root))))
 }
 
 /// The records of one log as lines, behind those that are there.

@@ -2,6 +2,7 @@
 //! registrar has drawn its line a mirror of the history that does not count is given up.
 
 use actors::replica::Frozen;
+use anyhow::Context as _;
 use domain::ids::InstitutionId;
 use ledger::checkpoint::Checkpoint;
 use ledger::fork::{Beginning, Split};
@@ -42,7 +43,7 @@ pub fn unlike(node: &Node, log: InstitutionId, offered: &Checkpoint) -> Option<H
 /// histories are the same.
 pub async fn keep(node: &Node, place: &Place, log: InstitutionId, evidence: &Evidence) {
     // What the members did not agree on is no news any more; who goes on from what they did may fork again.
-    let Evidence { held, offered } = evidence;
+    let offered = &evidence.offered;
     if node.agreed(log).is_some() && !is_agreed(node, place, log, &offered.checkpoint, 0).await.unwrap_or(false) {
         return;
     }
@@ -50,15 +51,35 @@ pub async fn keep(node: &Node, place: &Place, log: InstitutionId, evidence: &Evi
     node.writer.durable(node.writer.ledger().last_ticket()).await;
     node.keep_fork(log, evidence, split(node, log, evidence, None), None).await;
     let found = async {
-        let size = held.checkpoint.size.min(offered.checkpoint.size);
-        let there = fetch::beginning(node, place, size, &offered.checkpoint).await?;
-        Ok::<_, FetchError>((split(node, log, evidence, Some(there)), common_size(node, place, log, offered).await?))
+        let (evidence, split) = proved(node, place, log, evidence).await?;
+        Ok::<_, FetchError>((evidence, split, common_size(node, place, log, offered).await?))
     };
     match found.await {
-        Ok((split, size)) => node.keep_fork(log, evidence, split, size).await,
+        Ok((evidence, split, size)) => node.keep_fork(log, &evidence, split, size).await,
         // Whoever shows that history the next time is asked again.
         Err(trouble) => tracing::debug!(%log, %trouble, "how far the two histories are the same is not known yet"),
     }
+}
+
+/// What shows others that a head does not fit what is held, by the tiles of who showed it: beside the head of the evidence, of which
+/// not all entries may be here, the newest of which they are.
+async fn proved(
+    node: &Node,
+    place: &Place,
+    log: InstitutionId,
+    evidence: &Evidence,
+) -> Result<(Evidence, Option<Split>), FetchError> {
+    let whole = node.writer.ledger().head(&node.writer.logs().origin(log));
+    let whole = whole.filter(|whole| whole.checkpoint.size > 0 && whole.checkpoint != evidence.held.checkpoint);
+    for held in std::iter::once(evidence.held.clone()).chain(whole) {
+        let evidence = Evidence { held, offered: evidence.offered.clone() };
+        let size = evidence.held.checkpoint.size.min(evidence.offered.checkpoint.size);
+        let there = fetch::beginning(node, place, size, &evidence.offered.checkpoint).await?;
+        if let Some(split) = split(node, log, &evidence, Some(there)) {
+            return Ok((evidence, Some(split)));
+        }
+    }
+    Ok((evidence.clone(), None))
 }
 
 /// What shows others that two heads do not fit, if it holds: the shorter one and the beginning of the longer one. What is held begins
@@ -158,19 +179,41 @@ pub async fn refused(node: &Node, place: &Place, log: InstitutionId, frozen: Fro
     }
 }
 
-/// Gives up a mirror of the registrar's log that follows another history than the members have agreed on: at the start, before
-/// anything is followed. Of a mirror that does not reach so far nobody knows which it follows.
-pub async fn give_up_other_history(node: &Node) {
+/// Holds the registrar's log to the history that the members have agreed on: at the start, before anything is followed, asked or
+/// written. A mirror of another history is given up; one of this history, or none, is followed again. Of a mirror that does not
+/// reach so far nobody knows which it follows.
+///
+/// # Errors
+///
+/// The own log is of another history, a mirror of one could not be given up, or the store takes nothing now.
+pub async fn take_agreed_history(node: &Node) -> anyhow::Result<()> {
     let registrar = node.config.registrar.institution;
-    let Some(agreed) = node.agreed(registrar).filter(|_| registrar != node.config.institution) else { return };
+    let Some(agreed) = node.agreed(registrar) else { return Ok(()) };
     let (ledger, origin) = (node.writer.ledger(), node.writer.logs().origin(registrar));
-    let is_other = match ledger.root_at(&origin, agreed.size) {
-        Some(root) => root.0 != agreed.root.0,
-        None => ledger.accepted_size(&origin) > 0 && node.is_forked(registrar),
-    };
-    if is_other {
-        node.give_up_mirror(registrar).await;
+    let held = ledger.accepted_size(&origin);
+    let is_agreed = ledger.root_at(&origin, agreed.size).map(|root| root.0 == agreed.root.0);
+    if registrar == node.config.institution {
+        anyhow::ensure!(
+            is_agreed == Some(true),
+            "this registrar's log has {held} entries here and is not of the history that registrar.history names ({} entries, \
+             root {}): what is written here would make the other one longer. Bring the store of that history back, or restore it \
+             from an export of a member that has it (voucher-node restore)",
+            agreed.size,
+            agreed.root
+        );
+        return Ok(());
     }
+    let is_forked = node.is_forked(registrar);
+    if is_agreed == Some(false) || (is_agreed.is_none() && is_forked && held > 0) {
+        node.give_up_mirror(registrar).await;
+        anyhow::ensure!(
+            node.is_given_up(registrar),
+            "the mirror of {origin} is not of the history that registrar.history names, and could not be given up"
+        );
+    } else if is_forked {
+        node.settle_registrar().await.map_err(anyhow::Error::msg).context("the fork of the registrar's log")?;
+    }
+    Ok(())
 }
 
 /// Whether a head of the registrar's log is of the history that the members have agreed on; of every other log, and where nothing
@@ -190,5 +233,92 @@ pub async fn is_agreed(
         Some(agreed) if head.size < agreed.size => Ok(false),
         Some(agreed) => Ok(fetch::beginning(node, place, agreed.size, head).await?.root.0 == agreed.root.0),
         None => Ok(true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actors::replica::Fork;
+    use actors::writer::{Act, Desk};
+    use domain::ids::Digest;
+    use domain::member::Role;
+    use ledger::key::{NoteSigner, PrivateKey};
+    use ledger::merkle::{Edge, leaf_hash};
+
+    use super::*;
+    use crate::api::wallet::tests::node_alone;
+    use crate::config::History;
+
+    const REGISTRAR: &str = "health";
+
+    /// The entries that a log of this origin begins with, as a mirror takes them.
+    fn step(size: u8, origin: &str) -> ledger::mirror::Accepted {
+        let signer = NoteSigner::new(origin, PrivateKey::from_seed(&[8; 32])).unwrap();
+        let entries: Vec<Vec<u8>> = (0..size).map(|n| vec![ledger::record::FORMAT, n]).collect();
+        let mut edge = Edge::default();
+        entries.iter().for_each(|entry| edge.push(leaf_hash(entry)));
+        let head = Checkpoint { origin: origin.to_owned(), size: edge.size(), root: edge.root() }.sign(&signer);
+        let (new, keys) = (entries.iter().map(Vec::as_slice).collect::<Vec<_>>(), [signer.verifier().clone()]);
+        let nothing = ledger::mirror::Held::default();
+        ledger::mirror::step(&nothing, head.as_bytes(), origin, &keys, &new, &[]).unwrap()
+    }
+
+    /// What becomes of the fork of the registrar's log at a start with a mirror of so many entries: settled before anybody is
+    /// asked, where nothing of another history is held, and told once.
+    #[actix_web::test]
+    async fn a_fork_is_settled_where_nothing_but_the_agreed_history_is_held() {
+        for (held, size, is_same, given_up, settled) in [
+            (0, 2, true, false, true),
+            (3, 2, true, false, true),
+            (3, 3, true, false, true),
+            (3, 2, false, true, false),
+            (3, 4, true, true, false),
+        ] {
+            // The ledger's threads outlive the test by a moment: their directory must too.
+            let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
+            let mut node = node_alone(dir.path(), &[Role::Auditor]);
+            let registrar: InstitutionId = REGISTRAR.parse().unwrap();
+            let origin = node.writer.logs().origin(registrar);
+            if held > 0 {
+                node.writer.accept(step(held, &origin), registrar).unwrap();
+            }
+            let root = if is_same { step(size, &origin).held().root().0 } else { [1; 32] };
+            node.config.registrar.institution = registrar;
+            node.config.registrar.history = Some(History { size: size.into(), root: Digest(root) });
+            let fork = Fork { common_size: 1, held: String::new(), offered: String::new(), split: None };
+            let keep = |desk: &mut Desk<'_>| {
+                desk.work.keep_fork(registrar, &fork);
+                Ok(())
+            };
+            node.writer.decide(Act::default(), keep).unwrap();
+            node.writer.durable(node.writer.ledger().last_ticket()).await;
+
+            node.writer.ledger().forbid_writing();
+            take_agreed_history(&node).await.unwrap();
+            let what = format!("{held} held, {size} agreed, the same: {is_same}");
+            assert_eq!((node.is_given_up(registrar), !node.is_forked(registrar)), (given_up, settled), "{what}");
+            let own = |node: &Node| node.writer.ledger().accepted_size(&node.config.origin());
+            let before = own(&node);
+            assert_eq!(node.record_settlement().await.is_ok(), !settled, "{what}: nothing may be written yet");
+            node.allow_writing();
+            for _ in 0..2 {
+                node.record_settlement().await.unwrap();
+                assert_eq!(own(&node) - before, u64::from(settled), "{what}");
+            }
+        }
+    }
+
+    #[actix_web::test]
+    async fn a_registrar_of_another_history_does_not_start() {
+        let dir = std::mem::ManuallyDrop::new(tempfile::tempdir().unwrap());
+        let mut node = node_alone(dir.path(), &[Role::Issuer]);
+        node.writer.durable(node.writer.ledger().last_ticket()).await;
+        let root = node.writer.ledger().root_at(&node.config.origin(), 1).unwrap().0;
+        for (size, root, starts) in [(1, root, true), (1, [1; 32], false), (2, root, false)] {
+            node.config.registrar.history = Some(History { size, root: Digest(root) });
+            let refused = take_agreed_history(&node).await.err().map(|error| error.to_string());
+            assert_eq!(refused.is_none(), starts, "{size}: {refused:?}");
+            assert!(refused.is_none_or(|text| text.contains("registrar.history") && text.contains("1 entries here")));
+        }
     }
 }

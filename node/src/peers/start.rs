@@ -72,8 +72,7 @@ pub async fn settle(node: &Arc<Node>, plain_restart: bool) -> Result<(), Unlike>
         }
         if !knows_members {
             node.set_writing(Writing::Asking);
-            members_known(node).await;
-            knows_members = true;
+            knows_members = members_known(node).await;
         }
         let keys = super::keys_of(node, node.config.institution);
         let (answers, others) = ask_all(node, &origin, &keys).await;
@@ -104,6 +103,8 @@ pub async fn settle(node: &Arc<Node>, plain_restart: bool) -> Result<(), Unlike>
                 "a head over more entries than are here is signed under this log's key, and nobody gives the entries: \
                  nothing is written until a mirror has them; if they are lost for good, another log must succeed this one"
             );
+        } else if !knows_members && answers.iter().any(|answer| answer.is_registrar) {
+            tracing::debug!("the registrar has begun to answer: its log says who else is to be asked");
         } else if (node.config.is_registrar() && others == 0) || suffices(&answers, others, is_unwitnessed_registrar) {
             // With no others: the very first start of a federation, the registrar alone with an empty log.
             node.allow_writing();
@@ -123,14 +124,16 @@ pub async fn settle(node: &Arc<Node>, plain_restart: bool) -> Result<(), Unlike>
 /// Waits until the registrar's log is folded here as far as the registrar shows it: it says who is to be asked. A store that
 /// is empty, or as old as a copy that was brought back, knows too few, and they may be those who hold the least.
 ///
-/// A registrar that does not answer keeps nobody waiting: whether those who are known suffice without it is judged then.
-async fn members_known(node: &Arc<Node>) {
+/// A registrar that does not answer keeps nobody waiting: whether those who are known suffice without it is judged then. Whether it
+/// has answered: if not, it is to be asked again before its answer counts.
+async fn members_known(node: &Arc<Node>) -> bool {
     let registrar = node.config.registrar.institution;
-    let Some(peer) = super::peer(node, registrar).filter(|_| !node.config.is_registrar()) else { return };
+    let Some(peer) = super::peer(node, registrar).filter(|_| !node.config.is_registrar()) else { return true };
     let body = Longest { origin: node.writer.logs().origin(registrar) };
     let key = format!("start-{}", rand::random::<u64>());
     let answer: Result<LongestAnswer, _> = node.client.post_json(&peer, "/v1/start/longest", &key, &body).await;
-    let Some(note) = answer.ok().and_then(|answer| answer.checkpoint) else { return };
+    let Ok(answer) = answer else { return false };
+    let Some(note) = answer.checkpoint else { return true };
     let mut asked = 0_u32;
     loop {
         // Its keys may be in those records that are not here yet, so it is looked again each time.
@@ -140,7 +143,7 @@ async fn members_known(node: &Arc<Node>) {
         // What is not followed any more, or not understood, does not come by waiting.
         let is_over = node.is_forked(registrar) || cursor.upgrade_needed;
         if is_over || size.is_some_and(|size| size <= cursor.next) {
-            return;
+            return true;
         }
         if asked.is_multiple_of(20) {
             tracing::info!(

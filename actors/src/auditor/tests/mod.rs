@@ -277,6 +277,17 @@ fn two_histories_are_published_once_with_their_proof() {
         assert_eq!((tick(&scene), findings(&mut scene)), (None, Vec::new()), "once");
     }
     assert_eq!(forked_at(&scene), Some(3));
+
+    let settled = scene.town.decide(audit(), |desk| {
+        desk.work.settle_fork(gulou());
+        super::forget_fork(&mut desk.work.tx, gulou());
+        Ok((desk.work.take_settled(), desk.work.take_settled()))
+    });
+    assert_eq!(settled.unwrap(), (true, false), "it goes on record once");
+    assert_eq!((findings(&mut scene), forked_at(&scene)), (Vec::new(), None));
+    keep(&mut scene, 7, "past the settlement", Some([1, 4]));
+    let found = findings(&mut scene);
+    assert_eq!(found.iter().map(|f| (f.kind, f.institution)).collect::<Vec<_>>(), [(FindingKind::Fork, gulou())]);
 }
 
 #[test]

@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
+use actors::clock::Hand;
+use actors::receipts::{self, CosignedHead};
+use actors::writer::{Act, Desk, Writer};
 use domain::ids::Digest;
 use domain::member::Role;
 use domain::record::{Body, Record};
@@ -18,7 +22,8 @@ use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::RowAccessor as _;
 
 use super::house::House;
-use crate::cli::export::{Exported, Forms, make};
+use crate::cli::export::{COSIGNED, Exported, Forms, make};
+use crate::cli::store::Opened;
 use crate::cli::verify::{Verdict, judge_export};
 
 /// When what is added to the house is written.
@@ -133,6 +138,32 @@ fn an_export_of_another_history_is_left_alone() {
     }
     fs::write(&file, good).unwrap();
     exported(&house, &out).unwrap();
+}
+
+/// A cosigned head goes into an export if it is of the history that is held, whatever its size.
+#[test]
+fn a_cosigned_head_of_another_history_is_not_exported() {
+    let house = House::built();
+    let signer = NoteSigner::new("town/health", PrivateKey::from_seed(&[9; 32])).unwrap();
+    let here = |size| house.open().logs.ledger.root_at("town/health", size).unwrap();
+    let other = ledger::merkle::Hash([7; 32]);
+    for (size, root, is_exported) in [(4, other, false), (6, other, false), (7, other, false), (4, here(4), true)] {
+        let note = Checkpoint { origin: "town/health".to_owned(), size, root }.sign(&signer);
+        let head = CosignedHead { size, note: note.clone(), lines: BTreeMap::new() };
+        let Opened { logs, settings, .. } = house.open();
+        let writer = Writer::open(logs, settings, Arc::new(Hand::at(Timestamp::from_millis(LATER))));
+        let keep = |desk: &mut Desk<'_>| {
+            receipts::keep(desk, &head);
+            Ok(())
+        };
+        writer.decide(Act::default(), keep).unwrap();
+        writer.ledger().flush();
+        drop(writer);
+        let out = tempfile::tempdir().unwrap();
+        exported(&house, out.path()).unwrap();
+        let beside = fs::read_to_string(out.path().join("logs/health").join(COSIGNED)).ok();
+        assert_eq!(beside, is_exported.then_some(note), "{size}");
+    }
 }
 
 /// The key of the registrar's log in the house's export.
