@@ -218,3 +218,80 @@ async fn a_registrar_with_two_histories_is_followed_again_by_the_one_that_its_me
     assert!(!is_forked(&gulou, "health").await && !is_forked(&audit, "health").await, "what was settled is no news");
     assert_eq!((log(&audit, "verdict").await, findings(&audit).await), (json!("good"), 1));
 }
+
+/// While that is settled a member is itself brought back from an old copy. The mirror that it starts without names nobody who may hold
+/// more of its log, and the registrar is the last to start: it waits until the agreed history says whom to ask, and takes its tail.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_copy_asks_those_whom_the_agreed_history_names() {
+    let root = tempfile::tempdir().unwrap();
+    let mut health = issuer(root.path()).await;
+    let mut gulou = TestNode::new(root.path(), "gulou", &[Role::Issuer], Some(&health));
+    let mut audit = TestNode::new(root.path(), "audit", &[Role::Auditor], Some(&health));
+    for node in [&mut gulou, &mut audit] {
+        desk::register(&health, node).await;
+        node.start().await;
+    }
+    has_all(&gulou, &health).await;
+    desk::publish(&gulou, "rehab").await;
+    for (reader, writer) in [(&gulou, &health), (&audit, &health), (&health, &gulou), (&audit, &gulou)] {
+        has_all(reader, writer).await;
+    }
+    health.terminate();
+    let copies = ["health", "gulou"].map(|id| root.path().join(format!("copy-{id}")));
+    copy_dir(&health.dir, &copies[0]);
+    health.start().await;
+    made(&health, "checkup").await;
+    for reader in [&gulou, &audit] {
+        has_all(reader, &health).await;
+    }
+    health.kill();
+    for part in ["ledger", "marker"] {
+        std::fs::remove_dir_all(health.dir.join(part)).unwrap();
+        copy_dir(&copies[0].join(part), &health.dir.join(part));
+    }
+    health.env.extend(["COMPARE", "COSIGN"].map(|what| (format!("VOUCHER__PEERS__{what}_SECS"), "0".to_owned())));
+    health.start().await;
+    made(&health, "checkup").await;
+    made(&health, "checkup").await;
+    let (size, note) = (health.folded("health").await, head(&health).await);
+    for node in [&gulou, &audit] {
+        eventually("it is noticed", WITHIN, || async { is_forked(node, "health").await }).await;
+    }
+    health.terminate();
+
+    // What is made now only the auditor has.
+    gulou.terminate();
+    copy_dir(&gulou.dir.join("ledger"), &copies[1]);
+    gulou.start().await;
+    let voucher = made(&gulou, "rehab").await;
+    let written = has_all(&audit, &gulou).await;
+    audit.terminate();
+    gulou.kill();
+    std::fs::remove_dir_all(gulou.dir.join("ledger")).unwrap();
+    copy_dir(&copies[1], &gulou.dir.join("ledger"));
+
+    let agreed = note.lines().nth(2).and_then(Hash::from_base64).unwrap();
+    for node in [&mut gulou, &mut audit] {
+        node.env.push(("VOUCHER__REGISTRAR__HISTORY__SIZE".into(), size.to_string()));
+        node.env.push(("VOUCHER__REGISTRAR__HISTORY__ROOT".into(), agreed.to_string()));
+        node.spawn();
+        let says = || async { node.log().contains("start the node again, to replace it") };
+        eventually("it gives up its mirror", WITHIN, says).await;
+        node.kill();
+    }
+    gulou.spawn();
+    health.start().await;
+    eventually("the agreed history is taken", WITHIN, || async { gulou.folded("health").await >= size }).await;
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+    assert!(!gulou.is_ready().await, "the registrar alone does not know how long the log is");
+    audit.spawn();
+    for node in [&mut gulou, &mut audit] {
+        node.ready().await;
+    }
+    assert!(gulou.folded("gulou").await > written, "the tail, and that the anchor is another one");
+    assert_eq!(gulou.get(&format!("/v1/vouchers/{voucher}")).await.0, 200);
+    for reader in [&audit, &health] {
+        has_all(reader, &gulou).await;
+        assert!(!is_forked(reader, "gulou").await);
+    }
+}
